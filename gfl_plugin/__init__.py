@@ -1,0 +1,25 @@
+"""Generalized Focal Loss heads for MMDetection.
+
+Name it in a config, and its classes can be named in that config::
+
+    custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
+"""
+
+__version__ = "0.1.0"
+
+import importlib.util
+
+_missing = [name for name in ("torch", "mmengine", "mmcv", "mmdet") if importlib.util.find_spec(name) is None]
+if _missing:
+    raise ImportError(
+        f"gfl_plugin runs inside MMDetection and did not find: {', '.join(_missing)}. Install the versions it is "
+        "tested with by: pip install 'gfl_plugin[runtime]' (or bring your own mmdet 3.x with its mmcv and torch)."
+    )
+
+from . import compat  # noqa: E402
+
+compat.prepare()
+
+from . import assigners, coders, heads, hooks, losses  # noqa: E402
+
+__all__ = ["assigners", "coders", "compat", "heads", "hooks", "losses", "__version__"]

@@ -1,0 +1,389 @@
+r"""Adaptive Training Sample Selection (Zhang et al., arXiv 1912.02424, Algorithm 1).
+
+For each object the ``topk`` priors nearest its centre on each level are candidates. Those whose IoU with it reaches
+mean + standard deviation (unbiased) of all its candidates' IoUs, and whose centre lies inside it, learn it. A prior
+that two objects claim goes to the one it overlaps most.
+
+On a grid the nearest priors lie next to the object's centre, so a whole batch is assigned in O(G·L·topk·log topk) work
+instead of O(G·A), without a loop over images, levels or objects.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Callable, Optional, Union
+
+import torch
+from mmdet.models.task_modules.assigners import AssignResult
+from mmdet.models.task_modules.assigners import ATSSAssigner as MMDetATSSAssigner
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..grid import Grid, Regions, centres, host_tensor
+from ..registry import TASK_UTILS
+from ..targets import GroundTruths, Positives
+
+# How far inside its object a positive's centre lies, in pixels (exclusive).
+_INSIDE = 0.01
+# The distance MMDetection gives to ignored priors: chosen only where a level has no other.
+_IGNORED = 1e8
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The priors each object may choose from: M slots an object, level after level."""
+
+    prior: Tensor  # (G, M) number of the prior in its image, 0 … A-1, int64
+    distance: Tensor  # (G, M) from the object's centre to the prior's, pixels
+    iou: Tensor  # (G, M) of prior and object
+    inside: Tensor  # (G, M) bool, whether the prior's centre lies inside the object
+    valid: Tensor  # (G, M) bool; False where a level has fewer priors than slots
+    counts: tuple[int, ...]  # slots of each level, M together
+
+    def threshold(self) -> Tensor:
+        """(G,) mean + unbiased standard deviation of the valid candidates' IoUs, fp64; 0 deviation for one candidate.
+
+        In double precision equal IoUs have exactly their value as mean, so that none falls below by rounding.
+        """
+        iou = self.iou.double()
+        count = self.valid.sum(dim=1)
+        mean = torch.where(self.valid, iou, 0.0).sum(dim=1) / count.clamp(min=1)
+        square = torch.where(self.valid, iou - mean[:, None], 0.0).square().sum(dim=1)
+        return mean + (square / (count - 1).clamp(min=1)).sqrt()
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who learns what, and why: what assigner hooks see and may replace."""
+
+    truths: GroundTruths
+    candidates: Candidates
+    threshold: Tensor  # (G,) IoU a candidate must reach, fp64
+    claimed: Tensor  # (G, M) bool, candidates the object wants
+    num_priors: int  # A, of one image
+
+    def with_threshold(self, threshold: Tensor) -> Assignment:
+        """The assignment that other thresholds (G,) give."""
+        candidates = self.candidates
+        reached = candidates.iou.double() >= threshold[:, None]
+        return replace(self, threshold=threshold, claimed=reached & candidates.inside & candidates.valid)
+
+    @cached_property
+    def positive(self) -> Tensor:
+        """(G, M) bool, ``claimed`` after priors claimed twice went to the object of highest IoU (a tie: the first)."""
+        iou = self.candidates.iou
+        slots = (self.truths.image[:, None] * self.num_priors + self.candidates.prior).reshape(-1)
+        size = len(self.truths.counts) * self.num_priors
+        claims = torch.where(self.claimed, iou, -1.0).reshape(-1)
+        best = claims.new_full((size,), -1.0).scatter_reduce_(0, slots, claims, "amax")
+        wins = self.claimed & (iou == best[slots].view_as(iou))
+        objects = torch.arange(len(iou), device=iou.device)[:, None].expand_as(iou)
+        bids = torch.where(wins, objects, len(iou)).reshape(-1)
+        owner = bids.new_full((size,), len(iou)).scatter_reduce_(0, slots, bids, "amin")
+        return wins & (objects == owner[slots].view_as(iou))
+
+    def positives(self, grid: Grid) -> Positives:
+        """One row a positive, level after level (on a GPU one row a candidate, most of them inert)."""
+        candidates, positive = self.candidates, self.positive
+        slot_level = [level for level, count in enumerate(candidates.counts) for _ in range(count)]
+        slot_level = host_tensor(slot_level, torch.int64, positive.device)
+        if positive.device.type == "cpu":
+            slot, chosen = positive.t().nonzero(as_tuple=True)
+            level = slot_level[slot]
+            counts = tuple(torch.bincount(level, minlength=grid.num_levels).tolist())
+            prior, active = candidates.prior[chosen, slot], torch.ones_like(slot, dtype=torch.bool)
+        else:
+            objects, slots = candidates.prior.shape
+            level = slot_level[:, None].expand(slots, objects).reshape(-1)
+            counts = tuple(objects * count for count in candidates.counts)
+            prior, active = candidates.prior.t().reshape(-1), positive.t().reshape(-1)
+            chosen = torch.arange(objects, device=positive.device).repeat(slots)
+        return Positives(
+            image=self.truths.image[chosen],
+            level=level,
+            location=prior - grid.start[level],
+            object=chosen,
+            active=active,
+            counts=counts,
+        )
+
+
+AssignerHook = Callable[[Assignment], Optional[Assignment]]
+
+
+@TASK_UTILS.register_module()
+class ATSSAssigner(MMDetATSSAssigner):
+    """ATSS for a whole batch (:meth:`assign_batch`), and for one image as MMDetection's (:meth:`assign`).
+
+    Args:
+        topk: candidates an object takes from each level, >= 1.
+        alpha: DDOD's cost exponent; only MMDetection's own computation knows it, which then runs instead.
+        iou_calculator: config of the IoU.
+        ignore_iof_thr: a prior of which more than this part lies in an ignored region is not trained on (unless it is
+            a positive); negative or 0 for none.
+        hooks: callables, or configs of registered ones, called in turn with each :class:`Assignment`. One that returns
+            an assignment replaces it.
+
+    Raises:
+        ValueError: for a topk below 1, or a hook that cannot be called.
+    """
+
+    def __init__(
+        self,
+        topk: int = 9,
+        alpha: float | None = None,
+        iou_calculator: dict = dict(type="mmdet.BboxOverlaps2D"),  # noqa: B006 (read only)
+        ignore_iof_thr: float = -1,
+        hooks: Sequence[Union[dict, AssignerHook]] = (),
+    ) -> None:
+        if not (isinstance(topk, int) and topk >= 1):
+            raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (the paper's is 9)")
+        super().__init__(topk=topk, alpha=alpha, iou_calculator=iou_calculator, ignore_iof_thr=ignore_iof_thr)
+        self.hooks: list[AssignerHook] = [TASK_UTILS.build(h) if isinstance(h, dict) else h for h in hooks]
+        for hook in self.hooks:
+            if not callable(hook):
+                raise ValueError(f"assigner hook {hook!r} cannot be called; it must take an Assignment")
+
+    def assign_batch(
+        self, truths: GroundTruths, grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None = None
+    ) -> Assignment:
+        """Assign all objects of a batch.
+
+        Args:
+            truths: the objects.
+            grid: the priors.
+            regions: which priors belong to each image.
+            ignored: from :meth:`ignored_locations`.
+        """
+        if ignored is None:
+            nearest = _nearest_on_grid(truths, grid, regions, self.topk)
+        else:
+            # The nearest that are not ignored may lie anywhere, so all are looked at.
+            owned = torch.cat([regions.mask(index, grid).flatten(1) for index in range(grid.num_levels)], dim=1)
+            blocked = torch.cat([mask.flatten(1) for mask in ignored], dim=1)
+            prior_centres = centres(_priors(grid, torch.arange(grid.num_priors, device=grid.device)))
+            nearest = _nearest_in_list(
+                truths.boxes,
+                prior_centres,
+                grid.starts,
+                self.topk,
+                owned[truths.image],
+                blocked[truths.image],
+            )
+        candidates = self._candidates(truths.boxes, _priors(grid, nearest.prior), nearest)
+        return self._decide(truths, candidates, grid.num_priors)
+
+    def ignored_locations(
+        self, regions_to_ignore: GroundTruths | None, truths: GroundTruths, grid: Grid
+    ) -> list[Tensor] | None:
+        """(B, H, W) bool a level, the locations whose prior lies in an ignored region; None where there is none.
+
+        As in MMDetection, nothing is ignored in an image without objects.
+        """
+        if self.ignore_iof_thr <= 0 or regions_to_ignore is None or not len(regions_to_ignore):
+            return None
+        masks = []
+        has_objects = host_tensor([count > 0 for count in truths.counts], torch.bool, grid.device)[:, None, None]
+        for level, (height, width) in enumerate(grid.sizes):
+            base, stride = grid.base_prior[level], grid.stride[level]
+            column = torch.arange(width, device=grid.device) * stride
+            row = torch.arange(height, device=grid.device) * stride
+            covered_width = _overlap(regions_to_ignore.boxes[:, 0::2], base[0] + column, base[2] + column)
+            covered_height = _overlap(regions_to_ignore.boxes[:, 1::2], base[1] + row, base[3] + row)
+            area = ((base[2] - base[0]) * (base[3] - base[1])).clamp(min=1e-6)
+            part = covered_height[:, :, None] * covered_width[:, None, :] / area
+            hit = (part > self.ignore_iof_thr).float()
+            hits = hit.new_zeros(len(has_objects), height, width).index_add_(0, regions_to_ignore.image, hit)
+            masks.append((hits > 0) & has_objects)
+        return masks
+
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        num_level_priors: Sequence[int],
+        gt_instances: InstanceData,
+        gt_instances_ignore: InstanceData | None = None,
+    ) -> AssignResult:
+        """Assign one image's objects to any list of priors; MMDetection's interface and numbers.
+
+        Args:
+            pred_instances: ``priors`` (A, 4), level after level.
+            num_level_priors: number of priors of each level.
+            gt_instances: ``bboxes`` and ``labels``.
+            gt_instances_ignore: ``bboxes`` of ignored regions, or None.
+        """
+        if self.alpha is not None:
+            return super().assign(pred_instances, num_level_priors, gt_instances, gt_instances_ignore)
+        priors = get_box_tensor(pred_instances.priors)[:, :4]
+        truths = GroundTruths.of([gt_instances], priors.device)
+        assigned = priors.new_zeros(len(priors), dtype=torch.int64)
+        overlap = priors.new_full((len(priors),), -_IGNORED if len(truths) and len(priors) else 0.0)
+        labels = torch.full_like(assigned, -1)
+        if not len(truths) or not len(priors):
+            return AssignResult(len(truths), assigned, overlap, labels=labels)
+        blocked = self._ignored_priors(priors, gt_instances_ignore)
+        assigned[blocked] = -1
+        starts = [0]
+        for count in num_level_priors:
+            starts.append(starts[-1] + int(count))
+        shape = (len(truths), len(priors))
+        owned = torch.ones(shape, dtype=torch.bool, device=priors.device)
+        nearest = _nearest_in_list(truths.boxes, centres(priors), starts, self.topk, owned, blocked.expand(shape))
+        candidates = self._candidates(truths.boxes, priors[nearest.prior], nearest)
+        positive = self._decide(truths, candidates, len(priors)).positive
+        chosen, slot = positive.nonzero(as_tuple=True)
+        index = candidates.prior[chosen, slot]
+        assigned[index] = chosen + 1
+        overlap[index] = candidates.iou[chosen, slot]
+        labels[index] = truths.labels[chosen]
+        return AssignResult(len(truths), assigned, overlap, labels=labels)
+
+    def _ignored_priors(self, priors: Tensor, gt_instances_ignore: InstanceData | None) -> Tensor:
+        """(A,) bool, priors in an ignored region."""
+        if self.ignore_iof_thr <= 0 or gt_instances_ignore is None or not len(gt_instances_ignore):
+            return torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
+        parts = self.iou_calculator(priors, get_box_tensor(gt_instances_ignore.bboxes), mode="iof")
+        return (parts > self.ignore_iof_thr).any(dim=1)
+
+    def _candidates(self, boxes: Tensor, prior_boxes: Tensor, nearest: _Nearest) -> Candidates:
+        slots = prior_boxes.shape[1]
+        repeated = boxes[:, None].expand(-1, slots, -1)
+        iou = self.iou_calculator(prior_boxes.reshape(-1, 4), repeated.reshape(-1, 4), is_aligned=True)
+        centre = centres(prior_boxes)
+        nearest_side = torch.minimum((centre - repeated[..., :2]).amin(-1), (repeated[..., 2:] - centre).amin(-1))
+        return Candidates(
+            prior=nearest.prior,
+            distance=nearest.distance,
+            iou=iou.view(nearest.prior.shape),
+            inside=nearest_side > _INSIDE,
+            valid=nearest.valid,
+            counts=nearest.counts,
+        )
+
+    def _decide(self, truths: GroundTruths, candidates: Candidates, num_priors: int) -> Assignment:
+        nobody = torch.zeros_like(candidates.valid)
+        undecided = Assignment(truths, candidates, candidates.iou.new_zeros(len(nobody)), nobody, num_priors)
+        assignment = undecided.with_threshold(candidates.threshold())
+        for hook in self.hooks:
+            answer = hook(assignment)
+            if answer is not None:
+                if not isinstance(answer, Assignment):
+                    raise ValueError(
+                        f"assigner hook {hook!r} returned a {type(answer).__name__}; return an Assignment, or None to "
+                        "leave it as it is"
+                    )
+                assignment = answer
+        return assignment
+
+
+# ---------------------------------------------------------------------------------------------------
+# The nearest priors
+# ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """The first half of :class:`Candidates`; its fields mean the same."""
+
+    prior: Tensor
+    distance: Tensor
+    valid: Tensor
+    counts: tuple[int, ...]
+
+
+def _nearest_on_grid(truths: GroundTruths, grid: Grid, regions: Regions, topk: int) -> _Nearest:
+    """The topk priors of each level nearest each object's centre, the nearest first.
+
+    The location of i-th nearest column and j-th nearest row has i·j locations at least as near, itself among them; so
+    the topk nearest are among the pairs with i·j <= topk.
+    """
+    centre = centres(truths.boxes)
+    x, x_end, y, y_end = regions.bounds[truths.image].unbind(dim=-1)
+    column, x_distance = _nearest_steps(centre[:, :1], grid.base_centre[:, 0], grid.stride, x, x_end, topk)
+    row, y_distance = _nearest_steps(centre[:, 1:], grid.base_centre[:, 1], grid.stride, y, y_end, topk)
+    i, j = _rank_pairs(topk, grid.device)
+    x_distance, y_distance = x_distance[..., i], y_distance[..., j]
+    squared = x_distance * x_distance + y_distance * y_distance
+    squared, order = squared.sort(dim=-1, stable=True)
+    squared, order = squared[..., :topk], order[..., :topk]
+    valid = squared < float("inf")
+    column = column.gather(-1, i[order])
+    row = row.gather(-1, j[order])
+    prior = row * grid.width[:, None] + column + grid.start[:, None]
+    return _Nearest(
+        prior=torch.where(valid, prior, 0).flatten(1),
+        distance=squared.sqrt().flatten(1),
+        valid=valid.flatten(1),
+        counts=(topk,) * grid.num_levels,
+    )
+
+
+def _nearest_steps(
+    position: Tensor, base: Tensor, stride: Tensor, low: Tensor, high: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """The ``count`` steps of [low, high) whose place base + step·stride is nearest a position, nearest first.
+
+    Args:
+        position: (G, 1) pixels.
+        base, stride: (L,) pixels.
+        low, high: (G, L) int64.
+
+    Returns:
+        (G, L, count) steps and distances in pixels; where fewer exist, the rest have an infinite distance.
+    """
+    first = ((position - base) / stride - count / 2).ceil()
+    first = first.clamp(min=low.to(first), max=torch.maximum(high - count, low).to(first)).long()
+    steps = first[..., None] + torch.arange(count, device=first.device)
+    distance = (base[:, None] + steps * stride[:, None] - position[..., None]).abs()
+    distance = torch.where(steps < high[..., None], distance, float("inf"))
+    distance, order = distance.sort(dim=-1, stable=True)
+    return steps.gather(-1, order), distance
+
+
+@functools.lru_cache(maxsize=8)
+def _rank_pairs(topk: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All (i, j) >= 0 with (i + 1)·(j + 1) <= topk."""
+    pairs = [(i, j) for i in range(topk) for j in range(topk // (i + 1))]
+    i, j = host_tensor(pairs, torch.int64, device).unbind(dim=1)
+    return i, j
+
+
+def _nearest_in_list(
+    boxes: Tensor, prior_centres: Tensor, starts: Sequence[int], topk: int, owned: Tensor, blocked: Tensor
+) -> _Nearest:
+    """As :func:`_nearest_on_grid`, for priors that lie anywhere: O(G·A).
+
+    Args:
+        boxes: (G, 4).
+        prior_centres: (A, 2).
+        starts: where each level's priors start, and A.
+        owned: (G, A) bool, priors that exist for an object.
+        blocked: (G, A) bool, priors taken only when a level has no others.
+    """
+    distance = (prior_centres[None] - centres(boxes)[:, None]).square().sum(dim=-1).sqrt()
+    distance = distance.masked_fill(blocked, _IGNORED).masked_fill(~owned, float("inf"))
+    sizes = [end - start for start, end in zip(starts[:-1], starts[1:])]
+    counts = tuple(min(topk, size) for size in sizes)
+    levels = distance.split(sizes, dim=1)
+    per_level = [level.topk(count, dim=1, largest=False) for level, count in zip(levels, counts)]
+    values = torch.cat([found.values for found in per_level], dim=1)
+    prior = torch.cat([found.indices + start for found, start in zip(per_level, starts)], dim=1)
+    return _Nearest(prior=prior, distance=values, valid=values < float("inf"), counts=counts)
+
+
+def _priors(grid: Grid, prior: Tensor) -> Tensor:
+    """(...) prior numbers -> (..., 4) prior boxes."""
+    level = torch.bucketize(prior, grid.start, right=True) - 1
+    location = prior - grid.start[level]
+    width = grid.width[level]
+    shift = torch.stack([location % width, location // width], dim=-1) * grid.stride[level][..., None]
+    return grid.base_prior[level] + torch.cat([shift, shift], dim=-1)
+
+
+def _overlap(spans: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(I, 2) spans against S spans [low, high] -> (I, S) length they share."""
+    return (torch.minimum(spans[:, 1:], high) - torch.maximum(spans[:, :1], low)).clamp(min=0)

@@ -1,0 +1,220 @@
+"""What MMDetection needs before it can run on a new PyTorch, or on an mmcv without compiled ops.
+
+Two gaps are closed, each only where it exists:
+
+* ``mmcv-lite`` has no ``mmcv._ext``, and MMDetection cannot be imported without that module. A stand-in
+  is provided whose ``nms`` and ``softnms`` are exact; every other op raises an error that says what to
+  install. A compiled ``mmcv._ext`` is left alone.
+* PyTorch 2.6 made ``torch.load`` refuse all but listed classes. MMEngine's own checkpoints carry its
+  ``HistoryBuffer`` and NumPy arrays; those are listed, and ``weights_only`` stays on.
+
+Imports nothing else of this package, so that it can run before anything of MMDetection's is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+_NMS_BLOCK = 512
+_prepared: list[str] | None = None
+
+
+def prepare() -> list[str]:
+    """Close the gaps this environment has; a second call does nothing.
+
+    Returns:
+        One sentence for each gap that was closed, in order.
+    """
+    global _prepared
+    if _prepared is None:
+        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints()]
+        _prepared = [sentence for sentence in done if sentence]
+        if _prepared:
+            from mmengine.logging import print_log
+
+            print_log("gfl_plugin: " + "; ".join(_prepared), logger="current")
+    return _prepared
+
+
+# ---------------------------------------------------------------------------------------------------
+# mmcv without compiled ops
+# ---------------------------------------------------------------------------------------------------
+
+
+class _OpsStandIn(ModuleType):
+    """``mmcv._ext`` for an mmcv that has none: NMS works, any other op says what to install."""
+
+    def __getattr__(self, name: str) -> Callable:
+        # mmcv asks hasattr() for each op when it is imported, so an op must exist until it is called.
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*args: object, **kwargs: object) -> None:
+            raise NotImplementedError(
+                f"This model calls the compiled op '{name}', and the installed mmcv has no compiled ops "
+                "(mmcv-lite, or a build without them). Install compiled mmcv in its place: "
+                "pip uninstall -y mmcv-lite && pip install 'mmcv>=2.0.0,<2.2.0'"
+            )
+
+        missing.__name__ = name
+        return missing
+
+
+def _provide_mmcv_ops() -> str:
+    if "mmcv._ext" in sys.modules or importlib.util.find_spec("mmcv._ext") is not None:
+        return ""
+    ops = _OpsStandIn("mmcv._ext", "Stand-in of gfl_plugin for mmcv's compiled ops.")
+    ops.__spec__ = ModuleSpec("mmcv._ext", loader=None, origin=__file__)
+    ops.nms = nms
+    ops.softnms = softnms
+    sys.modules["mmcv._ext"] = ops
+    return "mmcv has no compiled ops: NMS runs in PyTorch, other compiled ops raise an error"
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    """Greedy non-maximum suppression, exactly as mmcv's compiled op.
+
+    A box is dropped when its IoU with a kept box of higher score is above the threshold. Boxes are taken
+    in blocks, so memory is O(N · block), never N².
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2.
+        scores: (N,).
+        iou_threshold: in [0, 1]; an IoU equal to it is kept.
+        offset: added to widths and heights, 0 or 1.
+
+    Returns:
+        Indices of the kept boxes by descending score, int64.
+    """
+    if offset == 0 and boxes.numel() and (torchvision_nms := _torchvision_nms()) is not None:
+        return torchvision_nms(boxes, scores, iou_threshold)
+    order = scores.sort(descending=True, stable=True).indices
+    boxes = boxes[order]
+    sides = boxes[:, 2:] - boxes[:, :2] + offset
+    areas = sides[:, 0] * sides[:, 1]
+    alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    for start in range(0, len(boxes), _NMS_BLOCK):
+        block = slice(start, start + _NMS_BLOCK)
+        overlaps = _pairwise_iou(boxes[block], areas[block], boxes[block], areas[block], offset) > iou_threshold
+        alive[block] = _greedy(alive[block], overlaps.triu(diagonal=1))
+        kept = alive[block].nonzero().squeeze(1) + start
+        for rest in range(start + _NMS_BLOCK, len(boxes), 8 * _NMS_BLOCK):
+            later = slice(rest, rest + 8 * _NMS_BLOCK)
+            ious = _pairwise_iou(boxes[kept], areas[kept], boxes[later], areas[later], offset)
+            alive[later] &= ~(ious > iou_threshold).any(dim=0)
+    return order[alive]
+
+
+def _greedy(alive: Tensor, suppresses: Tensor) -> Tensor:
+    """The boxes that survive greedy suppression within one block.
+
+    ``suppresses[i, j]`` holds for i before j only. The greedy answer is the one fixed point of "j lives iff
+    no living i suppresses it"; iterating from all alive settles at least one more box of each chain a round.
+    """
+    kept = alive
+    while True:
+        suppressed = (suppresses & kept[:, None]).any(dim=0)
+        settled = alive & ~suppressed
+        if torch.equal(settled, kept):
+            return kept
+        kept = settled
+
+
+def _pairwise_iou(boxes: Tensor, areas: Tensor, others: Tensor, other_areas: Tensor, offset: int) -> Tensor:
+    low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = (high - low + offset).clamp_(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    return intersection / (areas[:, None] + other_areas[None, :] - intersection)
+
+
+@functools.lru_cache(maxsize=1)
+def _torchvision_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
+    """torchvision's compiled NMS where a torchvision that fits this torch is installed, else None."""
+    try:
+        from torchvision.ops import nms as compiled
+    except (ImportError, RuntimeError):  # a torchvision built for another torch fails at registration
+        return None
+    return compiled
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft-NMS (Bodla et al., arXiv 1704.04503), as mmcv's compiled op.
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2, on the CPU.
+        scores: (N,).
+        dets: (N, 5); its first rows are overwritten with the kept boxes and their new scores.
+        iou_threshold: overlap from which methods 0 and 1 act.
+        sigma: width of method 2's Gaussian.
+        min_score: boxes whose score falls below it are dropped.
+        method: 0 sets the score to 0, 1 multiplies it by 1 - IoU, 2 by exp(-IoU² / sigma).
+        offset: added to widths and heights, 0 or 1.
+
+    Returns:
+        Indices of the kept boxes by descending new score, int64.
+    """
+    scores = scores.clone()
+    remaining = torch.arange(len(boxes))
+    sides = boxes[:, 2:] - boxes[:, :2] + offset
+    areas = sides[:, 0] * sides[:, 1]
+    kept: list[int] = []
+    while len(remaining):
+        best = remaining[scores[remaining].argmax()]
+        dets[len(kept), :4] = boxes[best]
+        dets[len(kept), 4] = scores[best]
+        kept.append(int(best))
+        remaining = remaining[remaining != best]
+        ious = _pairwise_iou(boxes[best][None], areas[best][None], boxes[remaining], areas[remaining], offset).squeeze(
+            0
+        )
+        if method == 2:
+            decay = torch.exp(-(ious * ious) / sigma)
+        else:
+            decay = torch.where(ious >= iou_threshold, 1 - ious if method == 1 else 0.0, 1.0)
+        scores[remaining] *= decay
+        remaining = remaining[~(scores[remaining] < min_score)]
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+# ---------------------------------------------------------------------------------------------------
+# MMEngine's checkpoints under weights_only
+# ---------------------------------------------------------------------------------------------------
+
+
+def _allow_mmengine_checkpoints() -> str:
+    if torch.torch_version.TorchVersion(torch.__version__) < (2, 6):  # loads everything by default
+        return ""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    add_safe_globals = torch.serialization.add_safe_globals
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    dtypes = {type(np.dtype(code)) for code in ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d")}
+    add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=lambda kind: kind.__name__)])
+    # NumPy 1 and NumPy 2 write the same two functions under different module names; checkpoints of both exist.
+    add_safe_globals(
+        [
+            (getattr(multiarray, name), f"{module}.multiarray.{name}")
+            for module in ("numpy.core", "numpy._core")
+            for name in ("_reconstruct", "scalar")
+        ]
+    )
+    return "MMEngine's HistoryBuffer and NumPy arrays may be loaded with weights_only"

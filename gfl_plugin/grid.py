@@ -1,0 +1,178 @@
+"""The pyramid's locations: pure geometry.
+
+A level is a grid of H·W locations, ``stride`` pixels apart, with one prior box each. A location is named by its
+column and row, or by its row-major index row·W + column. The priors of all levels, one after another, are numbered
+0 … A-1, in the order of MMDetection's ``grid_priors``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The locations and priors of a pyramid on one device. Made by :meth:`of`, which keeps the last ones."""
+
+    sizes: tuple[tuple[int, int], ...]  # (H, W) of each level
+    strides: tuple[float, ...]  # pixels
+    base_priors: tuple[tuple[float, float, float, float], ...]  # x1, y1, x2, y2 of each level's first prior, pixels
+    device: torch.device
+
+    @staticmethod
+    def of(prior_generator: object, sizes: Sequence[Sequence[int]], device: torch.device | str) -> Grid:
+        """The grid of an MMDetection ``AnchorGenerator`` for feature maps of these sizes.
+
+        Raises:
+            ValueError: for another generator, for more than one prior a location, for oblong strides, or for a number
+                of maps that is not the number of strides.
+        """
+        name = type(prior_generator).__name__
+        if not hasattr(prior_generator, "base_anchors"):
+            raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
+        if any(count != 1 for count in prior_generator.num_base_priors):
+            raise ValueError(
+                f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
+                "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
+            )
+        if any(width != height for width, height in prior_generator.strides):
+            raise ValueError(
+                f"anchor_generator has strides {prior_generator.strides}; a distance in strides needs square ones"
+            )
+        if len(sizes) != len(prior_generator.strides):
+            raise ValueError(
+                f"{len(sizes)} feature maps came for {len(prior_generator.strides)} strides "
+                f"{[width for width, _ in prior_generator.strides]}; give one stride a level of the neck"
+            )
+        return _grid(
+            tuple((int(height), int(width)) for height, width in sizes),
+            tuple(float(width) for width, _ in prior_generator.strides),
+            tuple(tuple(anchor[0].tolist()) for anchor in prior_generator.base_anchors),
+            torch.device(device),
+        )
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.sizes)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Number of the first prior of each level, and the number of all priors."""
+        starts = [0]
+        for height, width in self.sizes:
+            starts.append(starts[-1] + height * width)
+        return tuple(starts)
+
+    @property
+    def num_priors(self) -> int:
+        return self.starts[-1]
+
+    @cached_property
+    def stride(self) -> Tensor:
+        """(L,) pixels, fp32."""
+        return host_tensor(self.strides, torch.float32, self.device)
+
+    @cached_property
+    def width(self) -> Tensor:
+        """(L,) columns of each level, int64."""
+        return host_tensor([width for _, width in self.sizes], torch.int64, self.device)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """(L,) number of each level's first prior, int64."""
+        return host_tensor(self.starts[:-1], torch.int64, self.device)
+
+    @cached_property
+    def base_prior(self) -> Tensor:
+        """(L, 4) box of each level's prior at column 0, row 0, pixels, fp32."""
+        return host_tensor(self.base_priors, torch.float32, self.device)
+
+    @cached_property
+    def base_centre(self) -> Tensor:
+        """(L, 2) centre of ``base_prior``."""
+        return centres(self.base_prior)
+
+
+@functools.lru_cache(maxsize=32)  # multi-scale training meets a few dozen sizes again and again
+def _grid(sizes, strides, base_priors, device) -> Grid:
+    return Grid(sizes, strides, base_priors, device)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The part of each level that belongs to an image: a batch is padded to its largest image."""
+
+    on_host: tuple[tuple[tuple[int, int, int, int], ...], ...]  # B × L × (first column, end column, first row, end row)
+    bounds: Tensor  # (B, L, 4) the same on the device, int64; ends are exclusive
+    whole: bool  # whether every image owns every location of every level
+
+    @staticmethod
+    def of(grid: Grid, metas: Sequence[dict], allowed_border: float = -1) -> Regions:
+        """From MMDetection's image metas, with its rules.
+
+        A location belongs to an image when its cell begins inside ``pad_shape`` and, where ``allowed_border`` >= 0, its
+        prior lies inside ``img_shape`` extended by that many pixels.
+
+        Raises:
+            ValueError: when an image is left without a location.
+        """
+        bounds = []
+        for number, meta in enumerate(metas):
+            rows, columns = meta["pad_shape"][:2]
+            levels = []
+            for (height, width), stride, prior in zip(grid.sizes, grid.strides, grid.base_priors):
+                x_range = [0, min(math.ceil(columns / stride), width)]
+                y_range = [0, min(math.ceil(rows / stride), height)]
+                if allowed_border >= 0:
+                    image_height, image_width = meta["img_shape"][:2]
+                    _keep_inside(x_range, prior[0], prior[2], stride, image_width, allowed_border)
+                    _keep_inside(y_range, prior[1], prior[3], stride, image_height, allowed_border)
+                levels.append((*x_range, *y_range))
+            if not any(x_end > x and y_end > y for x, x_end, y, y_end in levels):
+                raise ValueError(
+                    f"image {number} of the batch (img_shape {tuple(meta['img_shape'][:2])}, pad_shape "
+                    f"{(rows, columns)}) holds no prior; check its size against the strides {grid.strides}, or set "
+                    f"train_cfg.allowed_border=-1 (it is {allowed_border})"
+                )
+            bounds.append(levels)
+        whole = all(
+            level == (0, width, 0, height) for levels in bounds for level, (height, width) in zip(levels, grid.sizes)
+        )
+        on_device = host_tensor(bounds, torch.int64, grid.device).view(len(metas), grid.num_levels, 4)
+        return Regions(tuple(map(tuple, bounds)), on_device, whole)
+
+    def mask(self, level: int, grid: Grid) -> Tensor:
+        """(B, H, W) bool, which locations of a level belong to each image."""
+        height, width = grid.sizes[level]
+        x, x_end, y, y_end = self.bounds[:, level, :, None].unbind(dim=1)
+        column = torch.arange(width, device=grid.device)
+        row = torch.arange(height, device=grid.device)
+        in_columns = (column >= x) & (column < x_end)
+        in_rows = (row >= y) & (row < y_end)
+        return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def _keep_inside(span: list[int], low: float, high: float, stride: float, extent: float, border: float) -> None:
+    """Narrow [first, end) to the steps at which the prior [low, high] + step·stride stays inside the border."""
+    span[0] = max(span[0], math.ceil((-border - low) / stride))
+    span[1] = max(min(span[1], math.ceil((extent + border - high) / stride)), span[0])
+
+
+def centres(boxes: Tensor) -> Tensor:
+    """(..., 4) boxes -> (..., 2) centres x, y."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of host values on a device, without making the host wait for a GPU."""
+    tensor = torch.tensor(values, dtype=dtype)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,369 @@
+"""The Generalized Focal Loss head (Li et al., arXiv 2006.04388): towers, losses, coder and assigner put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.dense_heads import GFLHead as MMDetGFLHead
+from mmdet.models.task_modules.coders import DistancePointBBoxCoder
+from mmdet.models.task_modules.samplers import PseudoSampler
+from mmdet.structures.bbox import bbox_overlaps
+from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..assigners import ATSSAssigner
+from ..coders import IntegralBBoxCoder
+from ..grid import Grid, Regions
+from ..losses import QualityFocalLoss
+from ..registry import MODELS, SCOPE
+from ..targets import GroundTruths, Positives, gather_locations
+
+
+@MODELS.register_module()
+class GFLHead(MMDetGFLHead):
+    r"""GFL's head: a joint classification-quality score, and box sides as general distributions.
+
+    .. math:: L = \frac{1}{N_{pos}}\sum_z L_Q
+        + \frac{1}{W}\sum_z 1_{c^*_z > 0}\,w_z (\lambda_0 L_B + \lambda_1 L_D)
+
+    :math:`w_z` is the highest class score at z (detached), W their sum; both N_pos and W are averaged over workers.
+
+    It has the layers, the state dict, the interface and the numbers of MMDetection's ``GFLHead``. Names in its config
+    without a scope (``type='QualityFocalLoss'``) mean this plugin's class where it has one, else MMDetection's.
+
+    Args:
+        num_classes: C.
+        in_channels: channels of the feature maps.
+        reg_max: n, the number of a side's last bin. May be left out where ``bbox_coder`` says it.
+        loss_cls: a QualityFocalLoss.
+        loss_dfl: a DistributionFocalLoss.
+        bbox_coder: an IntegralBBoxCoder.
+        train_cfg: ``assigner`` (an ATSSAssigner), ``allowed_border``, ``pos_weight``.
+        **kwargs: as MMDetection's GFLHead.
+
+    Raises:
+        ValueError: for parts that do not fit together, saying what was given and what to write.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        reg_max: int | None = None,
+        loss_cls: dict | None = None,
+        loss_dfl: dict | None = None,
+        bbox_coder: dict | None = None,
+        train_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        loss_cls = {"type": "QualityFocalLoss", "use_sigmoid": True, **(loss_cls or {})}
+        loss_dfl = loss_dfl or {"type": "DistributionFocalLoss", "loss_weight": 0.25}
+        bbox_coder = _integral_coder(bbox_coder, reg_max)
+        if train_cfg is not None:
+            if "assigner" not in train_cfg:
+                raise ValueError(
+                    "train_cfg has no assigner; write assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9)"
+                )
+            train_cfg = ConfigDict({"allowed_border": -1, "pos_weight": -1, **train_cfg})
+            train_cfg["assigner"] = _scoped(train_cfg["assigner"])
+        super().__init__(
+            num_classes,
+            in_channels,
+            reg_max=bbox_coder["reg_max"],
+            loss_cls=_scoped(loss_cls),
+            loss_dfl=_scoped(loss_dfl),
+            bbox_coder=bbox_coder,
+            train_cfg=train_cfg,
+            **kwargs,
+        )
+        self._check_parts()
+        self.integral.project = self.bbox_coder.bins()
+
+    def _init_layers(self) -> None:
+        if self.prior_generator.num_base_priors[0] != 1:
+            # MMDetection asserts this while it makes the layers; Grid says what to write.
+            sizes = [(1, 1)] * self.prior_generator.num_levels
+            Grid.of(self.prior_generator, sizes, "cpu")
+        super()._init_layers()
+
+    def _check_parts(self) -> None:
+        if not isinstance(self.loss_cls, QualityFocalLoss):
+            raise ValueError(
+                f"loss_cls is a {type(self.loss_cls).__name__}, which knows no quality; GFLHead needs "
+                "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"
+            )
+        if self.loss_cls.activated:
+            raise ValueError("loss_cls has activated=True, but GFLHead gives it logits; leave activated out")
+        if getattr(self.loss_dfl, "first", 0.0) != 0.0 or getattr(self.loss_dfl, "step", 1.0) != 1.0:
+            raise ValueError(
+                "loss_dfl sets first or step; inside GFLHead the bins belong to bbox_coder, set them there"
+            )
+        if not self.train_cfg:
+            return
+        if not isinstance(self.assigner, ATSSAssigner) or self.assigner.alpha is not None:
+            raise ValueError(
+                f"train_cfg.assigner is a {type(self.assigner).__name__} that GFLHead cannot use; write "
+                "assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9)"
+            )
+        if not isinstance(self.sampler, PseudoSampler):
+            raise ValueError(
+                f"train_cfg.sampler is a {type(self.sampler).__name__}; GFLHead trains on every location, leave it out"
+            )
+
+    # -----------------------------------------------------------------------------------------------
+    # Training
+    # -----------------------------------------------------------------------------------------------
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
+    ) -> dict[str, list[Tensor]]:
+        """Losses of a batch.
+
+        Args:
+            cls_scores: L maps (B, C, H, W) of joint-score logits.
+            bbox_preds: L maps (B, 4·(n+1), H, W) of distribution logits.
+            batch_gt_instances: ``bboxes`` (pixels) and ``labels`` of each image.
+            batch_img_metas: ``img_shape`` and ``pad_shape`` of each image.
+            batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image.
+
+        Returns:
+            ``loss_cls``, ``loss_bbox`` and ``loss_dfl``, each a list of one scalar a level, fp32.
+
+        Raises:
+            ValueError: for a label that is no class, or an image without a location.
+        """
+        with torch.autocast(cls_scores[0].device.type, enabled=False):
+            return self._loss_by_feat(
+                cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore
+            )
+
+    def _loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: OptInstanceList,
+    ) -> dict[str, list[Tensor]]:
+        device = cls_scores[0].device
+        grid = Grid.of(self.prior_generator, [level.shape[-2:] for level in cls_scores], device)
+        regions = Regions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
+        truths = GroundTruths.of(batch_gt_instances, device)
+        self._check_labels(truths)
+        ignored = None
+        if batch_gt_instances_ignore is not None:
+            regions_to_ignore = GroundTruths.of(batch_gt_instances_ignore, device)
+            ignored = self.assigner.ignored_locations(regions_to_ignore, truths, grid)
+        positives = self.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
+
+        quality, loss_bbox, loss_dfl = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
+        weights = _location_weights(grid, regions, ignored, positives, self._pos_weight)
+        loss_cls = self._quality_losses(cls_scores, truths, positives, quality, weights, regions)
+        return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
+
+    def _box_losses(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        truths: GroundTruths,
+        grid: Grid,
+        positives: Positives,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Quality (P,) of each positive, and the box and distribution losses a level."""
+        stride = grid.stride[positives.level][:, None]
+        column = positives.location % grid.width[positives.level]
+        row = positives.location // grid.width[positives.level]
+        # As in MMDetection, centres and boxes are brought to strides before they meet.
+        centre = grid.base_centre[positives.level] + torch.stack([column, row], dim=1) * stride
+        centre, target = centre / stride, truths.boxes[positives.object] / stride
+        logits = gather_locations(bbox_preds, positives).float()
+        predicted = self.bbox_coder.decode(centre, logits)
+
+        score = gather_locations([level.detach() for level in cls_scores], positives).float().sigmoid()
+        weight = torch.where(positives.active, score.amax(dim=1), 0.0)
+        quality = bbox_overlaps(predicted.detach(), target, is_aligned=True)
+
+        total = reduce_mean(weight.sum()).clamp(min=1)
+        loss_bbox = self.loss_bbox(predicted, target, reduction_override="none") * (weight / total)
+        position = self.bbox_coder.position(self.bbox_coder.encode(centre, target))
+        rows = self.loss_dfl(logits.reshape(-1, self.reg_max + 1), position.reshape(-1), reduction_override="none")
+        loss_dfl = rows.view(-1, 4).mean(dim=1) * (weight / total)
+        return (
+            quality,
+            [level.sum() for level in positives.per_level(loss_bbox)],
+            [level.sum() for level in positives.per_level(loss_dfl)],
+        )
+
+    def _quality_losses(
+        self,
+        cls_scores: list[Tensor],
+        truths: GroundTruths,
+        positives: Positives,
+        quality: Tensor,
+        weights: list[Tensor] | None,
+        regions: Regions,
+    ) -> list[Tensor]:
+        """QFL a level."""
+        per_image = quality.new_zeros(len(truths.counts))
+        per_image.index_add_(0, positives.image, positives.active.to(quality))
+        # As in MMDetection, an image without a positive counts as one.
+        num_positives = reduce_mean(per_image.clamp(min=1).sum())
+        label = truths.labels[positives.object]
+        bounds = None if regions.whole or weights else list(zip(*regions.on_host))
+        losses = self.loss_cls.sparse(cls_scores, positives, label, quality, num_positives, weights, bounds)
+        return list(losses.unbind())
+
+    @property
+    def _pos_weight(self) -> float:
+        """Weight of positive locations; MMDetection writes 1 as any number <= 0."""
+        weight = self.train_cfg["pos_weight"]
+        return weight if weight > 0 else 1.0
+
+    def _check_labels(self, truths: GroundTruths) -> None:
+        # Only where looking is free: a GPU would have to be waited for.
+        if truths.labels.device.type == "cpu" and len(truths):
+            low, high = truths.labels.aminmax()
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(
+                    f"an object has label {int(low if low < 0 else high)}, but the head has num_classes="
+                    f"{self.num_classes}; set bbox_head.num_classes to the number of classes of the data set's metainfo"
+                )
+
+    # -----------------------------------------------------------------------------------------------
+    # Prediction
+    # -----------------------------------------------------------------------------------------------
+
+    def _predict_by_feat_single(
+        self,
+        cls_score_list: list[Tensor],
+        bbox_pred_list: list[Tensor],
+        score_factor_list: list[Tensor],
+        mlvl_priors: list[Tensor],
+        img_meta: dict,
+        cfg: ConfigDict | None,
+        rescale: bool = False,
+        with_nms: bool = True,
+    ) -> InstanceData:
+        """Detections of one image; only what survives the score threshold and top-k is decoded.
+
+        Args:
+            cls_score_list: L maps (C, H, W) of logits.
+            bbox_pred_list: L maps (4·(n+1), H, W) of logits.
+            score_factor_list: unused; the joint score needs no factor.
+            mlvl_priors: L tensors (H·W, 4).
+            img_meta: ``img_shape``, and ``scale_factor`` where ``rescale``.
+            cfg: test settings, or None for the head's own.
+            rescale: whether boxes return to the original image's size.
+            with_nms: whether NMS is done.
+        """
+        cfg = self.test_cfg if cfg is None else cfg
+        threshold, limit = cfg.get("score_thr", 0), cfg.get("nms_pre", -1)
+        boxes, scores, labels = [], [], []
+        for logits, distributions, priors, stride in zip(
+            cls_score_list, bbox_pred_list, mlvl_priors, self.prior_generator.strides
+        ):
+            score, label, location = _best(logits.flatten(1).float(), threshold, limit)
+            centre = self.anchor_center(priors[location])
+            survivors = distributions.flatten(1)[:, location].t()
+            boxes.append(self.bbox_coder.decode(centre, survivors, img_meta["img_shape"], stride=float(stride[0])))
+            scores.append(score)
+            labels.append(label)
+        results = InstanceData(bboxes=torch.cat(boxes), scores=torch.cat(scores), labels=torch.cat(labels))
+        return self._bbox_post_process(results, cfg, rescale=rescale, with_nms=with_nms, img_meta=img_meta)
+
+    # -----------------------------------------------------------------------------------------------
+    # Checkpoints
+    # -----------------------------------------------------------------------------------------------
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Refuse another head's weights: MMEngine would log the keys that differ, and go on with random ones."""
+        keys = [key[len(prefix) :] for key in state_dict if prefix and key.startswith(prefix)]
+        if keys and not any(key.startswith("gfl_") for key in keys):
+            heads = sorted({key.split(".")[0] for key in keys})
+            raise ValueError(
+                f"the checkpoint holds another head ({', '.join(heads)}), none of GFLHead's gfl_cls and gfl_reg. To "
+                "start from its backbone alone, write backbone.init_cfg=dict(type='Pretrained', checkpoint=..., "
+                "prefix='backbone.') in place of load_from"
+            )
+        weight = state_dict.get(f"{prefix}gfl_reg.weight")
+        if weight is not None and len(weight) != len(self.gfl_reg.weight):
+            raise ValueError(
+                f"the checkpoint's gfl_reg has {len(weight)} channels (reg_max={len(weight) // 4 - 1}), this head's "
+                f"{len(self.gfl_reg.weight)} (reg_max={self.reg_max}); set bbox_head.reg_max to the checkpoint's"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _scoped(config: dict) -> ConfigDict:
+    """The config, its unscoped names looked up in this plugin first, then in MMDetection."""
+    return ConfigDict({"_scope_": SCOPE, **config})
+
+
+def _integral_coder(config: dict | None, reg_max: int | None) -> ConfigDict:
+    """The coder's config with its reg_max settled between head and coder."""
+    config = dict(config or {"type": "IntegralBBoxCoder"})
+    if config["type"] in ("DistancePointBBoxCoder", "mmdet.DistancePointBBoxCoder", DistancePointBBoxCoder):
+        config["type"] = "IntegralBBoxCoder"  # it decodes the same distances, and knows the bins
+    if config["type"] not in ("IntegralBBoxCoder", f"{SCOPE}.IntegralBBoxCoder", IntegralBBoxCoder):
+        raise ValueError(
+            f"bbox_coder is a {config['type']}; GFLHead learns distributions and needs "
+            "bbox_coder=dict(type='gfl_plugin.IntegralBBoxCoder')"
+        )
+    coder_reg_max = config.get("reg_max")
+    if None not in (reg_max, coder_reg_max) and reg_max != coder_reg_max:
+        raise ValueError(
+            f"reg_max is {reg_max} in bbox_head and {coder_reg_max} in its bbox_coder; write it once, in bbox_head"
+        )
+    config["reg_max"] = next(value for value in (reg_max, coder_reg_max, 16) if value is not None)
+    return _scoped(config)
+
+
+def _location_weights(
+    grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None, positives: Positives, positive_weight: float
+) -> list[Tensor] | None:
+    """(B, H, W) fp32 a level: 0 outside an image's region and where ignored, else 1.
+
+    None where the regions alone say it all: on a CPU it is cheaper to leave out what lies outside than to weight it.
+    """
+    on_cpu = grid.device.type == "cpu"
+    if ignored is None and positive_weight == 1.0 and (regions.whole or on_cpu):
+        return None
+    weights = []
+    rows = zip(*(positives.per_level(part) for part in (positives.image, positives.location, positives.active)))
+    for level, (image, location, active) in enumerate(rows):
+        mask = regions.mask(level, grid)
+        if ignored is not None:
+            mask = mask & ~ignored[level]
+        weight = mask.flatten(1).float()
+        # Added, not written: an active and an inert row may share a location.
+        change = torch.where(active, positive_weight - weight[image, location], 0.0)
+        weight = weight.index_put_((image, location), change, accumulate=True)
+        weights.append(weight.view(mask.shape))
+    return weights
+
+
+def _best(logits: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Score, class and location of the elements of (C, S) logits above a score, the best ``limit`` by score.
+
+    Equal scores keep the order of location, then class. A ``limit`` <= 0 keeps all.
+    """
+    # The sigmoid is monotonic: a slightly low threshold on logits first, then the exact one on the few left.
+    if 0 < threshold < 1:
+        bound = torch.tensor(threshold, dtype=torch.float64).logit().item() - 1e-3
+        location, label = (logits > bound).t().nonzero(as_tuple=True)
+    else:
+        location, label = torch.ones_like(logits, dtype=torch.bool).t().nonzero(as_tuple=True)
+    score = logits[label, location].sigmoid()
+    above = score > threshold
+    score, label, location = score[above], label[above], location[above]
+    score, order = score.sort(descending=True, stable=True)
+    kept = order[:limit] if limit > 0 else order
+    return score[: len(kept)], label[kept], location[kept]

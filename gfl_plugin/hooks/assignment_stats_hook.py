@@ -1,0 +1,80 @@
+"""Watches which locations learn which objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class AssignmentStatsHook(Hook):
+    """Logs what the assigner decides to the message hub, where MMEngine's visualizer backends pick it up.
+
+    Scalars, averaged over the training steps between two of them:
+
+    * ``train/assign/positives_per_object``: positives divided by objects;
+    * ``train/assign/positives_level_<i>``: positives a step on each level;
+    * ``train/assign/objects_without_positive``: share of the objects that no location learns;
+    * ``train/assign/empty_objects``: share of the objects whose box has no area or is not finite.
+
+    Args:
+        interval: steps between two logs, >= 1. Between them counts stay on the model's device.
+
+    Raises:
+        ValueError: for an interval below 1, or a model none of whose assigners takes hooks.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        if not interval >= 1:
+            raise ValueError(f"interval is {interval!r}; it must be a whole number of steps >= 1")
+        self.interval = interval
+        self._steps = 0
+        self._sums: torch.Tensor | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        assigners = [module.assigner for module in model.modules() if hasattr(module, "assigner")]
+        assigners = [assigner for assigner in assigners if isinstance(getattr(assigner, "hooks", None), list)]
+        if not assigners:
+            raise ValueError(
+                "AssignmentStatsHook found no assigner that takes hooks; use it with gfl_plugin.ATSSAssigner in "
+                "train_cfg.assigner, or take the hook out of custom_hooks"
+            )
+        for assigner in assigners:
+            if self._record not in assigner.hooks:
+                assigner.hooks.append(self._record)
+
+    def _record(self, assignment: Any) -> None:
+        """Called by the assigner with its decision, on the model's device; waits for nothing."""
+        positive = assignment.positive
+        per_level = [part.sum() for part in positive.split(assignment.candidates.counts, dim=1)]
+        truths = assignment.truths
+        sums = torch.stack(
+            [
+                positive.new_tensor(len(truths), dtype=torch.int64),
+                (~positive.any(dim=1)).sum(),
+                truths.empty.sum(),
+                *per_level,
+            ]
+        )
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self._steps += 1
+        if self._steps < self.interval or self._sums is None:
+            return
+        objects, without, empty, *per_level = self._sums.tolist()
+        scalars = {f"positives_level_{level}": count / self._steps for level, count in enumerate(per_level)}
+        if objects:
+            scalars["positives_per_object"] = sum(per_level) / objects
+            scalars["objects_without_positive"] = without / objects
+            scalars["empty_objects"] = empty / objects
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(f"train/assign/{name}", value)
+        self._steps, self._sums = 0, None

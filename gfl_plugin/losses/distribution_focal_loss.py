@@ -1,0 +1,96 @@
+r"""Distribution Focal Loss (Li et al., arXiv 2006.04388, Eq. 6).
+
+.. math:: DFL(P) = -\frac{(y_{i+1} - y)\log P(y_i) + (y - y_i)\log P(y_{i+1})}{\Delta},
+   \qquad y_i \le y \le y_{i+1} = y_i + \Delta
+
+P is the softmax over the bins :math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..registry import MODELS
+from .reduction import check_reduction, reduce_rows
+
+
+def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, step: float = 1.0) -> Tensor:
+    """DFL of each distribution; computed in fp32 whatever the input's dtype.
+
+    Args:
+        logits: (N, n + 1), one per bin.
+        target: (N,) distances in the unit of the bins, in [first, first + n·step].
+        first: y_0, the first bin.
+        step: Δ, the bins' spacing, > 0.
+
+    Returns:
+        (N,) losses, fp32.
+
+    Raises:
+        ValueError: for shapes that do not fit, a step <= 0, or a target outside the bins. A GPU's targets are not
+            waited for: there a row whose target lies outside becomes NaN.
+    """
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}; DFL takes (N, n + 1) with n >= 1")
+    if target.shape != logits.shape[:1]:
+        raise ValueError(
+            f"target has shape {tuple(target.shape)}; it must hold one distance a row of logits: ({len(logits)},)"
+        )
+    _check_bins(first, step)
+    n = logits.shape[1] - 1
+    position = (target.detach().float() - first) / step
+    outside = ~((position >= 0) & (position <= n))
+    if position.device.type == "cpu" and bool(outside.any()):
+        raise ValueError(
+            f"{int(outside.sum())} of {len(target)} targets lie outside the bins [{first:g}, {first + n * step:g}] "
+            f"(the first: {target[outside][0].item():g}); clamp them, or raise reg_max"
+        )
+    left = torch.where(outside, 0.0, position).floor().clamp(max=n - 1)
+    log_probability = logits.float().log_softmax(dim=1)
+    index = left.long()[:, None]
+    right_weight = torch.where(outside, float("nan"), position) - left
+    log_left = log_probability.gather(1, index).squeeze(1)
+    log_right = log_probability.gather(1, index + 1).squeeze(1)
+    return -((1 - right_weight) * log_left + right_weight * log_right)
+
+
+@MODELS.register_module()
+class DistributionFocalLoss(nn.Module):
+    """Distribution Focal Loss with MMDetection's interface.
+
+    Args:
+        reduction: "none", "mean" or "sum" over rows.
+        loss_weight: factor of the result.
+        first: y_0, the first bin.
+        step: Δ, the bins' spacing, > 0.
+    """
+
+    def __init__(
+        self, reduction: str = "mean", loss_weight: float = 1.0, first: float = 0.0, step: float = 1.0
+    ) -> None:
+        super().__init__()
+        _check_bins(first, step)
+        self.reduction = check_reduction(reduction)
+        self.loss_weight = loss_weight
+        self.first = first
+        self.step = step
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """See :func:`distribution_focal_loss`; ``weight`` is (N,) and ``avg_factor`` what the mean divides by."""
+        rows = distribution_focal_loss(pred, target, self.first, self.step)
+        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
+
+
+def _check_bins(first: float, step: float) -> None:
+    if not step > 0:
+        raise ValueError(f"step is {step!r}; the bins' spacing must be > 0")
+    if not abs(first) < float("inf"):
+        raise ValueError(f"first is {first!r}; the first bin must be finite")

@@ -1,0 +1,14 @@
+"""The plugin's registries: children of MMDetection's, under the scope ``gfl_plugin``.
+
+A config names a class as ``gfl_plugin.GFLHead``; that resolves from MMDetection's and from MMEngine's
+registries alike, and no name of theirs is overwritten.
+"""
+
+from mmdet import registry as mmdet_registry
+from mmengine.registry import Registry
+
+SCOPE = "gfl_plugin"
+
+MODELS = Registry("model", parent=mmdet_registry.MODELS, scope=SCOPE, locations=["gfl_plugin"])
+TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE, locations=["gfl_plugin"])
+HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])

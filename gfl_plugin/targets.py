@@ -1,0 +1,109 @@
+"""What a batch should learn, without a dense map: its objects, flat, and the locations that learn them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .grid import host_tensor
+from .memory import zeros
+
+
+@dataclass(frozen=True)
+class GroundTruths:
+    """The objects of all images of a batch, image after image."""
+
+    boxes: Tensor  # (G, 4) x1, y1, x2, y2 in pixels of the batched image, fp32; all 0 where a box was not finite
+    labels: Tensor  # (G,) class index, int64
+    image: Tensor  # (G,) index of the image in the batch, int64, ascending
+    counts: tuple[int, ...]  # number of objects of each image
+
+    @staticmethod
+    def of(instances: Sequence[InstanceData], device: torch.device) -> GroundTruths:
+        """From MMDetection's ``gt_instances``; ignored regions, which have no labels, get label 0.
+
+        A box that is not finite becomes an empty one, which no location ever learns.
+        """
+        counts = tuple(len(entry) for entry in instances)
+        boxes = torch.cat([get_box_tensor(entry.bboxes).reshape(-1, 4) for entry in instances])
+        boxes = boxes.to(device, torch.float32)
+        boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
+        labels = [entry.labels if "labels" in entry else entry.bboxes.new_zeros(len(entry)) for entry in instances]
+        image = [index for index, count in enumerate(counts) for _ in range(count)]
+        return GroundTruths(
+            boxes=boxes,
+            labels=torch.cat(labels).to(device, torch.int64),
+            image=host_tensor(image, torch.int64, boxes.device),
+            counts=counts,
+        )
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def empty(self) -> Tensor:
+        """(G,) bool, objects whose box has no area: no location can learn them."""
+        return ((self.boxes[:, 2:] - self.boxes[:, :2]) <= 0).any(dim=1)
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Which location learns which object: one row a positive, level after level.
+
+    Rows that are not ``active`` are inert. They are what remains of candidates on a GPU, where dropping them would
+    make the host wait; on a CPU there are none.
+    """
+
+    image: Tensor  # (P,) int64
+    level: Tensor  # (P,) int64, ascending
+    location: Tensor  # (P,) row-major index in the level's grid, int64
+    object: Tensor  # (P,) row in GroundTruths, int64
+    active: Tensor  # (P,) bool; active rows have distinct (image, level, location)
+    counts: tuple[int, ...]  # rows of each level
+
+    def per_level(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Split (P, ...) values into one piece a level."""
+        return rows.split(self.counts)
+
+
+def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
+    """The channels at each positive's location: L maps (B, D, H, W) -> (P, D), differentiable."""
+    return _GatherLocations.apply(positives, *maps)
+
+
+class _GatherLocations(torch.autograd.Function):
+    """Writes the gradient of each map once: zeros, then the positives' rows."""
+
+    @staticmethod
+    def forward(ctx, positives: Positives, *maps: Tensor) -> Tensor:
+        ctx.positives = positives
+        ctx.like = [(level_map.shape, level_map.dtype, level_map.device) for level_map in maps]
+        images, locations = positives.per_level(positives.image), positives.per_level(positives.location)
+        rows = [level_map.flatten(2)[i, :, j] for level_map, i, j in zip(maps, images, locations)]
+        return torch.cat(rows)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        positives: Positives = ctx.positives
+        grad = torch.where(positives.active[:, None], grad, 0.0)
+        gradients = []
+        for (shape, dtype, device), image, location, rows in zip(
+            ctx.like,
+            positives.per_level(positives.image),
+            positives.per_level(positives.location),
+            positives.per_level(grad),
+        ):
+            gradient = zeros(shape, dtype, device)
+            # Accumulated because an inert row may name the location of an active one.
+            channel = torch.arange(shape[1], device=device)
+            gradient.flatten(2).index_put_(
+                (image[:, None], channel, location[:, None]), rows.to(dtype), accumulate=True
+            )
+            gradients.append(gradient)
+        return (None, *gradients)

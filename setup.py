@@ -1,0 +1,40 @@
+"""Package metadata. The base install pulls in nothing: users bring their own PyTorch and MMDetection."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "gfl_plugin" / "__init__.py").read_text()).group(1)
+
+# The set this version is tested with. NumPy and OpenCV are not named by MMDetection in versions, so they are here.
+RUNTIME = [
+    "torch==2.13.0",
+    "mmengine==0.10.7",
+    "mmcv-lite==2.1.0",
+    "mmdet==3.3.0",
+    "pycocotools>=2.0.8",  # the first built against NumPy 2
+    "numpy>=1.24",
+    "opencv-python>=4.10",
+]
+# What only the demo needs: real digits and photographs, a progress bar, a picture.
+DEMO = ["scikit-learn>=1.3", "pillow>=10", "rich>=13"]
+DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *DEMO]
+
+setup(
+    name="gfl_plugin",
+    version=VERSION,
+    description="Generalized Focal Loss heads as a plugin for MMDetection",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
+    python_requires=">=3.9",
+    install_requires=[],
+    extras_require={"runtime": RUNTIME, "demo": DEMO, "dev": DEV},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
