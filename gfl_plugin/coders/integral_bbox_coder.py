@@ -114,8 +114,7 @@ class IntegralBBoxCoder(BaseBBoxCoder):
             (N, 4) left, top, right, bottom, in strides.
         """
         points, unit = self._points_and_unit(points, stride)
-        distance = bbox2distance(points / unit, get_box_tensor(gt_bboxes) / unit, max_dis, eps)
-        return distance
+        return bbox2distance(points / unit, get_box_tensor(gt_bboxes) / unit, max_dis, eps)
 
     def decode(
         self,

@@ -240,10 +240,16 @@ class _SparseQuality(torch.autograd.Function):
         as_negative, negative_slope = _terms(value, torch.zeros_like(value), beta)
         as_positive, positive_slope = _terms(value, quality, beta)
         changes = positives.per_level((as_positive - as_negative) * row_weight)
-        slopes = positives.per_level((positive_slope - negative_slope) * row_weight)
-        for gradient, place, slope in zip(gradients, places, slopes):
-            if gradient is not None:
-                gradient.index_put_(place, slope.to(gradient.dtype), accumulate=True)
+        on_cpu = logits[0].device.type == "cpu"
+        slopes = positives.per_level((positive_slope if on_cpu else positive_slope - negative_slope) * row_weight)
+        for gradient, place, slope, active in zip(gradients, places, slopes, positives.per_level(positives.active)):
+            if gradient is None:
+                continue
+            slope = slope.to(gradient.dtype)
+            if on_cpu:
+                gradient[tuple(index[active] for index in place)] = slope[active]
+            else:  # an inert row may name an active one's element, so nothing is overwritten
+                gradient.index_put_(place, slope, accumulate=True)
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [level.dtype for level in logits]
         return sums + torch.stack([change.sum() for change in changes])

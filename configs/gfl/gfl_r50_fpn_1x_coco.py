@@ -1,0 +1,3 @@
+_base_ = "mmdet::gfl/gfl_r50_fpn_1x_coco.py"
+custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
+model = dict(bbox_head=dict(type="gfl_plugin.GFLHead"))

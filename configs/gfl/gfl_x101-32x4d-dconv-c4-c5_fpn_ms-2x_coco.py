@@ -1,0 +1,3 @@
+_base_ = "mmdet::gfl/gfl_x101-32x4d-dconv-c4-c5_fpn_ms-2x_coco.py"
+custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
+model = dict(bbox_head=dict(type="gfl_plugin.GFLHead"))

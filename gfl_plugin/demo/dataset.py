@@ -1,0 +1,197 @@
+"""A detection data set made in seconds without a network: real handwritten digits set into real photographs.
+
+The digits (1,797 of them, 8×8) and the two photographs come with scikit-learn. A digit is drawn over a photograph's
+crop at a scale from tiny to half the image. Part of them are blurred, faded or half covered by another piece of the
+photograph, so that their boundary is ambiguous, which is what box distributions are about; their box stays the whole
+digit's. The same seed gives the same bytes with the same library versions.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+# What can happen to a digit, and how often.
+_CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
+_MAX_DIGITS = 8
+_MAX_OVERLAP = 0.1  # part of the smaller box that two digits may share
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much data is made."""
+
+    train: int = 600  # images
+    val: int = 150  # images
+    side: int = 160  # pixels, width and height of an image
+
+
+def make_dataset(
+    root: Path, size: DemoSize = DemoSize(), seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Write ``train/``, ``val/`` (PNG) and ``train.json``, ``val.json`` (COCO) into a folder, unless they are there.
+
+    Training and validation share no digit.
+
+    Args:
+        root: folder, made where it does not exist.
+        size: number and size of images.
+        seed: of everything random.
+        progress: called with images done and images in all.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: when the folder holds a set made with another size or seed.
+    """
+    recipe = {"train": size.train, "val": size.val, "side": size.side, "seed": seed}
+    recipe_file = root / "recipe.json"
+    if recipe_file.exists():
+        found = json.loads(recipe_file.read_text())
+        if found != recipe:
+            raise FileExistsError(f"{root} holds a demo set made with {found}, not {recipe}; name another folder")
+        return root
+    photographs, digits, labels = _sources()
+    order = np.random.default_rng(seed).permutation(len(digits))
+    held_out = len(digits) // 5
+    parts = {"train": (size.train, order[held_out:]), "val": (size.val, order[:held_out])}
+    done = 0
+    for number, (name, (count, pool)) in enumerate(parts.items()):
+        random = np.random.default_rng([seed, number])
+        (root / name).mkdir(parents=True, exist_ok=True)
+        images, annotations = [], []
+        for index in range(count):
+            file_name = f"{index:05d}.png"
+            picture, objects = _compose(random, photographs, digits, labels, pool, size.side)
+            picture.save(root / name / file_name)
+            images.append({"id": index, "file_name": file_name, "width": size.side, "height": size.side})
+            for label, box, condition in objects:
+                annotations.append(_annotation(len(annotations), index, label, box, condition))
+            done += 1
+            if progress is not None:
+                progress(done, size.train + size.val)
+        categories = [{"id": digit, "name": str(digit)} for digit in range(10)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"{name}.json").write_text(json.dumps(content))
+    recipe_file.write_text(json.dumps(recipe))  # last: its presence says the set is whole
+    return root
+
+
+def _sources() -> tuple[list[Image.Image], np.ndarray, np.ndarray]:
+    """The photographs, and (N, 8, 8) digits in [0, 1] with their labels."""
+    from sklearn.datasets import load_digits, load_sample_images
+
+    digits = load_digits()
+    return [Image.fromarray(image) for image in load_sample_images().images], digits.images / 16.0, digits.target
+
+
+def _annotation(number: int, image: int, label: int, box: tuple[float, ...], condition: str) -> dict:
+    x1, y1, x2, y2 = box
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": label,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": (x2 - x1) * (y2 - y1),
+        "iscrowd": 0,
+        "condition": condition,
+    }
+
+
+def _compose(
+    random: np.random.Generator,
+    photographs: list[Image.Image],
+    digits: np.ndarray,
+    labels: np.ndarray,
+    pool: np.ndarray,
+    side: int,
+) -> tuple[Image.Image, list[tuple[int, tuple[float, ...], str]]]:
+    """An image, and label, box and condition of each digit in it."""
+    canvas = np.asarray(_crop(random, photographs, side), dtype=np.float64)
+    objects: list[tuple[int, tuple[float, ...], str]] = []
+    for _ in range(int(random.integers(1, _MAX_DIGITS + 1))):
+        which = int(random.choice(pool))
+        height = float(np.exp(random.uniform(np.log(side * 0.12), np.log(side * 0.6))))
+        condition = str(random.choice(list(_CONDITIONS), p=list(_CONDITIONS.values())))
+        mask, box = _stroke(digits[which], height)
+        if box is None:
+            continue
+        x = int(random.integers(0, side - mask.shape[1] + 1))
+        y = int(random.integers(0, side - mask.shape[0] + 1))
+        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+        if any(_overlap(box, other) > _MAX_OVERLAP for _, other, _ in objects):
+            continue
+        if condition == "blurred":
+            radius = float(random.uniform(0.04, 0.08)) * height
+            mask = np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(radius)))
+        opacity = float(random.uniform(0.3, 0.5)) if condition == "faded" else 1.0
+        area = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
+        # Ink far from the background's brightness, in any colour.
+        ink = random.uniform(0, 70, size=3) if area.mean() > 128 else random.uniform(185, 255, size=3)
+        alpha = (opacity / 255.0) * mask[..., None].astype(np.float64)
+        area[:] = area * (1 - alpha) + ink * alpha
+        if condition == "covered":
+            _cover(random, canvas, box, photographs)
+        objects.append((int(labels[which]), tuple(float(v) for v in box), condition))
+    return Image.fromarray(canvas.round().astype(np.uint8)), objects
+
+
+def _crop(random: np.random.Generator, photographs: list[Image.Image], side: int) -> Image.Image:
+    """A random square of a random photograph, at a random zoom, maybe mirrored."""
+    photograph = photographs[int(random.integers(len(photographs)))]
+    extent = int(random.integers(side // 2, min(photograph.size) + 1))
+    x = int(random.integers(0, photograph.width - extent + 1))
+    y = int(random.integers(0, photograph.height - extent + 1))
+    crop = photograph.crop((x, y, x + extent, y + extent)).resize((side, side), Image.Resampling.BILINEAR)
+    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else crop
+
+
+def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """Opacity (H, W) uint8 of a digit drawn at a height, and the box of its ink; no box where none is left."""
+    extent = max(8, round(height))
+    small = Image.fromarray((digit * 255).astype(np.uint8))
+    smooth = np.asarray(small.resize((extent, extent), Image.Resampling.BICUBIC), dtype=np.float64)
+    # Enlarged eightfold and more, a stroke is a haze; this gives it an edge again.
+    mask = np.clip((smooth - 60) * 2.5, 0, 255).astype(np.uint8)
+    rows, columns = np.nonzero((mask > 100).any(axis=1))[0], np.nonzero((mask > 100).any(axis=0))[0]
+    if not len(rows):
+        return mask, None
+    return mask, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _cover(
+    random: np.random.Generator, canvas: np.ndarray, box: tuple[float, ...], photographs: list[Image.Image]
+) -> None:
+    """Put a piece of a photograph over 30 to 50 % of a box, from one of its sides and beyond it."""
+    x1, y1, x2, y2 = (int(v) for v in box)
+    part, margin = float(random.uniform(0.3, 0.5)), random.uniform(0.05, 0.3, size=3)
+    width, height = x2 - x1, y2 - y1
+    side = int(random.integers(4))
+    # The piece sticks out of the box, or its own edge would tell where the digit's boundary is.
+    top, bottom = y1 - round(height * margin[1]), y2 + round(height * margin[2])
+    left, right = x1 - round(width * margin[1]), x2 + round(width * margin[2])
+    if side == 0:
+        left, right = x1 - round(width * margin[0]), x1 + round(width * part)
+    elif side == 1:
+        left, right = x2 - round(width * part), x2 + round(width * margin[0])
+    elif side == 2:
+        top, bottom = y1 - round(height * margin[0]), y1 + round(height * part)
+    else:
+        top, bottom = y2 - round(height * part), y2 + round(height * margin[0])
+    patch = np.asarray(_crop(random, photographs, max(canvas.shape[:2])), dtype=np.float64)
+    top, left = max(top, 0), max(left, 0)
+    canvas[top:bottom, left:right] = patch[top:bottom, left:right]
+
+
+def _overlap(box: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Shared area of two boxes as a part of the smaller one."""
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
+    smaller = min((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    return max(width, 0) * max(height, 0) / smaller

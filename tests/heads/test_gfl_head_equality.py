@@ -1,0 +1,318 @@
+"""The head's numbers are MMDetection 3.3.0's: losses, gradients, assignments, detections."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import (
+    Batch,
+    Recipe,
+    both_heads,
+    gradient_difference,
+    head_config,
+    losses_and_gradients,
+    our_head,
+    random_batch,
+    record,
+    without_ties,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.structures import InstanceData
+
+STRIDES = [(8, 16, 32), (8,), (4, 8), (8, 16, 32, 64, 128), (16, 32, 64), (7, 14)]
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> tuple[Recipe, dict]:
+    """A batch's recipe, and the head's settings that go with it."""
+    images = draw(st.integers(1, 4))
+    strides = draw(st.sampled_from(STRIDES))
+    many = draw(st.booleans())
+    objects = st.integers(0, 200 if many else 6)
+    ignoring = draw(st.booleans())
+    recipe = Recipe(
+        seed=draw(st.integers(0, 2**31)),
+        strides=strides,
+        height=draw(st.integers(24, 260)),
+        width=draw(st.integers(24, 260)),
+        images=images,
+        objects=tuple(draw(objects) for _ in range(images)),
+        ignored=tuple(draw(st.integers(0, 3)) for _ in range(images)) if ignoring else (),
+        classes=draw(st.integers(1, 12)),
+        reg_max=draw(st.sampled_from([16, 16, 8, 1])),
+        mean=draw(st.sampled_from([-6.0, -2.0, 1.0])),
+        same_size=draw(st.booleans()),
+    )
+    assigner = dict(topk=draw(st.sampled_from([9, 9, 1, 4, 13, 40])))
+    if ignoring:
+        assigner["ignore_iof_thr"] = draw(st.sampled_from([-1, 0.3, 0.7]))
+    changes = dict(
+        num_classes=recipe.classes,
+        reg_max=recipe.reg_max,
+        anchor_generator=dict(strides=list(strides)),
+        loss_cls=dict(beta=draw(st.sampled_from([2.0, 2.0, 1.0, 2.5, 0.0]))),
+        train_cfg=dict(
+            assigner=assigner,
+            allowed_border=draw(st.sampled_from([-1, -1, 0, 40])),
+            pos_weight=draw(st.sampled_from([-1, -1, 2.5])),
+        ),
+    )
+    if draw(st.booleans()):
+        changes["anchor_generator"]["center_offset"] = 0.5
+    return recipe, changes
+
+
+class InDouble(torch.nn.Module):
+    """MMDetection's own QFL, computed in fp64.
+
+    In fp32 it takes log(1 - σ) as x - logsigmoid(x), which cancels for low logits: where a batch has no positive, its
+    rounding is several 1e-6 of the largest gradient. In fp64 it says what that number should have been.
+    """
+
+    def __init__(self, loss: torch.nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, pred, target, weight, avg_factor):
+        label, score = target
+        return self.loss(pred.double(), (label, score.double()), weight.double(), avg_factor=avg_factor)
+
+
+def compare_losses(theirs, ours, batch: Batch) -> None:
+    """Within 1e-5 (losses) and 1e-6 (gradients) of MMDetection with an exact QFL, and within 1e-5 of it as it is."""
+    found = losses_and_gradients(ours, batch)
+    compare(losses_and_gradients(theirs, batch), found, "MMDetection as it is", gradient=1e-5)
+    stock = theirs.loss_cls
+    theirs.loss_cls = InDouble(stock)
+    compare(losses_and_gradients(theirs, batch), found, "MMDetection, its QFL in fp64", gradient=1e-6)
+    theirs.loss_cls = stock
+
+
+def compare(expected: tuple, found: tuple, name: str, gradient: float) -> None:
+    their_losses, their_cls, their_box = expected
+    our_losses, our_cls, our_box = found
+    assert their_losses.keys() == our_losses.keys()
+    for loss, values in their_losses.items():
+        scale = max(max(abs(value) for value in values), 1e-12)
+        difference = max(abs(a - b) for a, b in zip(values, our_losses[loss])) / scale
+        assert record(f"{name}: {loss}, relative", difference) <= 1e-5
+    difference = gradient_difference(their_cls, our_cls)
+    assert record(f"{name}: gradients of class logits, of the largest", difference) <= gradient
+    difference = gradient_difference(their_box, our_box)
+    assert record(f"{name}: gradients of box logits, of the largest", difference) <= 1e-6
+
+
+@settings(max_examples=250)
+@given(recipes())
+def test_losses_and_gradients_equal(case: tuple[Recipe, dict]) -> None:
+    recipe, changes = case
+    theirs, ours = both_heads(**changes)
+    batch = random_batch(recipe)
+    try:
+        batch = without_ties(batch, theirs)
+        theirs.loss_by_feat(*batch.arguments())
+    except (ValueError, RuntimeError) as error:  # an image without a prior
+        if "no valid anchor" not in str(error) and "non-empty list" not in str(error):
+            raise
+        with pytest.raises(ValueError, match="holds no prior"):
+            ours.loss_by_feat(*batch.arguments())
+        return
+    compare_losses(theirs, ours, batch)
+
+
+@settings(max_examples=100)
+@given(recipes())
+def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
+    """Each location learns the same object, and the same locations are not trained on."""
+    recipe, changes = case
+    changes["train_cfg"].update(allowed_border=-1, pos_weight=-1)
+    theirs, ours = both_heads(**changes)
+    batch = without_ties(random_batch(recipe), theirs)
+    sizes = [level.shape[-2:] for level in batch.cls_scores]
+    anchors, flags = theirs.get_anchors(sizes, batch.img_metas, device="cpu")
+    _, labels, label_weights, box_targets, _, count = theirs.get_targets(
+        anchors, flags, batch.gt_instances, batch.img_metas, batch.gt_instances_ignore
+    )
+    from gfl_plugin.grid import Grid, Regions
+    from gfl_plugin.heads.gfl_head import _location_weights
+    from gfl_plugin.targets import GroundTruths
+
+    device = torch.device("cpu")
+    grid = Grid.of(ours.prior_generator, sizes, device)
+    regions = Regions.of(grid, batch.img_metas)
+    truths = GroundTruths.of(batch.gt_instances, device)
+    ignored = None
+    if batch.gt_instances_ignore:
+        ignored = ours.assigner.ignored_locations(GroundTruths.of(batch.gt_instances_ignore, device), truths, grid)
+    positives = ours.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
+    weights = _location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
+    for level, (height, width) in enumerate(sizes):
+        rows = [positives.per_level(part)[level] for part in (positives.image, positives.location, positives.object)]
+        our_labels = torch.full((recipe.images, height * width), recipe.classes)
+        our_labels[rows[0], rows[1]] = truths.labels[rows[2]]
+        assert torch.equal(our_labels, labels[level])
+        our_boxes = torch.zeros(recipe.images, height * width, 4)
+        our_boxes[rows[0], rows[1]] = truths.boxes[rows[2]]
+        assert torch.equal(our_boxes, box_targets[level])
+        assert torch.equal(weights[level].flatten(1).clamp(max=1), label_weights[level])
+    per_image = torch.bincount(positives.image, minlength=recipe.images).clamp(min=1)
+    assert int(per_image.sum()) == int(count)
+
+
+@settings(max_examples=60)
+@given(recipes(), st.booleans(), st.sampled_from([0.05, 0.3, 0.0]), st.sampled_from([1000, 20]))
+def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshold: float, limit: int) -> None:
+    recipe, changes = case
+    theirs, ours = both_heads(**changes, test_cfg=dict(score_thr=threshold, nms_pre=limit))
+    batch = random_batch(recipe)
+    results = [
+        head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas, rescale=rescale)
+        for head in (theirs, ours)
+    ]
+    for expected, found in zip(*results):
+        assert len(expected) == len(found)
+        assert torch.equal(expected.labels, found.labels)
+        if len(expected):
+            assert record("detections' boxes, px", (expected.bboxes - found.bboxes).abs().max()) <= 1e-3
+            assert record("detections' scores", (expected.scores - found.scores).abs().max()) <= 1e-6
+            assert (found.scores.diff() <= 0).all()
+
+
+def test_without_nms_all_candidates_come_back() -> None:
+    theirs, ours = both_heads()
+    batch = random_batch(Recipe())
+    for expected, found in zip(
+        *(
+            head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas, with_nms=False)
+            for head in (theirs, ours)
+        )
+    ):
+        assert torch.equal(expected.labels, found.labels)
+        assert torch.allclose(expected.bboxes, found.bboxes, atol=1e-3)
+
+
+def test_forward_is_the_same_layers() -> None:
+    theirs, ours = both_heads()
+    features = tuple(torch.randn(2, 8, size, size) for size in (16, 8, 4))
+    for expected, found in zip(theirs(features), ours(features)):
+        assert all(torch.equal(a, b) for a, b in zip(expected, found))
+
+
+def test_state_dict_loads_strictly_both_ways() -> None:
+    theirs, ours = both_heads()
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+
+
+def test_order_of_objects_does_not_matter() -> None:
+    head = our_head()
+    batch = without_ties(random_batch(Recipe(objects=(40, 60))), head)
+    shuffled = Batch(
+        batch.cls_scores,
+        batch.bbox_preds,
+        [truth[torch.randperm(len(truth))] for truth in batch.gt_instances],
+        batch.img_metas,
+    )
+    values, cls_gradients, box_gradients = losses_and_gradients(head, batch)
+    again, cls_again, box_again = losses_and_gradients(head, shuffled)
+    for name in values:
+        assert values[name] == pytest.approx(again[name], rel=1e-6)
+    assert gradient_difference(cls_gradients, cls_again) < 1e-6
+    assert gradient_difference(box_gradients, box_again) < 1e-6
+
+
+@pytest.mark.parametrize("objects", [(0, 0), (0, 5)])
+def test_images_without_objects(objects: tuple[int, int]) -> None:
+    theirs, ours = both_heads()
+    batch = without_ties(random_batch(Recipe(objects=objects)), theirs)
+    compare_losses(theirs, ours, batch)
+    for level in losses_and_gradients(ours, batch)[2]:
+        assert level is not None and level.isfinite().all()
+
+
+def test_box_types_of_mmdetection_are_taken() -> None:
+    from mmdet.structures.bbox import HorizontalBoxes
+
+    head = our_head()
+    batch = random_batch(Recipe())
+    plain = losses_and_gradients(head, batch)[0]
+    for truth in batch.gt_instances:
+        truth.bboxes = HorizontalBoxes(truth.bboxes)
+    assert losses_and_gradients(head, batch)[0] == plain
+
+
+def test_channels_last_logits_give_the_same_loss() -> None:
+    head = our_head()
+    batch = random_batch(Recipe())
+    expected = losses_and_gradients(head, batch)
+    batch.cls_scores = [level.to(memory_format=torch.channels_last) for level in batch.cls_scores]
+    batch.bbox_preds = [level.to(memory_format=torch.channels_last) for level in batch.bbox_preds]
+    found = losses_and_gradients(head, batch)
+    for name in expected[0]:
+        assert found[0][name] == pytest.approx(expected[0][name], rel=1e-6)
+    assert gradient_difference(expected[1], found[1]) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_logits_are_computed_in_fp32(dtype: torch.dtype) -> None:
+    """The loss of rounded logits is the fp32 loss of the same values, and its gradient has the logits' dtype."""
+    head = our_head()
+    batch = random_batch(Recipe())
+    batch.cls_scores = [level.to(dtype) for level in batch.cls_scores]
+    low, low_cls, _ = losses_and_gradients(head, batch)
+    batch.cls_scores = [level.float() for level in batch.cls_scores]
+    full, full_cls, _ = losses_and_gradients(head, batch)
+    assert low["loss_cls"] == pytest.approx(full["loss_cls"], rel=1e-6)
+    assert all(level.dtype == dtype for level in low_cls)
+    for a, b in zip(low_cls, full_cls):
+        assert torch.allclose(a.float(), b.to(dtype).float(), rtol=2e-2, atol=1e-6)
+
+
+def test_autocast_does_not_reach_the_losses() -> None:
+    head = our_head()
+    batch = random_batch(Recipe())
+    expected = losses_and_gradients(head, batch)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert losses_and_gradients(head, batch)[0] == expected
+
+
+def test_stock_config_and_plugin_names_build_the_same_head() -> None:
+    plain = our_head()
+    named = our_head(
+        loss_cls=dict(type="gfl_plugin.QualityFocalLoss"),
+        loss_dfl=dict(type="gfl_plugin.DistributionFocalLoss"),
+        bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder"),
+        train_cfg=dict(assigner=dict(type="gfl_plugin.ATSSAssigner")),
+    )
+    for part in ("loss_cls", "loss_dfl", "bbox_coder", "assigner", "loss_bbox"):
+        assert type(getattr(plain, part)) is type(getattr(named, part))
+    assert type(plain.loss_cls).__module__.startswith("gfl_plugin")
+    assert type(plain.loss_bbox).__module__.startswith("mmdet")
+
+
+def test_general_bins_reach_loss_and_prediction() -> None:
+    """With half the spacing and twice the bins the same range is coded; a sharp distribution decodes to its bin."""
+    head = our_head(reg_max=32, bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", step=0.5))
+    batch = random_batch(Recipe(reg_max=32))
+    losses = head.loss_by_feat(*batch.arguments())
+    assert all(torch.isfinite(level) for levels in losses.values() for level in levels)
+    assert torch.equal(head.integral.project, torch.arange(33) * 0.5)
+    sharp = torch.full((1, 4, 33), -50.0)
+    sharp[..., 7] = 50.0
+    assert torch.allclose(head.bbox_coder.integral(sharp.flatten(1)), torch.full((1, 4), 3.5))
+
+
+def test_mmdetections_rule_for_names_outside_our_head_is_untouched() -> None:
+    from cases import build_head
+
+    assert type(build_head(head_config())).__module__.startswith("mmdet.")
+
+
+def test_one_candidate_alone_is_a_positive() -> None:
+    """MMDetection's deviation of one IoU is NaN, and its object is lost; here it is 0."""
+    theirs, ours = both_heads(anchor_generator=dict(strides=[8]))
+    batch = random_batch(Recipe(strides=(8,), height=8, width=8, images=1, objects=(1,)))
+    batch.gt_instances = [InstanceData(bboxes=torch.tensor([[-3.0, -3.0, 5.0, 5.0]]), labels=torch.tensor([2]))]
+    assert losses_and_gradients(theirs, batch)[0]["loss_bbox"] == [0.0]
+    assert losses_and_gradients(ours, batch)[0]["loss_bbox"][0] > 0.0

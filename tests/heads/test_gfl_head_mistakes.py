@@ -1,0 +1,120 @@
+"""What a person can get wrong ends in one clear error, or is handled."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import Recipe, head_config, losses_and_gradients, our_head, random_batch
+from mmengine.runner.checkpoint import load_state_dict
+from mmengine.structures import InstanceData
+
+QFL_HINT = r"loss_cls=dict\(type='gfl_plugin.QualityFocalLoss'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(loss_cls=dict(type="FocalLoss", beta=None)), rf"loss_cls is a FocalLoss.*{QFL_HINT}"),
+        (dict(loss_cls=dict(type="mmdet.QualityFocalLoss")), rf"loss_cls is a QualityFocalLoss.*{QFL_HINT}"),
+        (dict(loss_cls=dict(use_sigmoid=False)), "use_sigmoid=False.*write use_sigmoid=True"),
+        (dict(loss_cls=dict(activated=True)), "activated=True.*gives it logits"),
+        (dict(loss_cls=dict(beta=-1)), "beta is -1.*finite number >= 0"),
+        (dict(loss_cls=dict(reduction="average")), "reduction is 'average'.*'none', 'mean', 'sum'"),
+        (dict(reg_max=16, bbox_coder=dict(type="IntegralBBoxCoder", reg_max=8)), "reg_max is 16 in bbox_head and 8"),
+        (dict(reg_max=0), "reg_max is 0; it must be a whole number >= 1"),
+        (dict(bbox_coder=dict(type="DeltaXYWHBBoxCoder")), "DeltaXYWHBBoxCoder.*IntegralBBoxCoder"),
+        (dict(loss_dfl=dict(first=1.0)), "bins belong to bbox_coder"),
+        (dict(anchor_generator=dict(ratios=[0.5, 1.0, 2.0])), r"makes \[3, 3, 3\] priors.*ratios=\[1.0\]"),
+        (dict(anchor_generator=dict(scales_per_octave=3)), r"makes \[3, 3, 3\] priors"),
+        (dict(train_cfg=dict(assigner=dict(type="MaxIoUAssigner", topk=None, pos_iou_thr=0.5, neg_iou_thr=0.4))),
+         "assigner is a MaxIoUAssigner.*gfl_plugin.ATSSAssigner"),
+        (dict(train_cfg=dict(assigner=dict(topk=0))), "topk is 0; it must be a whole number >= 1"),
+        (dict(train_cfg=dict(assigner=None)), "train_cfg has no assigner"),
+        (dict(train_cfg=dict(sampler=dict(type="RandomSampler", num=10, pos_fraction=0.5))), "sampler is a RandomSampler"),
+    ],
+)  # fmt: skip
+def test_config_mistakes(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        our_head(**changes)
+
+
+def test_reg_max_may_be_written_on_the_coder_alone() -> None:
+    head = our_head(bbox_coder=dict(type="IntegralBBoxCoder", reg_max=8))
+    assert head.reg_max == 8 and head.gfl_reg.out_channels == 4 * 9
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [50.0, 50.0, 50.0, 50.0],  # no size
+        [50.0, 50.0, 80.0, 50.0],  # no height
+        [80.0, 80.0, 40.0, 40.0],  # corners exchanged
+        [float("nan"), 10.0, 20.0, 30.0],
+        [10.0, 10.0, float("inf"), 30.0],
+        [-400.0, -400.0, -300.0, -300.0],  # left of the image
+        [5000.0, 5000.0, 6000.0, 6000.0],  # right of it
+        [1e30, 1e30, 2e30, 2e30],
+    ],
+)
+def test_unusable_boxes_teach_nothing(bad: list[float]) -> None:
+    """Losses and gradients are those of the batch without the box."""
+    head = our_head()
+    batch = random_batch(Recipe())
+    expected = losses_and_gradients(head, batch)
+    first = batch.gt_instances[0]
+    batch.gt_instances[0] = InstanceData(
+        bboxes=torch.cat([torch.tensor([bad]), first.bboxes]), labels=torch.cat([torch.tensor([3]), first.labels])
+    )
+    found = losses_and_gradients(head, batch)
+    assert found[0] == expected[0]
+    for a, b in zip(expected[1] + expected[2], found[1] + found[2]):
+        assert torch.equal(a, b)
+
+
+def test_box_partly_outside_the_image_is_learned_as_it_is() -> None:
+    head = our_head()
+    batch = random_batch(Recipe(images=1, objects=(0,)))
+    batch.gt_instances = [InstanceData(bboxes=torch.tensor([[-20.0, 10.0, 71.0, 83.0]]), labels=torch.tensor([1]))]
+    assert sum(losses_and_gradients(head, batch)[0]["loss_bbox"]) > 0
+
+
+def test_label_beyond_the_classes() -> None:
+    head = our_head()
+    batch = random_batch(Recipe())
+    batch.gt_instances[1].labels[0] = 7
+    with pytest.raises(ValueError, match="label 7.*num_classes=7.*metainfo"):
+        head.loss_by_feat(*batch.arguments())
+
+
+def test_number_of_maps_and_strides_differ() -> None:
+    head = our_head()
+    batch = random_batch(Recipe(strides=(8, 16)))
+    with pytest.raises(ValueError, match=r"2 feature maps came for 3 strides \[8, 16, 32\]"):
+        head.loss_by_feat(*batch.arguments())
+
+
+def test_checkpoint_of_another_head() -> None:
+    state = {"retina_cls.weight": torch.zeros(1), "retina_reg.weight": torch.zeros(1)}
+    model = torch.nn.ModuleDict({"bbox_head": our_head()})
+    with pytest.raises(ValueError, match=r"another head \(retina_cls, retina_reg\).*prefix='backbone.'"):
+        load_state_dict(model, {f"bbox_head.{key}": value for key, value in state.items()})
+
+
+def test_checkpoint_of_another_reg_max() -> None:
+    state = {f"bbox_head.{key}": value for key, value in our_head(reg_max=8).state_dict().items()}
+    model = torch.nn.ModuleDict({"bbox_head": our_head()})
+    with pytest.raises(ValueError, match=r"36 channels \(reg_max=8\), this head's 68 \(reg_max=16\)"):
+        load_state_dict(model, state)
+
+
+def test_checkpoint_with_a_backbone_alone_still_loads() -> None:
+    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2), "bbox_head": our_head()})
+    load_state_dict(model, {"backbone.weight": torch.ones(2, 2)})
+    assert torch.equal(model["backbone"].weight, torch.ones(2, 2))
+
+
+def test_head_for_prediction_needs_no_train_cfg() -> None:
+    head = our_head(train_cfg=None)
+    batch = random_batch(Recipe())
+    found = head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+    assert len(found) == 2 and "train_cfg" not in head_config(train_cfg=None)

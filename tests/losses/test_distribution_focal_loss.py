@@ -1,0 +1,83 @@
+"""DFL against its formula, against MMDetection's, for any bins, and with wrong input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import record
+from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalLoss
+
+from gfl_plugin.losses import DistributionFocalLoss, distribution_focal_loss
+
+
+@pytest.mark.parametrize("first", [0.0, -3.0, 0.25])
+@pytest.mark.parametrize("n", [1, 8, 16])
+@pytest.mark.parametrize("step", [0.5, 1.0, 4.0])
+def test_formula(first: float, n: int, step: float) -> None:
+    """Eq. 6 of the paper, bin by bin, in fp64; targets on the bins and at both ends included."""
+    logits = torch.randn(50, n + 1)
+    target = first + step * n * torch.rand(50)
+    target[:3] = torch.tensor([first, first + n * step, first + step * (n // 2)])
+    log_probability = logits.double().log_softmax(dim=1)
+    bins = [first + step * i for i in range(n + 1)]
+    expected = []
+    for row, y in enumerate(target.double().tolist()):
+        i = min(max(k for k in range(n + 1) if bins[k] <= y + 1e-9), n - 1)
+        left, right = log_probability[row, i], log_probability[row, i + 1]
+        expected.append(-((bins[i + 1] - y) * left + (y - bins[i]) * right) / step)
+    found = distribution_focal_loss(logits, target, first, step)
+    assert torch.allclose(found.double(), torch.stack(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_equal_to_mmdetection(reduction: str) -> None:
+    logits, target, weight = torch.randn(60, 17), 15.9 * torch.rand(60), torch.rand(60)
+    avg_factor = 4.0 if reduction == "mean" else None
+    results = []
+    for kind in (MMDetDistributionFocalLoss, DistributionFocalLoss):
+        pred = logits.clone().requires_grad_()
+        loss = kind(reduction=reduction, loss_weight=0.25)(pred, target, weight, avg_factor=avg_factor)
+        loss.sum().backward()
+        results.append((loss.detach(), pred.grad))
+    (expected, expected_grad), (found, found_grad) = results
+    assert torch.allclose(found, expected, rtol=1e-5)
+    difference = (found_grad - expected_grad).abs().max() / expected_grad.abs().max()
+    assert record("DFL module: gradients, of the largest", difference) <= 1e-6
+
+
+def test_least_where_the_distribution_is_the_targets_two_bins() -> None:
+    """The optimum puts (y_{i+1} - y)/Δ and (y - y_i)/Δ on the two bins; there the gradient vanishes."""
+    probability = torch.full((1, 5), 1e-9)
+    probability[0, 2], probability[0, 3] = 0.7, 0.3
+    logits = probability.log().requires_grad_()
+    distribution_focal_loss(logits, torch.tensor([2.3])).sum().backward()
+    assert logits.grad.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_finite_at_the_extremes(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[60.0, -60.0, 0.0], [torch.finfo(torch.float16).max, 0.0, -60.0]]).to(dtype).requires_grad_()
+    loss = distribution_focal_loss(logits, torch.tensor([2.0, 0.5]))
+    loss.sum().backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite().all() and logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(4), torch.zeros(4)), r"logits have shape \(4,\); DFL takes \(N, n \+ 1\)"),
+        ((torch.zeros(4, 1), torch.zeros(4)), "n >= 1"),
+        ((torch.zeros(4, 9), torch.zeros(4, 1)), r"one distance a row of logits: \(4,\)"),
+        (
+            (torch.zeros(2, 9), torch.tensor([1.0, 8.5])),
+            r"1 of 2 targets lie outside the bins \[0, 8\] \(the first: 8.5\)",
+        ),
+        ((torch.zeros(2, 9), torch.tensor([float("nan"), 2.0])), "1 of 2 targets lie outside"),
+        ((torch.zeros(2, 9), torch.zeros(2), 0.0, 0.0), "step is 0.0"),
+        ((torch.zeros(2, 9), torch.zeros(2), float("inf")), "first is inf"),
+    ],
+)
+def test_wrong_input(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        distribution_focal_loss(*arguments)
