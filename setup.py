@@ -19,7 +19,7 @@ RUNTIME = [
     "opencv-python>=4.10",
 ]
 # What only the demo needs: real digits and photographs, a progress bar, a picture.
-DEMO = ["scikit-learn>=1.3", "pillow>=10", "rich>=13"]
+DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13"]
 DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *DEMO]
 
 setup(

@@ -199,6 +199,15 @@ def softnms(
 # ---------------------------------------------------------------------------------------------------
 
 
+def _history_statistic(owner: object, name: str) -> Callable:
+    """What ``getattr`` means inside a checkpoint: one of HistoryBuffer's statistics."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+        raise ValueError(f"the checkpoint asks for attribute {name!r} of {owner!r}, which is refused")
+    return getattr(HistoryBuffer, name)
+
+
 def _allow_mmengine_checkpoints() -> str:
     if torch.torch_version.TorchVersion(torch.__version__) < (2, 6):  # loads everything by default
         return ""
@@ -217,4 +226,7 @@ def _allow_mmengine_checkpoints() -> str:
             for name in ("_reconstruct", "scalar")
         ]
     )
+    # A HistoryBuffer is written with its statistics, each as getattr(HistoryBuffer, name). The real getattr would be a
+    # way out of weights_only; this one knows nothing else.
+    add_safe_globals([(_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")])
     return "MMEngine's HistoryBuffer and NumPy arrays may be loaded with weights_only"

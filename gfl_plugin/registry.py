@@ -12,3 +12,8 @@ SCOPE = "gfl_plugin"
 MODELS = Registry("model", parent=mmdet_registry.MODELS, scope=SCOPE, locations=["gfl_plugin"])
 TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE, locations=["gfl_plugin"])
 HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])
+
+# MMEngine looks a scope up among a registry's own children; as its grandchildren these would be found only while the
+# default scope is MMDetection's.
+for _registry in (MODELS, TASK_UTILS, HOOKS):
+    _registry.root._add_child(_registry)

@@ -122,14 +122,14 @@ def _compose(
         mask, box = _stroke(digits[which], height)
         if box is None:
             continue
+        if condition == "blurred":
+            radius = float(random.uniform(0.04, 0.08)) * height
+            mask, box = _blurred(mask, box, radius)
         x = int(random.integers(0, side - mask.shape[1] + 1))
         y = int(random.integers(0, side - mask.shape[0] + 1))
         box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
         if any(_overlap(box, other) > _MAX_OVERLAP for _, other, _ in objects):
             continue
-        if condition == "blurred":
-            radius = float(random.uniform(0.04, 0.08)) * height
-            mask = np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(radius)))
         opacity = float(random.uniform(0.3, 0.5)) if condition == "faded" else 1.0
         area = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
         # Ink far from the background's brightness, in any colour.
@@ -163,6 +163,13 @@ def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ..
     if not len(rows):
         return mask, None
     return mask, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _blurred(mask: np.ndarray, box: tuple[int, ...], radius: float) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A stroke out of focus, with room for its haze; the box stays the sharp stroke's."""
+    margin = round(2 * radius)
+    room = Image.fromarray(np.pad(mask, margin))
+    return np.asarray(room.filter(ImageFilter.GaussianBlur(radius))), tuple(value + margin for value in box)
 
 
 def _cover(

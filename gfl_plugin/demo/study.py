@@ -16,14 +16,14 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from .dataset import DemoSize, make_dataset
 
 # Baseline first: the other rows are read against it.
 MODELS = {"ATSS (baseline)": "atss_r18_demo.py", "GFL": "gfl_r18_demo.py"}
 _PICTURES = 4  # validation images shown
-_ZOOM = 2
+_ZOOM = 3
 _COLOURS = (
     "#00d5ff",
     "#ffd000",
@@ -201,16 +201,18 @@ def _corners(box: Sequence[float]) -> list[float]:
 
 def _drawn(image: Image.Image, title: str, objects: Sequence[tuple[list[float], int, float | None]]) -> Image.Image:
     """An image enlarged, with boxes (corners, digit, score) on it."""
-    picture = image.resize((image.width * _ZOOM, image.height * _ZOOM), Image.Resampling.NEAREST)
+    picture = image.resize((image.width * _ZOOM, image.height * _ZOOM), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=15)
     for box, label, score in objects:
         x1, y1, x2, y2 = (value * _ZOOM for value in box)
         text = str(label) if score is None else f"{label} {score:.2f}"
         draw.rectangle((x1, y1, x2, y2), outline=_COLOURS[label], width=2)
-        place = (x1 + 2, y1 - 12 if y1 >= 12 else y1 + 2)
-        draw.rectangle(draw.textbbox(place, text), fill="black")
-        draw.text(place, text, fill=_COLOURS[label])
+        place = (x1, y1 - 18 if y1 >= 18 else y1 + 2)
+        draw.rectangle(draw.textbbox(place, text, font=font), fill="black")
+        draw.text(place, text, fill=_COLOURS[label], font=font)
     if title:
-        draw.rectangle(draw.textbbox((4, picture.height - 16), title), fill="white")
-        draw.text((4, picture.height - 16), title, fill="black")
+        place = (4, picture.height - 22)
+        draw.rectangle(draw.textbbox(place, title, font=font), fill="white")
+        draw.text(place, title, fill="black", font=font)
     return picture

@@ -30,7 +30,7 @@ QFL_HINT = r"loss_cls=dict\(type='gfl_plugin.QualityFocalLoss'"
          "assigner is a MaxIoUAssigner.*gfl_plugin.ATSSAssigner"),
         (dict(train_cfg=dict(assigner=dict(topk=0))), "topk is 0; it must be a whole number >= 1"),
         (dict(train_cfg=dict(assigner=None)), "train_cfg has no assigner"),
-        (dict(train_cfg=dict(sampler=dict(type="RandomSampler", num=10, pos_fraction=0.5))), "sampler is a RandomSampler"),
+        (dict(train_cfg=dict(sampler=dict(type="RandomSampler", num=9, pos_fraction=0.5))), "is a RandomSampler"),
     ],
 )  # fmt: skip
 def test_config_mistakes(changes: dict, message: str) -> None:

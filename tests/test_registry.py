@@ -1,0 +1,50 @@
+"""Names resolve from everywhere, and nothing of MMDetection's is overwritten unless asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mmdet.registry
+import mmengine.registry
+import pytest
+
+NAMES = [
+    ("MODELS", "GFLHead"),
+    ("MODELS", "QualityFocalLoss"),
+    ("MODELS", "DistributionFocalLoss"),
+    ("TASK_UTILS", "ATSSAssigner"),
+    ("TASK_UTILS", "IntegralBBoxCoder"),
+    ("HOOKS", "AssignmentStatsHook"),
+]
+
+
+@pytest.mark.parametrize(("registry", "name"), NAMES)
+@pytest.mark.parametrize("package", [mmdet.registry, mmengine.registry])
+def test_scoped_names_resolve(package, registry: str, name: str) -> None:
+    found = getattr(package, registry).get(f"gfl_plugin.{name}")
+    assert found.__module__.startswith("gfl_plugin.")
+
+
+@pytest.mark.parametrize("name", ["GFLHead", "QualityFocalLoss", "DistributionFocalLoss"])
+def test_mmdetections_names_stay_its_own(name: str) -> None:
+    assert mmdet.registry.MODELS.get(name).__module__.startswith("mmdet.")
+
+
+def test_drop_in_takes_mmdetections_names() -> None:
+    """A stock config trains with our head once drop_in is imported; in a process of its own."""
+    code = """
+import gfl_plugin.drop_in, cases
+from mmdet.registry import MODELS, TASK_UTILS
+for name in ("GFLHead", "QualityFocalLoss", "DistributionFocalLoss"):
+    assert MODELS.get(name).__module__.startswith("gfl_plugin."), name
+assert TASK_UTILS.get("ATSSAssigner").__module__.startswith("gfl_plugin.")
+head = cases.build_head(cases.head_config())
+assert type(head).__module__ == "gfl_plugin.heads.gfl_head"
+losses = head.loss_by_feat(*cases.random_batch(cases.Recipe()).arguments())
+assert sum(losses["loss_bbox"]) > 0
+"""
+    path = __file__.rsplit("/", 1)[0]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path.insert(0, {path!r})\n{code}"], check=True
+    )
