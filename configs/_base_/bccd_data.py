@@ -1,7 +1,7 @@
 # BCCD: blood cells under a microscope, in Pascal VOC form. GFL_DATA says in which folder bccd/ lies.
 data_root = "{{$GFL_DATA:data}}/bccd/"
 metainfo = dict(classes=("RBC", "WBC", "Platelets"))
-scale = (320, 240)
+scale = (400, 300)
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 train_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -1,5 +1,5 @@
 # The baseline GFL builds on: MMDetection's ATSS, with its losses and centerness branch.
-_base_ = ["../_base_/small_detector.py", "../_base_/bccd_data.py", "../_base_/small_schedule_36e.py"]
+_base_ = ["../_base_/small_detector.py", "../_base_/bccd_data.py", "../_base_/small_schedule_32e.py"]
 model = dict(
     bbox_head=dict(
         type="mmdet.ATSSHead",

@@ -1,0 +1,51 @@
+"""Real data, where GFL_DATA names it: BCCD's boxes without size, and COCO's objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from gfl_plugin.analysis.benchmark import BenchmarkCase, agreement, build_heads, saved_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_bccd_trains_on_its_boxes_without_size(gfl_data: Path, monkeypatch) -> None:
+    """BloodImage_00338 and _00343 hold boxes of zero size; their loss is finite, and so is its gradient."""
+    monkeypatch.setenv("GFL_DATA", str(gfl_data))
+    cfg = Config.fromfile(ROOT / "configs" / "bccd" / "gfl_r18_bccd.py")
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    dirty, lengths = [], []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        dataset = DATASETS.build(
+            {**loader.dataset, "pipeline": cfg.train_dataloader.dataset.pipeline, "test_mode": False}
+        )
+        lengths.append(len(dataset))
+        dirty += [
+            dataset[index]
+            for index in range(len(dataset))
+            if dataset.get_data_info(index)["img_id"] in ("BloodImage_00338", "BloodImage_00343")
+        ]
+    assert lengths == [205, 87, 72]
+    assert len(dirty) == 2
+    boxes = torch.cat([item["data_samples"].gt_instances.bboxes.tensor for item in dirty])
+    assert ((boxes[:, 2:] - boxes[:, :2]) <= 0).any()
+    batch = model.data_preprocessor({key: [item[key] for item in dirty] for key in dirty[0]}, training=True)
+    losses = model.loss(batch["inputs"], batch["data_samples"])
+    total = sum(sum(levels) for levels in losses.values())
+    total.backward()
+    assert total.isfinite() and total > 0
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
+    """The benchmark's own check, on eight images of COCO at their training size, and its count of kept bytes."""
+    case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=8, classes=4)
+    theirs, ours = build_heads(4)
+    assert set(agreement(case, theirs, ours)) == {"losses (relative)", "gradients (of the largest)"}
+    assert 3 * saved_bytes(case, ours) <= saved_bytes(case, theirs)

@@ -1,0 +1,58 @@
+"""Each config builds its detector, and the COCO ones change nothing but the head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+ALL = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts)
+COCO = sorted((CONFIGS / "gfl").glob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(CONFIGS))
+
+
+def test_the_six_coco_models_are_there() -> None:
+    stock = Config.fromfile("mmdet::gfl/gfl_r50_fpn_1x_coco.py").filename
+    assert [path.name for path in COCO] == sorted(path.name for path in Path(stock).parent.glob("gfl_*.py"))
+    assert len(COCO) == 6
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_builds(path: Path) -> None:
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    detector = MODELS.build(cfg.model)
+    plugin = "atss" not in path.name
+    assert type(detector.bbox_head).__module__.startswith("gfl_plugin." if plugin else "mmdet.")
+    if plugin:
+        parts = (detector.bbox_head.assigner, detector.bbox_head.loss_cls, detector.bbox_head.loss_dfl)
+        assert all(type(part).__module__.startswith("gfl_plugin.") for part in parts)
+
+
+@pytest.mark.parametrize("path", COCO, ids=name_of)
+def test_only_the_head_differs_from_mmdetections(path: Path) -> None:
+    ours, stock = Config.fromfile(path), Config.fromfile(f"mmdet::gfl/{path.name}")
+    assert ours.pop("custom_imports")["imports"] == ["gfl_plugin"]
+    assert ours.model.bbox_head.pop("type") == "gfl_plugin.GFLHead"
+    assert stock.model.bbox_head.pop("type") == "GFLHead"
+    assert ours.to_dict() == stock.to_dict()
+
+
+def test_baseline_and_gfl_share_all_but_the_head() -> None:
+    """The comparison is of heads: data, schedule, backbone and neck are one."""
+    for folder in ("demo", "bccd"):
+        gfl, atss = (
+            Config.fromfile(CONFIGS / folder / f"{name}_r18_{folder}.py").to_dict() for name in ("gfl", "atss")
+        )
+        for cfg in (gfl, atss):
+            head = cfg["model"].pop("bbox_head")
+            cfg["model"]["train_cfg"].pop("assigner")
+            cfg["towers"] = {key: head[key] for key in ("in_channels", "feat_channels", "stacked_convs", "loss_bbox")}
+        assert gfl == atss
