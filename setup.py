@@ -16,6 +16,7 @@ RUNTIME = [
     "mmdet==3.3.0",
     "pycocotools>=2.0.8",  # the first built against NumPy 2
     "numpy>=1.24",
+    "setuptools<81",  # MMEngine finds mmdet:: configs through pkg_resources, which later ones lack
     "opencv-python>=4.10",
 ]
 # What only the demo needs: real digits and photographs, a progress bar, a picture.

@@ -34,29 +34,14 @@ class Grid:
             ValueError: for another generator, for more than one prior a location, for oblong strides, or for a number
                 of maps that is not the number of strides.
         """
-        name = type(prior_generator).__name__
-        if not hasattr(prior_generator, "base_anchors"):
-            raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
-        if any(count != 1 for count in prior_generator.num_base_priors):
+        strides, base_priors = _checked(prior_generator)
+        if len(sizes) != len(strides):
             raise ValueError(
-                f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
-                "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
+                f"{len(sizes)} feature maps came for {len(strides)} strides {list(strides)}; give one stride a level "
+                "of the neck"
             )
-        if any(width != height for width, height in prior_generator.strides):
-            raise ValueError(
-                f"anchor_generator has strides {prior_generator.strides}; a distance in strides needs square ones"
-            )
-        if len(sizes) != len(prior_generator.strides):
-            raise ValueError(
-                f"{len(sizes)} feature maps came for {len(prior_generator.strides)} strides "
-                f"{[width for width, _ in prior_generator.strides]}; give one stride a level of the neck"
-            )
-        return _grid(
-            tuple((int(height), int(width)) for height, width in sizes),
-            tuple(float(width) for width, _ in prior_generator.strides),
-            tuple(tuple(anchor[0].tolist()) for anchor in prior_generator.base_anchors),
-            torch.device(device),
-        )
+        sizes = tuple((int(height), int(width)) for height, width in sizes)
+        return _grid(sizes, strides, base_priors, torch.device(device))
 
     @property
     def num_levels(self) -> int:
@@ -98,6 +83,25 @@ class Grid:
     def base_centre(self) -> Tensor:
         """(L, 2) centre of ``base_prior``."""
         return centres(self.base_prior)
+
+
+@functools.lru_cache(maxsize=32)  # a head has one generator, asked for at each step
+def _checked(prior_generator: object) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Strides and first priors of a generator that makes one prior a location; see :meth:`Grid.of`."""
+    name = type(prior_generator).__name__
+    if not hasattr(prior_generator, "base_anchors"):
+        raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
+    if any(count != 1 for count in prior_generator.num_base_priors):
+        raise ValueError(
+            f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
+            "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
+        )
+    if any(width != height for width, height in prior_generator.strides):
+        raise ValueError(
+            f"anchor_generator has strides {prior_generator.strides}; a distance in strides needs square ones"
+        )
+    strides = tuple(float(width) for width, _ in prior_generator.strides)
+    return strides, tuple(tuple(anchor[0].tolist()) for anchor in prior_generator.base_anchors)
 
 
 @functools.lru_cache(maxsize=32)  # multi-scale training meets a few dozen sizes again and again

@@ -1,22 +1,57 @@
-"""Memory for large, mostly untouched CPU gradients."""
+"""Memory for the large CPU gradients that each training step needs anew.
+
+PyTorch's CPU allocator returns tens of megabytes to the system when a gradient dies, and the next step pays for them
+again, page by page: more than the arithmetic on them. Here a dead gradient's memory waits for the next of its size.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+_SMALL = 1 << 20  # bytes; below it the ordinary allocator keeps its memory
+_KEPT = 12  # dead memories that wait: two gradients a level of a pyramid, and a little more
+_ALIGNMENT = 64  # bytes, a cache line
+
+_waiting: deque[np.ndarray] = deque(maxlen=_KEPT)  # the oldest is given back to the system
+
+
+class _Lease:
+    """Lends memory to NumPy, and through it to a tensor; it waits for the next one when that is gone."""
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self.memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        _waiting.append(self.memory)
+
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.zeros``, without touching the memory on a CPU.
-
-    NumPy asks the kernel for pages that are zero when first read or written, in huge pages where it can.
-    ``torch.zeros`` writes all of it at once, in small pages: some ten times the cost for tens of megabytes.
-    """
-    if device.type != "cpu":
+    """As ``torch.zeros``; on a CPU from the memory of an earlier call's result that is no longer used."""
+    size = int(np.prod(shape, dtype=np.int64)) * torch.empty((), dtype=dtype).element_size()
+    if device.type != "cpu" or size < _SMALL:
         return torch.zeros(shape, dtype=dtype, device=device)
-    size = torch.empty((), dtype=dtype).element_size()
-    count = int(np.prod(shape, dtype=np.int64))
-    return torch.from_numpy(np.zeros(count * size, dtype=np.uint8)).view(dtype).view(*shape)
+    memory = _of_size(size)
+    used = memory is not None
+    if memory is None:
+        # Zero when first touched, and in huge pages where the system has them.
+        memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
+        start = -memory.ctypes.data % _ALIGNMENT
+        memory = memory[start : start + size]
+    tensor = torch.from_numpy(np.asarray(_Lease(memory))).view(dtype).view(*shape)
+    return tensor.zero_() if used else tensor
+
+
+def _of_size(size: int) -> np.ndarray | None:
+    """Waiting memory of exactly this size, if there is any."""
+    for _ in range(len(_waiting)):
+        memory = _waiting.popleft()
+        if memory.size == size:
+            return memory
+        _waiting.append(memory)
+    return None

@@ -29,11 +29,11 @@ class GroundTruths:
 
         A box that is not finite becomes an empty one, which no location ever learns.
         """
-        counts = tuple(len(entry) for entry in instances)
-        boxes = torch.cat([get_box_tensor(entry.bboxes).reshape(-1, 4) for entry in instances])
-        boxes = boxes.to(device, torch.float32)
+        per_image = [get_box_tensor(entry.bboxes).reshape(-1, 4) for entry in instances]
+        counts = tuple(len(boxes) for boxes in per_image)
+        boxes = torch.cat(per_image).to(device, torch.float32)
         boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
-        labels = [entry.labels if "labels" in entry else entry.bboxes.new_zeros(len(entry)) for entry in instances]
+        labels = [entry.get("labels", boxes.new_zeros(count)) for entry, count in zip(instances, counts)]
         image = [index for index, count in enumerate(counts) for _ in range(count)]
         return GroundTruths(
             boxes=boxes,

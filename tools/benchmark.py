@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=80, help="classes; labels are taken modulo this")
     parser.add_argument("--runs", type=int, default=11, help="paired runs, at least 7")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--first", type=int, default=0, help="index of the first image taken from --boxes")
+    parser.add_argument("--first", type=int, default=0, help="index of the first landscape image taken")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     if args.boxes is None:
@@ -65,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

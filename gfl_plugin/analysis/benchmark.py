@@ -52,15 +52,19 @@ class BenchmarkCase:
             boxes: JSON list of images with height, width, boxes (x1, y1, x2, y2) and labels.
             batch: number of images.
             classes: C; labels are taken modulo it.
-            first: index of the first image.
+            first: index of the first landscape image.
             seed: of the logits.
 
         Raises:
             ValueError: when the file holds fewer images.
         """
-        images = json.loads(boxes.read_text())[first : first + batch]
+        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait; these fill 800×1344.
+        landscape = [image for image in json.loads(boxes.read_text()) if image["width"] >= image["height"]]
+        images = landscape[first : first + batch]
         if len(images) < batch:
-            raise ValueError(f"{boxes} holds {len(images)} images from number {first}; the batch needs {batch}")
+            raise ValueError(
+                f"{boxes} holds {len(images)} landscape images from number {first}; the batch needs {batch}"
+            )
         truths, metas = [], []
         for image in images:
             height, width = image["height"], image["width"]
@@ -70,9 +74,7 @@ class BenchmarkCase:
             metas.append(dict(img_shape=shape, pad_shape=pad_shape, scale_factor=(scale, scale)))
             labels = torch.tensor(image["labels"], dtype=torch.int64) % classes
             truths.append(InstanceData(bboxes=torch.tensor(image["boxes"]) * scale, labels=labels))
-        # The batch has the size that MMDetection's benchmark configs meet most: 800×1344, whatever these images need.
-        height = max(800, *(meta["pad_shape"][0] for meta in metas))
-        width = max(1344, *(meta["pad_shape"][1] for meta in metas))
+        height, width = 800, 1344
         random = torch.Generator().manual_seed(seed)
         sizes = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in _STRIDES]
         return BenchmarkCase(

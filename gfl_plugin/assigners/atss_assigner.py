@@ -77,14 +77,13 @@ class Assignment:
         """(G, M) bool, ``claimed`` after priors claimed twice went to the object of highest IoU (a tie: the first)."""
         iou = self.candidates.iou
         slots = (self.truths.image[:, None] * self.num_priors + self.candidates.prior).reshape(-1)
-        size = len(self.truths.counts) * self.num_priors
-        claims = torch.where(self.claimed, iou, -1.0).reshape(-1)
-        best = claims.new_full((size,), -1.0).scatter_reduce_(0, slots, claims, "amax")
-        wins = self.claimed & (iou == best[slots].view_as(iou))
-        objects = torch.arange(len(iou), device=iou.device)[:, None].expand_as(iou)
-        bids = torch.where(wins, objects, len(iou)).reshape(-1)
-        owner = bids.new_full((size,), len(iou)).scatter_reduce_(0, slots, bids, "amin")
-        return wins & (objects == owner[slots].view_as(iou))
+        # The bits of floats >= 0 order as their values do: one integer ranks a claim by IoU, then by object.
+        rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
+        claims = torch.where(self.claimed, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
+        best = claims.new_empty(len(self.truths.counts) * self.num_priors)
+        best[slots] = 0  # the rest is never read
+        best.scatter_reduce_(0, slots, claims, "amax")
+        return self.claimed & (claims == best[slots]).view_as(iou)
 
     def positives(self, grid: Grid) -> Positives:
         """One row a positive, level after level (on a GPU one row a candidate, most of them inert)."""
@@ -165,16 +164,15 @@ class ATSSAssigner(MMDetATSSAssigner):
             # The nearest that are not ignored may lie anywhere, so all are looked at.
             owned = torch.cat([regions.mask(index, grid).flatten(1) for index in range(grid.num_levels)], dim=1)
             blocked = torch.cat([mask.flatten(1) for mask in ignored], dim=1)
-            prior_centres = centres(_priors(grid, torch.arange(grid.num_priors, device=grid.device)))
             nearest = _nearest_in_list(
                 truths.boxes,
-                prior_centres,
+                _priors(grid),
                 grid.starts,
                 self.topk,
                 owned[truths.image],
                 blocked[truths.image],
             )
-        candidates = self._candidates(truths.boxes, _priors(grid, nearest.prior), nearest)
+        candidates = self._candidates(truths.boxes, nearest)
         return self._decide(truths, candidates, grid.num_priors)
 
     def ignored_locations(
@@ -232,8 +230,8 @@ class ATSSAssigner(MMDetATSSAssigner):
             starts.append(starts[-1] + int(count))
         shape = (len(truths), len(priors))
         owned = torch.ones(shape, dtype=torch.bool, device=priors.device)
-        nearest = _nearest_in_list(truths.boxes, centres(priors), starts, self.topk, owned, blocked.expand(shape))
-        candidates = self._candidates(truths.boxes, priors[nearest.prior], nearest)
+        nearest = _nearest_in_list(truths.boxes, priors, starts, self.topk, owned, blocked.expand(shape))
+        candidates = self._candidates(truths.boxes, nearest)
         positive = self._decide(truths, candidates, len(priors)).positive
         chosen, slot = positive.nonzero(as_tuple=True)
         index = candidates.prior[chosen, slot]
@@ -249,11 +247,10 @@ class ATSSAssigner(MMDetATSSAssigner):
         parts = self.iou_calculator(priors, get_box_tensor(gt_instances_ignore.bboxes), mode="iof")
         return (parts > self.ignore_iof_thr).any(dim=1)
 
-    def _candidates(self, boxes: Tensor, prior_boxes: Tensor, nearest: _Nearest) -> Candidates:
-        slots = prior_boxes.shape[1]
-        repeated = boxes[:, None].expand(-1, slots, -1)
-        iou = self.iou_calculator(prior_boxes.reshape(-1, 4), repeated.reshape(-1, 4), is_aligned=True)
-        centre = centres(prior_boxes)
+    def _candidates(self, boxes: Tensor, nearest: _Nearest) -> Candidates:
+        repeated = boxes[:, None].expand_as(nearest.boxes)
+        iou = self.iou_calculator(nearest.boxes.reshape(-1, 4), repeated.reshape(-1, 4), is_aligned=True)
+        centre = centres(nearest.boxes)
         nearest_side = torch.minimum((centre - repeated[..., :2]).amin(-1), (repeated[..., 2:] - centre).amin(-1))
         return Candidates(
             prior=nearest.prior,
@@ -290,6 +287,7 @@ class _Nearest:
     """The first half of :class:`Candidates`; its fields mean the same."""
 
     prior: Tensor
+    boxes: Tensor  # (G, M, 4) of the priors
     distance: Tensor
     valid: Tensor
     counts: tuple[int, ...]
@@ -314,8 +312,10 @@ def _nearest_on_grid(truths: GroundTruths, grid: Grid, regions: Regions, topk: i
     column = column.gather(-1, i[order])
     row = row.gather(-1, j[order])
     prior = row * grid.width[:, None] + column + grid.start[:, None]
+    shift = torch.stack([column, row], dim=-1) * grid.stride[:, None, None]
     return _Nearest(
         prior=torch.where(valid, prior, 0).flatten(1),
+        boxes=(grid.base_prior[:, None] + torch.cat([shift, shift], dim=-1)).flatten(1, 2),
         distance=squared.sqrt().flatten(1),
         valid=valid.flatten(1),
         counts=(topk,) * grid.num_levels,
@@ -353,18 +353,18 @@ def _rank_pairs(topk: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _nearest_in_list(
-    boxes: Tensor, prior_centres: Tensor, starts: Sequence[int], topk: int, owned: Tensor, blocked: Tensor
+    boxes: Tensor, priors: Tensor, starts: Sequence[int], topk: int, owned: Tensor, blocked: Tensor
 ) -> _Nearest:
     """As :func:`_nearest_on_grid`, for priors that lie anywhere: O(G·A).
 
     Args:
         boxes: (G, 4).
-        prior_centres: (A, 2).
+        priors: (A, 4).
         starts: where each level's priors start, and A.
         owned: (G, A) bool, priors that exist for an object.
         blocked: (G, A) bool, priors taken only when a level has no others.
     """
-    distance = (prior_centres[None] - centres(boxes)[:, None]).square().sum(dim=-1).sqrt()
+    distance = (centres(priors)[None] - centres(boxes)[:, None]).square().sum(dim=-1).sqrt()
     distance = distance.masked_fill(blocked, _IGNORED).masked_fill(~owned, float("inf"))
     sizes = [end - start for start, end in zip(starts[:-1], starts[1:])]
     counts = tuple(min(topk, size) for size in sizes)
@@ -372,16 +372,19 @@ def _nearest_in_list(
     per_level = [level.topk(count, dim=1, largest=False) for level, count in zip(levels, counts)]
     values = torch.cat([found.values for found in per_level], dim=1)
     prior = torch.cat([found.indices + start for found, start in zip(per_level, starts)], dim=1)
-    return _Nearest(prior=prior, distance=values, valid=values < float("inf"), counts=counts)
+    return _Nearest(prior=prior, boxes=priors[prior], distance=values, valid=values < float("inf"), counts=counts)
 
 
-def _priors(grid: Grid, prior: Tensor) -> Tensor:
-    """(...) prior numbers -> (..., 4) prior boxes."""
-    level = torch.bucketize(prior, grid.start, right=True) - 1
-    location = prior - grid.start[level]
-    width = grid.width[level]
-    shift = torch.stack([location % width, location // width], dim=-1) * grid.stride[level][..., None]
-    return grid.base_prior[level] + torch.cat([shift, shift], dim=-1)
+def _priors(grid: Grid) -> Tensor:
+    """(A, 4) all prior boxes of an image."""
+    boxes = []
+    for (height, width), base, stride in zip(grid.sizes, grid.base_prior, grid.stride):
+        row, column = torch.meshgrid(
+            torch.arange(height, device=grid.device), torch.arange(width, device=grid.device), indexing="ij"
+        )
+        shift = torch.stack([column, row, column, row], dim=-1) * stride
+        boxes.append((base + shift).view(-1, 4))
+    return torch.cat(boxes)
 
 
 def _overlap(spans: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -370,7 +370,7 @@ def _negative_chunk(
     if beta == 2.0:
         torch.mul(sigma, sigma, out=power)
     else:
-        torch.sub(x, soft, out=power).mul_(beta).exp_()  # log σ = x - softplus(x)
+        torch.log(sigma, out=power).mul_(beta).exp_()
     if weight is not None:
         power.mul_(weight)
     total = torch.dot(soft.view(-1), power.view(-1)).item()

@@ -43,9 +43,11 @@ def epochs(count: int) -> tuple[str, ...]:
 def trained(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work directory after one epoch through tools/train.py, with the assignment hook."""
     work_dir = tmp_path_factory.mktemp("work")
-    hook = "custom_hooks=[{'type': 'gfl_plugin.AssignmentStatsHook', 'interval': 1}]"
-    options = (*epochs(1), hook, "default_hooks.logger.interval=1")
-    output = script(ROOT / "tools" / "train.py", CONFIG, "--work-dir", work_dir, data=demo_data, options=options)
+    config = tmp_path_factory.mktemp("config") / "gfl_r18_demo.py"
+    hook = "dict(type='gfl_plugin.AssignmentStatsHook', interval=1)"
+    config.write_text(f"_base_ = {str(CONFIG)!r}\ncustom_hooks = [{hook}]\n")
+    options = (*epochs(1), "default_hooks.logger.interval=1")
+    output = script(ROOT / "tools" / "train.py", config, "--work-dir", work_dir, data=demo_data, options=options)
     assert output.returncode == 0, output.stderr[-3000:]
     return work_dir
 

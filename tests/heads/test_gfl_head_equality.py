@@ -80,27 +80,33 @@ class InDouble(torch.nn.Module):
 
 
 def compare_losses(theirs, ours, batch: Batch) -> None:
-    """Within 1e-5 (losses) and 1e-6 (gradients) of MMDetection with an exact QFL, and within 1e-5 of it as it is."""
-    found = losses_and_gradients(ours, batch)
-    compare(losses_and_gradients(theirs, batch), found, "MMDetection as it is", gradient=1e-5)
-    stock = theirs.loss_cls
-    theirs.loss_cls = InDouble(stock)
-    compare(losses_and_gradients(theirs, batch), found, "MMDetection, its QFL in fp64", gradient=1e-6)
-    theirs.loss_cls = stock
+    """Losses within 1e-5, gradients within 1e-6 of the largest, once MMDetection's QFL is rounded as finely as ours.
+
+    To MMDetection as it is, the difference may be larger by its own rounding, and by no more.
+    """
+    found, stock = losses_and_gradients(ours, batch), losses_and_gradients(theirs, batch)
+    loss = theirs.loss_cls
+    theirs.loss_cls = InDouble(loss)
+    exact = losses_and_gradients(theirs, batch)
+    theirs.loss_cls = loss
+    name = "with positives" if any(stock[0]["loss_bbox"]) else "without positives"
+    limits = (1e-5, 1e-6, 1e-6)
+    to_exact, to_stock, own = (compare(a, b) for a, b in ((exact, found), (stock, found), (exact, stock)))
+    parts = ("losses, relative", "gradients of class logits, of the largest", "gradients of box logits, of the largest")
+    for part, limit, difference, as_it_is, rounding in zip(parts, limits, to_exact, to_stock, own):
+        assert record(f"its QFL in fp64: {part}", difference) <= limit
+        assert record(f"as it is, {name}: {part}", as_it_is) <= limit + 1.1 * rounding
 
 
-def compare(expected: tuple, found: tuple, name: str, gradient: float) -> None:
-    their_losses, their_cls, their_box = expected
-    our_losses, our_cls, our_box = found
+def compare(expected: tuple, found: tuple) -> tuple[float, float, float]:
+    """Largest differences of losses (relative to the loss's largest level), and of both gradients."""
+    (their_losses, their_cls, their_box), (our_losses, our_cls, our_box) = expected, found
     assert their_losses.keys() == our_losses.keys()
-    for loss, values in their_losses.items():
+    loss = 0.0
+    for name, values in their_losses.items():
         scale = max(max(abs(value) for value in values), 1e-12)
-        difference = max(abs(a - b) for a, b in zip(values, our_losses[loss])) / scale
-        assert record(f"{name}: {loss}, relative", difference) <= 1e-5
-    difference = gradient_difference(their_cls, our_cls)
-    assert record(f"{name}: gradients of class logits, of the largest", difference) <= gradient
-    difference = gradient_difference(their_box, our_box)
-    assert record(f"{name}: gradients of box logits, of the largest", difference) <= 1e-6
+        loss = max(loss, *(abs(a - b) / scale for a, b in zip(values, our_losses[name])))
+    return loss, gradient_difference(their_cls, our_cls), gradient_difference(their_box, our_box)
 
 
 @settings(max_examples=250)

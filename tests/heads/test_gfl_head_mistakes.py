@@ -89,7 +89,7 @@ def test_label_beyond_the_classes() -> None:
 def test_number_of_maps_and_strides_differ() -> None:
     head = our_head()
     batch = random_batch(Recipe(strides=(8, 16)))
-    with pytest.raises(ValueError, match=r"2 feature maps came for 3 strides \[8, 16, 32\]"):
+    with pytest.raises(ValueError, match=r"2 feature maps came for 3 strides \[8.0, 16.0, 32.0\]"):
         head.loss_by_feat(*batch.arguments())
 
 
