@@ -1,6 +1,5 @@
 # BCCD: blood cells under a microscope, in Pascal VOC form. GFL_DATA says in which folder bccd/ lies.
 data_root = "{{$GFL_DATA:data}}/bccd/"
-metainfo = dict(classes=("RBC", "WBC", "Platelets"))
 scale = (400, 300)
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 train_pipeline = [
@@ -17,53 +16,24 @@ test_pipeline = [
     # The metric reads the ground truth from "instances", there being no COCO file.
     dict(type="PackDetInputs", meta_keys=(*meta_keys, "instances")),
 ]
+dataset = dict(
+    type="XMLDataset",
+    data_root=data_root,
+    metainfo=dict(classes=("RBC", "WBC", "Platelets")),
+    data_prefix=dict(sub_data_root=""),
+    img_subdir="JPEGImages",
+    ann_subdir="Annotations",
+)
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
-    dataset=dict(
-        type="XMLDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="ImageSets/Main/train.txt",
-        data_prefix=dict(sub_data_root=""),
-        img_subdir="JPEGImages",
-        ann_subdir="Annotations",
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file="ImageSets/Main/train.txt", pipeline=train_pipeline, **dataset),
 )
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="XMLDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="ImageSets/Main/val.txt",
-        data_prefix=dict(sub_data_root=""),
-        img_subdir="JPEGImages",
-        ann_subdir="Annotations",
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="XMLDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="ImageSets/Main/test.txt",
-        data_prefix=dict(sub_data_root=""),
-        img_subdir="JPEGImages",
-        ann_subdir="Annotations",
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
+in_order = dict(batch_size=8, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=False))
+held_out = dict(test_mode=True, pipeline=test_pipeline, **dataset)
+val_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/val.txt", **held_out), **in_order)
+test_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/test.txt", **held_out), **in_order)
 val_evaluator = dict(type="CocoMetric", metric="bbox")
 test_evaluator = val_evaluator

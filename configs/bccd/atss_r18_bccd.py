@@ -1,14 +1,2 @@
-# The baseline GFL builds on: MMDetection's ATSS, with its losses and centerness branch.
-_base_ = ["../_base_/small_detector.py", "../_base_/bccd_data.py", "../_base_/small_schedule_32e.py"]
-model = dict(
-    bbox_head=dict(
-        type="mmdet.ATSSHead",
-        num_classes=3,
-        bbox_coder=dict(
-            type="mmdet.DeltaXYWHBBoxCoder", target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[0.1, 0.1, 0.2, 0.2]
-        ),
-        loss_cls=dict(type="mmdet.FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-        loss_centerness=dict(type="mmdet.CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
-    ),
-    train_cfg=dict(assigner=dict(type="mmdet.ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1),
-)
+_base_ = ["../_base_/small_atss.py", "../_base_/bccd_data.py", "../_base_/small_schedule_32e.py"]
+model = dict(bbox_head=dict(num_classes=3))

@@ -85,12 +85,15 @@ class Assignment:
         best.scatter_reduce_(0, slots, claims, "amax")
         return self.claimed & (claims == best[slots]).view_as(iou)
 
-    def positives(self, grid: Grid) -> Positives:
-        """One row a positive, level after level (on a GPU one row a candidate, most of them inert)."""
+    def positives(self, grid: Grid, compact: bool | None = None) -> Positives:
+        """Level after level, one row a positive; or, not compact, one row a candidate, most of them inert.
+
+        Counting positives makes the host wait for a GPU, so the default is compact on a CPU only.
+        """
         candidates, positive = self.candidates, self.positive
         slot_level = [level for level, count in enumerate(candidates.counts) for _ in range(count)]
         slot_level = host_tensor(slot_level, torch.int64, positive.device)
-        if positive.device.type == "cpu":
+        if positive.device.type == "cpu" if compact is None else compact:
             slot, chosen = positive.t().nonzero(as_tuple=True)
             level = slot_level[slot]
             counts = tuple(torch.bincount(level, minlength=grid.num_levels).tolist())

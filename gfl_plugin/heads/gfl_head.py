@@ -40,6 +40,7 @@ class GFLHead(MMDetGFLHead):
         reg_max: n, the number of a side's last bin. May be left out where ``bbox_coder`` says it.
         loss_cls: a QualityFocalLoss.
         loss_dfl: a DistributionFocalLoss.
+        loss_bbox: a loss of decoded boxes with one value a box, GIoULoss by default.
         bbox_coder: an IntegralBBoxCoder.
         train_cfg: ``assigner`` (an ATSSAssigner), ``allowed_border``, ``pos_weight``.
         **kwargs: as MMDetection's GFLHead.
@@ -55,12 +56,14 @@ class GFLHead(MMDetGFLHead):
         reg_max: int | None = None,
         loss_cls: dict | None = None,
         loss_dfl: dict | None = None,
+        loss_bbox: dict | None = None,
         bbox_coder: dict | None = None,
         train_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         loss_cls = {"type": "QualityFocalLoss", "use_sigmoid": True, **(loss_cls or {})}
         loss_dfl = loss_dfl or {"type": "DistributionFocalLoss", "loss_weight": 0.25}
+        loss_bbox = loss_bbox or {"type": "GIoULoss", "loss_weight": 2.0}
         bbox_coder = _integral_coder(bbox_coder, reg_max)
         if train_cfg is not None:
             if "assigner" not in train_cfg:
@@ -75,6 +78,7 @@ class GFLHead(MMDetGFLHead):
             reg_max=bbox_coder["reg_max"],
             loss_cls=_scoped(loss_cls),
             loss_dfl=_scoped(loss_dfl),
+            loss_bbox=_scoped(loss_bbox),
             bbox_coder=bbox_coder,
             train_cfg=train_cfg,
             **kwargs,
@@ -100,6 +104,12 @@ class GFLHead(MMDetGFLHead):
         if getattr(self.loss_dfl, "first", 0.0) != 0.0 or getattr(self.loss_dfl, "step", 1.0) != 1.0:
             raise ValueError(
                 "loss_dfl sets first or step; inside GFLHead the bins belong to bbox_coder, set them there"
+            )
+        box = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+        if self.loss_bbox(box, box, reduction_override="none").shape != (1,):
+            raise ValueError(
+                f"loss_bbox is a {type(self.loss_bbox).__name__}, which compares coordinates one by one; GFLHead "
+                "needs one value a box: loss_bbox=dict(type='GIoULoss', loss_weight=2.0)"
             )
         if not self.train_cfg:
             return

@@ -87,6 +87,8 @@ def sparse_quality_focal_loss(
         (L,) ``scale * sum`` of each level, fp32.
     """
     _check_beta(beta)
+    if not torch.is_grad_enabled():
+        logits = [level.detach() for level in logits]  # or a gradient nobody asks for would be computed
     return _SparseQuality.apply(positives, label, quality, scale, beta, weights, bounds, *logits)
 
 

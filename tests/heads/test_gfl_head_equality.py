@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
+
 import pytest
 import torch
 from cases import (
@@ -19,6 +21,8 @@ from cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
+
+from gfl_plugin.assigners import Assignment
 
 STRIDES = [(8, 16, 32), (8,), (4, 8), (8, 16, 32, 64, 128), (16, 32, 64), (7, 14)]
 
@@ -235,6 +239,20 @@ def test_images_without_objects(objects: tuple[int, int]) -> None:
     compare_losses(theirs, ours, batch)
     for level in losses_and_gradients(ours, batch)[2]:
         assert level is not None and level.isfinite().all()
+
+
+@pytest.mark.parametrize("ignored", [(), (2, 1)])
+def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int, ...]) -> None:
+    """The form a GPU uses, most of its rows inert."""
+    head = our_head(train_cfg=dict(assigner=dict(ignore_iof_thr=0.4), pos_weight=2.0))
+    batch = random_batch(Recipe(objects=(20, 30), ignored=ignored))
+    expected = losses_and_gradients(head, batch)
+    monkeypatch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=False))
+    found = losses_and_gradients(head, batch)
+    for name in expected[0]:
+        assert found[0][name] == pytest.approx(expected[0][name], rel=1e-5)
+    assert gradient_difference(expected[1], found[1]) < 1e-6
+    assert gradient_difference(expected[2], found[2]) < 1e-6
 
 
 def test_box_types_of_mmdetection_are_taken() -> None:

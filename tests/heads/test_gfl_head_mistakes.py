@@ -23,6 +23,7 @@ QFL_HINT = r"loss_cls=dict\(type='gfl_plugin.QualityFocalLoss'"
         (dict(reg_max=16, bbox_coder=dict(type="IntegralBBoxCoder", reg_max=8)), "reg_max is 16 in bbox_head and 8"),
         (dict(reg_max=0), "reg_max is 0; it must be a whole number >= 1"),
         (dict(bbox_coder=dict(type="DeltaXYWHBBoxCoder")), "DeltaXYWHBBoxCoder.*IntegralBBoxCoder"),
+        (dict(loss_bbox=dict(type="L1Loss")), r"loss_bbox is a L1Loss.*GIoULoss"),
         (dict(loss_dfl=dict(first=1.0)), "bins belong to bbox_coder"),
         (dict(anchor_generator=dict(ratios=[0.5, 1.0, 2.0])), r"makes \[3, 3, 3\] priors.*ratios=\[1.0\]"),
         (dict(anchor_generator=dict(scales_per_octave=3)), r"makes \[3, 3, 3\] priors"),
@@ -36,6 +37,16 @@ QFL_HINT = r"loss_cls=dict\(type='gfl_plugin.QualityFocalLoss'"
 def test_config_mistakes(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         our_head(**changes)
+
+
+def test_losses_may_be_left_out() -> None:
+    """Classes and channels are all a head must be told; its losses are the paper's."""
+    head = our_head(loss_cls=None, loss_dfl=None, loss_bbox=None)
+    assert (head.loss_cls.beta, head.loss_bbox.loss_weight, head.loss_dfl.loss_weight) == (2.0, 2.0, 0.25)
+    assert (
+        losses_and_gradients(head, random_batch(Recipe()))[0]
+        == losses_and_gradients(our_head(), random_batch(Recipe()))[0]
+    )
 
 
 def test_reg_max_may_be_written_on_the_coder_alone() -> None:
