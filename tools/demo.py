@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from pathlib import Path
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     from gfl_plugin.demo.dataset import DemoSize
     from gfl_plugin.demo.study import run_study
 
+    warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     console = Console()
     started = time.time()
     columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
