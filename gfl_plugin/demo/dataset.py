@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 # What can happen to a digit, and how often.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
-_MAX_DIGITS = 8
+_MIN_DIGITS, _MAX_DIGITS = 3, 10  # tried; those that would overlap are left out
 _MAX_OVERLAP = 0.1  # part of the smaller box that two digits may share
 
 
@@ -115,15 +115,15 @@ def _compose(
     """An image, and label, box and condition of each digit in it."""
     canvas = np.asarray(_crop(random, photographs, side), dtype=np.float64)
     objects: list[tuple[int, tuple[float, ...], str]] = []
-    for _ in range(int(random.integers(1, _MAX_DIGITS + 1))):
+    for _ in range(int(random.integers(_MIN_DIGITS, _MAX_DIGITS + 1))):
         which = int(random.choice(pool))
-        height = float(np.exp(random.uniform(np.log(side * 0.12), np.log(side * 0.6))))
+        height = float(np.exp(random.uniform(np.log(side * 0.12), np.log(side * 0.45))))
         condition = str(random.choice(list(_CONDITIONS), p=list(_CONDITIONS.values())))
         mask, box = _stroke(digits[which], height)
         if box is None:
             continue
         if condition == "blurred":
-            radius = float(random.uniform(0.04, 0.08)) * height
+            radius = float(random.uniform(0.025, 0.06)) * height
             mask, box = _blurred(mask, box, radius)
         x = int(random.integers(0, side - mask.shape[1] + 1))
         y = int(random.integers(0, side - mask.shape[0] + 1))
@@ -177,7 +177,7 @@ def _cover(
 ) -> None:
     """Put a piece of a photograph over 30 to 50 % of a box, from one of its sides and beyond it."""
     x1, y1, x2, y2 = (int(v) for v in box)
-    part, margin = float(random.uniform(0.3, 0.5)), random.uniform(0.05, 0.3, size=3)
+    part, margin = float(random.uniform(0.3, 0.5)), random.uniform(0.05, 0.15, size=3)
     width, height = x2 - x1, y2 - y1
     side = int(random.integers(4))
     # The piece sticks out of the box, or its own edge would tell where the digit's boundary is.
