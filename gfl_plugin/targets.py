@@ -24,11 +24,13 @@ class GroundTruths:
     counts: tuple[int, ...]  # number of objects of each image
 
     @staticmethod
-    def of(instances: Sequence[InstanceData], device: torch.device) -> GroundTruths:
-        """From MMDetection's ``gt_instances``; ignored regions, which have no labels, get label 0.
+    def of(instances: Sequence[InstanceData | None], device: torch.device) -> GroundTruths:
+        """From MMDetection's ``gt_instances``, or its ignored regions (None for an image without, no labels: 0).
 
         A box that is not finite becomes an empty one, which no location ever learns.
         """
+        nothing = InstanceData(bboxes=torch.zeros(0, 4, device=device))
+        instances = [nothing if entry is None else entry for entry in instances]
         per_image = [get_box_tensor(entry.bboxes).reshape(-1, 4) for entry in instances]
         counts = tuple(len(boxes) for boxes in per_image)
         boxes = torch.cat(per_image).to(device, torch.float32)

@@ -258,7 +258,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         return Candidates(
             prior=nearest.prior,
             distance=nearest.distance,
-            iou=iou.view(nearest.prior.shape),
+            iou=iou.float().view(nearest.prior.shape),
             inside=nearest_side > _INSIDE,
             valid=nearest.valid,
             counts=nearest.counts,

@@ -13,9 +13,11 @@ from statistics import median
 from typing import Callable
 
 import torch
+from mmcv.ops import nms
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw, ImageFont
 
 from .dataset import DemoSize, make_dataset
@@ -160,13 +162,15 @@ def _detect(runner: Runner) -> list:
         return runner.model.test_step(batch)
 
 
-def picture(data: Path, detections: dict[str, list], min_score: float = 0.3) -> Image.Image:
+def picture(data: Path, detections: dict[str, list]) -> Image.Image:
     """Ground truth and each model's detections beside each other, one validation image a row.
+
+    As many detections are drawn as there are objects: models' scores are on different scales, so that a threshold would
+    favour one of them.
 
     Args:
         data: the demo's data set.
         detections: for each model its data samples, of the same images.
-        min_score: detections below it are not drawn.
     """
     truth = json.loads((data / "val.json").read_text())
     rows = []
@@ -181,8 +185,7 @@ def picture(data: Path, detections: dict[str, list], min_score: float = 0.3) -> 
             )
         ]
         for name, sample in zip(detections, samples):
-            found = sample.pred_instances
-            found = found[found.scores >= min_score].cpu()
+            found = _best(sample.pred_instances.cpu(), len(boxes))
             objects = list(zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist()))
             cells.append(_drawn(image, name if index == 0 else "", objects))
         rows.append(cells)
@@ -192,6 +195,11 @@ def picture(data: Path, detections: dict[str, list], min_score: float = 0.3) -> 
         for x, cell in enumerate(cells):
             sheet.paste(cell, (x * width, y * height))
     return sheet
+
+
+def _best(found: InstanceData, count: int) -> InstanceData:
+    """The best detections of whatever class that do not overlap a better one."""
+    return found[nms(found.bboxes, found.scores, iou_threshold=0.4)[1][:count]] if len(found) else found
 
 
 def _corners(box: Sequence[float]) -> list[float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from gfl_plugin.analysis.benchmark import BenchmarkCase, agreement, build_heads, saved_bytes
+from gfl_plugin.analysis.benchmark import BenchmarkCase, Disagreement, agreement, build_heads, saved_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +50,6 @@ def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
     theirs, ours = build_heads(4)
     assert set(agreement(case, theirs, ours)) == {"losses (relative)", "gradients (of the largest)"}
     assert 3 * saved_bytes(case, ours) <= saved_bytes(case, theirs)
+    ours.loss_cls.loss_weight = 1.001
+    with pytest.raises(Disagreement, match="losses differ by"):
+        agreement(case, theirs, ours)

@@ -121,3 +121,15 @@ def test_checkpoint_of_another_architecture(demo_data: Path, tmp_path: Path) -> 
     output = script(ROOT / "tools" / "test.py", CONFIG, tmp_path / "atss.pth", "--work-dir", tmp_path, data=demo_data)
     assert output.returncode != 0
     assert "the checkpoint holds another head (atss_centerness, atss_cls, atss_reg)" in output.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--boxes", "nowhere.json"), "--boxes nowhere.json is no file"),
+        (("--boxes", __file__, "--runs", "3"), "--runs is 3; a median of fewer than 7 pairs says little"),
+    ],
+)
+def test_benchmark_mistakes(demo_data: Path, arguments: tuple[str, ...], message: str) -> None:
+    output = script(ROOT / "tools" / "benchmark.py", *arguments, data=demo_data)
+    assert output.returncode == 2 and message in output.stderr

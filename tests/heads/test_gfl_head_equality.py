@@ -241,6 +241,14 @@ def test_images_without_objects(objects: tuple[int, int]) -> None:
         assert level is not None and level.isfinite().all()
 
 
+def test_images_without_ignored_regions_beside_others() -> None:
+    """MMDetection hands over None for an image whose data sample has none."""
+    theirs, ours = both_heads(train_cfg=dict(assigner=dict(ignore_iof_thr=0.4)))
+    batch = without_ties(random_batch(Recipe(objects=(5, 5), ignored=(2, 0))), theirs)
+    batch.gt_instances_ignore[1] = None
+    compare_losses(theirs, ours, batch)
+
+
 @pytest.mark.parametrize("ignored", [(), (2, 1)])
 def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int, ...]) -> None:
     """The form a GPU uses, most of its rows inert."""
