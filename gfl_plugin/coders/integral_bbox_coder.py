@@ -76,8 +76,10 @@ class IntegralBBoxCoder(BaseBBoxCoder):
 
     def integral(self, logits: Tensor) -> Tensor:
         """(..., 4·(n+1)) logits -> (..., 4) expected distances in strides."""
-        # Not a matmul: autocast would lower one to half precision.
-        return (self.distribution(logits) * self.bins(logits.device)).sum(dim=-1)
+        probability = self.distribution(logits)
+        # A matrix product, which rounds as MMDetection's does; autocast would lower it to half precision.
+        with torch.autocast(logits.device.type, enabled=False):
+            return torch.nn.functional.linear(probability, self.bins(logits.device)[None]).squeeze(-1)
 
     def std(self, logits: Tensor) -> Tensor:
         """(..., 4·(n+1)) logits -> (..., 4) standard deviation of each side in strides: how unsure the model is."""

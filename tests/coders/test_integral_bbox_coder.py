@@ -48,6 +48,13 @@ def test_integral_equals_mmdetections() -> None:
     assert torch.allclose(IntegralBBoxCoder().integral(logits), Integral(16)(logits), atol=1e-5)
 
 
+def test_integral_stays_fp32_under_autocast() -> None:
+    logits = 3 * torch.randn(50, 68)
+    expected = IntegralBBoxCoder().integral(logits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(IntegralBBoxCoder().integral(logits), expected)
+
+
 def test_standard_deviation() -> None:
     coder = IntegralBBoxCoder(reg_max=4, first=1.0, step=2.0)
     even = torch.zeros(1, 20)
