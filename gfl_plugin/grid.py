@@ -34,7 +34,7 @@ class Grid:
             ValueError: for another generator, for more than one prior a location, for oblong strides, or for a number
                 of maps that is not the number of strides.
         """
-        strides, base_priors = _checked(prior_generator)
+        strides, base_priors = prior_layout(prior_generator)
         if len(sizes) != len(strides):
             raise ValueError(
                 f"{len(sizes)} feature maps came for {len(strides)} strides {list(strides)}; give one stride a level "
@@ -86,8 +86,12 @@ class Grid:
 
 
 @functools.lru_cache(maxsize=32)  # a head has one generator, asked for at each step
-def _checked(prior_generator: object) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-    """Strides and first priors of a generator that makes one prior a location; see :meth:`Grid.of`."""
+def prior_layout(prior_generator: object) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Strides, and first prior of each level, of a generator that makes one prior a location.
+
+    Raises:
+        ValueError: for another generator, for more than one prior a location, or for oblong strides.
+    """
     name = type(prior_generator).__name__
     if not hasattr(prior_generator, "base_anchors"):
         raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
 import torch
+from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
-
-import gfl_plugin  # noqa: F401
 
 # The largest difference to MMDetection seen in this run, by what was compared; printed at its end.
 LARGEST_DIFFERENCES: dict[str, float] = {}
@@ -111,8 +112,6 @@ class Recipe:
     mean: float = -2.0  # of the class logits
     spread: float = 2.0
     same_size: bool = False
-    topk: int = 9
-    thresholds: dict = field(default_factory=dict)
 
 
 def random_batch(recipe: Recipe) -> Batch:
@@ -150,7 +149,7 @@ def random_batch(recipe: Recipe) -> Batch:
 def random_boxes(count: int, height: float, width: float, uniform=torch.rand) -> Tensor:
     """(count, 4) boxes whose centres lie in the image; sides from 2 px to beyond it."""
     centre = uniform(count, 2) * torch.tensor([width, height], dtype=torch.float32)
-    half = (math.log(1.0) + uniform(count, 2) * math.log(0.8 * max(height, width) + 2)).exp()
+    half = (uniform(count, 2) * math.log(0.8 * max(height, width) + 2)).exp()
     return torch.cat([centre - half, centre + half], dim=1)
 
 
@@ -167,8 +166,6 @@ def without_ties(batch: Batch, head, tolerance: float = 1e-3) -> Batch:
     border = head.train_cfg["allowed_border"]
     kept = []
     for index, (truth, meta) in enumerate(zip(batch.gt_instances, batch.img_metas)):
-        from mmdet.models.task_modules.prior_generators import anchor_inside_flags
-
         flags = generator.valid_flags(sizes, meta["pad_shape"], "cpu")
         inside = [anchor_inside_flags(p, f, meta["img_shape"], border) for p, f in zip(levels, flags)]
         priors = [p[keep].double() for p, keep in zip(levels, inside)]
@@ -184,8 +181,6 @@ def without_ties(batch: Batch, head, tolerance: float = 1e-3) -> Batch:
 def _is_tied(
     box: Tensor, priors: list[Tensor], topk: int, ignore: Tensor | None, ignore_threshold: float, tolerance: float
 ) -> bool:
-    from mmdet.structures.bbox import bbox_overlaps
-
     centre = (box[:2] + box[2:]) / 2
     ious, insides = [], []
     for level in priors:

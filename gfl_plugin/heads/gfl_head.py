@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..assigners import ATSSAssigner
 from ..coders import IntegralBBoxCoder
-from ..grid import Grid, Regions
+from ..grid import Grid, Regions, prior_layout
 from ..losses import QualityFocalLoss
 from ..registry import MODELS, SCOPE
 from ..targets import GroundTruths, Positives, gather_locations
@@ -87,10 +87,7 @@ class GFLHead(MMDetGFLHead):
         self.integral.project = self.bbox_coder.bins()
 
     def _init_layers(self) -> None:
-        if self.prior_generator.num_base_priors[0] != 1:
-            # MMDetection asserts this while it makes the layers; Grid says what to write.
-            sizes = [(1, 1)] * self.prior_generator.num_levels
-            Grid.of(self.prior_generator, sizes, "cpu")
+        prior_layout(self.prior_generator)  # says what to write, where MMDetection would only assert
         super()._init_layers()
 
     def _check_parts(self) -> None:
