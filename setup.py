@@ -18,6 +18,7 @@ RUNTIME = [
     "numpy>=1.24",
     "setuptools<81",  # MMEngine finds mmdet:: configs through pkg_resources, which later ones lack
     "opencv-python>=4.10",
+    "numba>=0.59",  # QFL on a CPU in one sweep; without it, in several
 ]
 # What only the demo needs: real digits and photographs, a progress bar, a picture.
 DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13"]

@@ -6,6 +6,7 @@ again, page by page: more than the arithmetic on them. Here a dead gradient's me
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -31,20 +32,36 @@ class _Lease:
         _waiting.append(self.memory)
 
 
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """As ``torch.empty``; on a CPU from the memory of an earlier call's result that is no longer used."""
+    size = _bytes(shape, dtype)
+    if device.type != "cpu" or size < _SMALL:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return _tensor(_new(size) if (used := _of_size(size)) is None else used, shape, dtype)
+
+
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.zeros``; on a CPU from the memory of an earlier call's result that is no longer used."""
-    size = int(np.prod(shape, dtype=np.int64)) * torch.empty((), dtype=dtype).element_size()
+    """As ``torch.zeros``, with the memory of :func:`empty`."""
+    size = _bytes(shape, dtype)
     if device.type != "cpu" or size < _SMALL:
         return torch.zeros(shape, dtype=dtype, device=device)
-    memory = _of_size(size)
-    used = memory is not None
-    if memory is None:
-        # Zero when first touched, and in huge pages where the system has them.
-        memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
-        start = -memory.ctypes.data % _ALIGNMENT
-        memory = memory[start : start + size]
-    tensor = torch.from_numpy(np.asarray(_Lease(memory))).view(dtype).view(*shape)
-    return tensor.zero_() if used else tensor
+    used = _of_size(size)
+    return _tensor(_new(size), shape, dtype) if used is None else _tensor(used, shape, dtype).zero_()
+
+
+def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _new(size: int) -> np.ndarray:
+    """Zero when first touched, and in huge pages where the system has them."""
+    memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size]
+
+
+def _tensor(memory: np.ndarray, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.asarray(_Lease(memory))).view(dtype).view(*shape)
 
 
 def _of_size(size: int) -> np.ndarray | None:

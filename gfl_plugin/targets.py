@@ -72,6 +72,15 @@ class Positives:
         """Split (P, ...) values into one piece a level."""
         return rows.split(self.counts)
 
+    def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Where a (P,) channel (0 by default) of each positive lies in contiguous maps (B, D, H, W); a level each."""
+        counts = zip(shapes, self.per_level(self.image), self.per_level(self.location))
+        rows = self.per_level(torch.zeros_like(self.image) if channel is None else channel)
+        return tuple(
+            (image * depth + row) * (height * width) + location
+            for ((_, depth, height, width), image, location), row in zip(counts, rows)
+        )
+
 
 def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
     """The channels at each positive's location: L maps (B, D, H, W) -> (P, D), differentiable."""

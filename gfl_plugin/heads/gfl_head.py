@@ -173,7 +173,7 @@ class GFLHead(MMDetGFLHead):
 
         quality, loss_bbox, loss_dfl = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
         weights = _location_weights(grid, regions, ignored, positives, self._pos_weight)
-        loss_cls = self._quality_losses(cls_scores, truths, positives, quality, weights, regions)
+        loss_cls = self._quality_losses(cls_scores, truths, positives, quality, weights)
         return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
 
     def _box_losses(
@@ -216,7 +216,6 @@ class GFLHead(MMDetGFLHead):
         positives: Positives,
         quality: Tensor,
         weights: list[Tensor] | None,
-        regions: Regions,
     ) -> list[Tensor]:
         """QFL a level."""
         per_image = quality.new_zeros(len(truths.counts))
@@ -224,8 +223,7 @@ class GFLHead(MMDetGFLHead):
         # As in MMDetection, an image without a positive counts as one.
         num_positives = reduce_mean(per_image.clamp(min=1).sum())
         label = truths.labels[positives.object]
-        bounds = None if regions.whole or weights else list(zip(*regions.on_host))
-        losses = self.loss_cls.sparse(cls_scores, positives, label, quality, num_positives, weights, bounds)
+        losses = self.loss_cls.sparse(cls_scores, positives, label, quality, num_positives, weights)
         return list(losses.unbind())
 
     @property
@@ -336,12 +334,8 @@ def _integral_coder(config: dict | None, reg_max: int | None) -> ConfigDict:
 def _location_weights(
     grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None, positives: Positives, positive_weight: float
 ) -> list[Tensor] | None:
-    """(B, H, W) fp32 a level: 0 outside an image's region and where ignored, else 1.
-
-    None where the regions alone say it all: on a CPU it is cheaper to leave out what lies outside than to weight it.
-    """
-    on_cpu = grid.device.type == "cpu"
-    if ignored is None and positive_weight == 1.0 and (regions.whole or on_cpu):
+    """(B, H, W) fp32 a level: 0 outside an image's region and where ignored, else 1; None for 1 everywhere."""
+    if ignored is None and positive_weight == 1.0 and regions.whole:
         return None
     weights = []
     rows = zip(*(positives.per_level(part) for part in (positives.image, positives.location, positives.active)))

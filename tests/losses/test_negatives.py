@@ -1,0 +1,97 @@
+"""Every form of the pass over negatives against the formula in double precision."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gfl_plugin.losses.negatives import Negatives
+from gfl_plugin.losses.negatives.eager import sweep as eager
+
+PASSES = {"eager": eager}
+if importlib.util.find_spec("numba"):
+    from gfl_plugin.losses.negatives.numba_cpu import sweep as numba_cpu
+
+    PASSES["numba"] = numba_cpu
+
+
+def exact(logits: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Loss and slope of each element, fp64."""
+    x = logits.double()
+    soft = torch.nn.functional.softplus(x, threshold=800.0)
+    soft = torch.where(x > 700, x, soft)
+    power = (beta * torch.nn.functional.logsigmoid(x)).exp()
+    return power * soft, power * (x.sigmoid() + beta * torch.where(x > 700, 0.0, soft * torch.sigmoid(-x)))
+
+
+@pytest.mark.parametrize("name", PASSES)
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    beta=st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.3]),
+    images=st.integers(0, 3),
+    classes=st.integers(1, 9),
+    sizes=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 80)), min_size=1, max_size=3),
+    mean=st.sampled_from([-12.0, -4.6, 0.0, 50.0]),
+    weighted=st.booleans(),
+)
+def test_loss_and_gradient(
+    name: str,
+    seed: int,
+    beta: float,
+    images: int,
+    classes: int,
+    sizes: list[tuple[int, int]],
+    mean: float,
+    weighted: bool,
+) -> None:
+    torch.manual_seed(seed)
+    logits = [3 * torch.randn(images, classes, *size) + mean for size in sizes]
+    weights = [(torch.rand(images, *size) - 0.3).clamp(min=0) for size in sizes] if weighted else None
+    wanted = [bool(i % 3 < 2) for i in range(len(sizes))]
+    sums, gradients = PASSES[name](Negatives(logits, wanted, torch.tensor(0.37), beta, weights))
+    assert sums.shape == (len(sizes),) and sums.dtype == torch.float32
+    for i, level in enumerate(logits):
+        loss, slope = exact(level, beta)
+        factor = 0.37 * (1.0 if weights is None else weights[i][:, None].double())
+        assert float(sums[i]) == pytest.approx(float((factor * loss).sum()), rel=2e-6, abs=1e-30)
+        assert (gradients[i] is not None) == wanted[i]
+        if wanted[i]:
+            assert gradients[i].shape == (level.numel() + 1,)
+            error = gradients[i][:-1].view(level.shape).double() - factor * slope
+            # A power's relative error is that of its exponent, which grows with it.
+            tolerance = 2e-6 + 2e-7 * beta * level.abs()
+            assert (error.abs() <= tolerance * (factor * slope).abs() + 1e-36).all()
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.0, 2.5])
+def test_extreme_logits(name: str, beta: float) -> None:
+    """Any finite logit has a finite gradient; a NaN or an infinite loss does not pass in silence."""
+    values = torch.tensor([-3.3e38, -1e4, -200.0, -88.0, 0.0, 88.0, 89.0, 200.0, 1e4, 1e30, 3.3e38])
+    sums, (gradient,) = PASSES[name](Negatives([values.view(1, 1, 1, -1)], [True], torch.tensor(1.0), beta))
+    _, slope = exact(values, beta)
+    assert torch.allclose(gradient[:-1].double(), slope, rtol=1e-5, atol=1e-30)
+    assert float(sums) > 3.2e38
+    for bad in (math.nan, math.inf):
+        level = torch.zeros(1, 1, 3, 50)
+        level[0, 0, 1, 7] = bad
+        sums, _ = PASSES[name](Negatives([level], [True], torch.tensor(1.0), beta))
+        assert not sums.isfinite().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+    logits = (torch.randn(2, 3, 20, 30) - 4).to(dtype)
+    sums, (gradient,) = eager(Negatives([logits], [True], torch.tensor(0.01), 2.0))
+    loss, slope = exact(logits, 2.0)
+    assert float(sums) == pytest.approx(0.01 * float(loss.sum()), rel=1e-5)
+    assert gradient.dtype == (torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
+    expected = (0.01 * slope).to(gradient.dtype)
+    assert torch.allclose(gradient[:-1].view_as(logits).float(), expected.float(), rtol=1e-2)
