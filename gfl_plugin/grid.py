@@ -16,10 +16,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .boxes import centres
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Grid:
-    """The locations and priors of a pyramid on one device. Made by :meth:`of`, which keeps the last ones."""
+    """The locations and priors of a pyramid on one device. Made by :meth:`of`, which keeps the last ones.
+
+    Grids are compared by identity: :meth:`of` gives the same one for the same arguments while it is kept.
+    """
 
     sizes: tuple[tuple[int, int], ...]  # (H, W) of each level
     strides: tuple[float, ...]  # pixels
@@ -117,8 +122,9 @@ def _grid(sizes, strides, base_priors, device) -> Grid:
 class Regions:
     """The part of each level that belongs to an image: a batch is padded to its largest image."""
 
-    on_host: tuple[tuple[tuple[int, int, int, int], ...], ...]  # B × L × (first column, end column, first row, end row)
-    bounds: Tensor  # (B, L, 4) the same on the device, int64; ends are exclusive
+    # (2, B, L) first and end (exclusive) columns, then rows; whole numbers in fp32, as they meet coordinates.
+    first: Tensor
+    end: Tensor
     whole: bool  # whether every image owns every location of every level
 
     @staticmethod
@@ -131,35 +137,25 @@ class Regions:
         Raises:
             ValueError: when an image is left without a location.
         """
-        bounds = []
+        extents = []
         for number, meta in enumerate(metas):
-            rows, columns = meta["pad_shape"][:2]
-            levels = []
-            for (height, width), stride, prior in zip(grid.sizes, grid.strides, grid.base_priors):
-                x_range = [0, min(math.ceil(columns / stride), width)]
-                y_range = [0, min(math.ceil(rows / stride), height)]
-                if allowed_border >= 0:
-                    image_height, image_width = meta["img_shape"][:2]
-                    _keep_inside(x_range, prior[0], prior[2], stride, image_width, allowed_border)
-                    _keep_inside(y_range, prior[1], prior[3], stride, image_height, allowed_border)
-                levels.append((*x_range, *y_range))
-            if not any(x_end > x and y_end > y for x, x_end, y, y_end in levels):
+            pad_shape, img_shape = tuple(meta["pad_shape"][:2]), tuple(meta["img_shape"][:2])
+            extent = _extent(grid, pad_shape, img_shape if allowed_border >= 0 else None, allowed_border)
+            if extent.empty:
                 raise ValueError(
-                    f"image {number} of the batch (img_shape {tuple(meta['img_shape'][:2])}, pad_shape "
-                    f"{(rows, columns)}) holds no prior; check its size against the strides {grid.strides}, or set "
-                    f"train_cfg.allowed_border=-1 (it is {allowed_border})"
+                    f"image {number} of the batch (img_shape {img_shape}, pad_shape {pad_shape}) holds no prior; check "
+                    f"its size against the strides {grid.strides}, or set train_cfg.allowed_border=-1 (it is "
+                    f"{allowed_border})"
                 )
-            bounds.append(levels)
-        whole = all(
-            level == (0, width, 0, height) for levels in bounds for level, (height, width) in zip(levels, grid.sizes)
-        )
-        on_device = host_tensor(bounds, torch.int64, grid.device).view(len(metas), grid.num_levels, 4)
-        return Regions(tuple(map(tuple, bounds)), on_device, whole)
+            extents.append(extent)
+        bounds = host_tensor([extent.bounds for extent in extents], torch.float32, grid.device)
+        first, end = bounds.view(len(metas), grid.num_levels, 2, 2).permute(3, 2, 0, 1)
+        return Regions(first, end, whole=all(extent.whole for extent in extents))
 
     def mask(self, level: int, grid: Grid) -> Tensor:
         """(B, H, W) bool, which locations of a level belong to each image."""
         height, width = grid.sizes[level]
-        x, x_end, y, y_end = self.bounds[:, level, :, None].unbind(dim=1)
+        (x, y), (x_end, y_end) = self.first[..., level, None], self.end[..., level, None]
         column = torch.arange(width, device=grid.device)
         row = torch.arange(height, device=grid.device)
         in_columns = (column >= x) & (column < x_end)
@@ -167,15 +163,36 @@ class Regions:
         return in_rows[:, :, None] & in_columns[:, None, :]
 
 
-def _keep_inside(span: list[int], low: float, high: float, stride: float, extent: float, border: float) -> None:
-    """Narrow [first, end) to the steps at which the prior [low, high] + step·stride stays inside the border."""
-    span[0] = max(span[0], math.ceil((-border - low) / stride))
-    span[1] = max(min(span[1], math.ceil((extent + border - high) / stride)), span[0])
+@dataclass(frozen=True)
+class _Extent:
+    """The part of each level that belongs to one image."""
+
+    bounds: tuple[tuple[int, int, int, int], ...]  # first and end column, first and end row of each level
+    empty: bool  # whether no level has a part
+    whole: bool  # whether each level is its part
 
 
-def centres(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes -> (..., 2) centres x, y."""
-    return (boxes[..., :2] + boxes[..., 2:]) / 2
+@functools.lru_cache(maxsize=4096)  # images of a few shapes come again and again
+def _extent(grid: Grid, pad_shape: tuple[int, int], img_shape: tuple[int, int] | None, border: float) -> _Extent:
+    bounds = []
+    for (height, width), stride, prior in zip(grid.sizes, grid.strides, grid.base_priors):
+        x, x_end = 0, min(math.ceil(pad_shape[1] / stride), width)
+        y, y_end = 0, min(math.ceil(pad_shape[0] / stride), height)
+        if img_shape is not None:
+            x, x_end = _inside(x_end, prior[0], prior[2], stride, img_shape[1], border)
+            y, y_end = _inside(y_end, prior[1], prior[3], stride, img_shape[0], border)
+        bounds.append((x, x_end, y, y_end))
+    return _Extent(
+        bounds=tuple(bounds),
+        empty=not any(x_end > x and y_end > y for x, x_end, y, y_end in bounds),
+        whole=bounds == [(0, width, 0, height) for height, width in grid.sizes],
+    )
+
+
+def _inside(end: int, low: float, high: float, stride: float, extent: float, border: float) -> tuple[int, int]:
+    """The steps of [0, end) at which the prior [low, high] + step·stride stays inside the border."""
+    first = max(0, math.ceil((-border - low) / stride))
+    return first, max(min(end, math.ceil((extent + border - high) / stride)), first)
 
 
 def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -29,13 +29,14 @@ class GroundTruths:
 
         A box that is not finite becomes an empty one, which no location ever learns.
         """
-        nothing = InstanceData(bboxes=torch.zeros(0, 4, device=device))
-        instances = [nothing if entry is None else entry for entry in instances]
-        per_image = [get_box_tensor(entry.bboxes).reshape(-1, 4) for entry in instances]
+        per_image = [_boxes(entry, device) for entry in instances]
         counts = tuple(len(boxes) for boxes in per_image)
         boxes = torch.cat(per_image).to(device, torch.float32)
         boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
-        labels = [entry.get("labels", boxes.new_zeros(count)) for entry, count in zip(instances, counts)]
+        labels = [
+            torch.zeros(count, device=device) if (own := getattr(entry, "labels", None)) is None else own
+            for entry, count in zip(instances, counts)
+        ]
         image = [index for index, count in enumerate(counts) for _ in range(count)]
         return GroundTruths(
             boxes=boxes,
@@ -51,6 +52,10 @@ class GroundTruths:
     def empty(self) -> Tensor:
         """(G,) bool, objects whose box has no area: no location can learn them."""
         return ((self.boxes[:, 2:] - self.boxes[:, :2]) <= 0).any(dim=1)
+
+
+def _boxes(instances: InstanceData | None, device: torch.device) -> Tensor:
+    return torch.zeros(0, 4, device=device) if instances is None else get_box_tensor(instances.bboxes).reshape(-1, 4)
 
 
 @dataclass(frozen=True)

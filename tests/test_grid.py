@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator, anchor_inside_flags
 
-from gfl_plugin.assigners.atss_assigner import _priors
+from gfl_plugin.assigners.candidates import all_priors
 from gfl_plugin.grid import Grid, Regions
 
 
@@ -22,7 +22,7 @@ def test_priors_equal_the_generators(offset: float, strides: list[int]) -> None:
     sizes = [(5, 7), (3, 4)]
     grid = Grid.of(generator, sizes, "cpu")
     assert grid.num_priors == 5 * 7 + 3 * 4
-    assert torch.equal(_priors(grid), torch.cat(generator.grid_priors(sizes, device="cpu")))
+    assert torch.equal(all_priors(grid), torch.cat(generator.grid_priors(sizes, device="cpu")))
 
 
 @pytest.mark.parametrize("border", [-1, 0, 3, 50])

@@ -23,37 +23,10 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..grid import Grid, Regions, centres, host_tensor
+from ..grid import Grid, Regions, host_tensor
 from ..registry import TASK_UTILS
 from ..targets import GroundTruths, Positives
-
-# How far inside its object a positive's centre lies, in pixels (exclusive).
-_INSIDE = 0.01
-# The distance MMDetection gives to ignored priors: chosen only where a level has no other.
-_IGNORED = 1e8
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """The priors each object may choose from: M slots an object, level after level."""
-
-    prior: Tensor  # (G, M) number of the prior in its image, 0 … A-1, int64
-    distance: Tensor  # (G, M) from the object's centre to the prior's, pixels
-    iou: Tensor  # (G, M) of prior and object
-    inside: Tensor  # (G, M) bool, whether the prior's centre lies inside the object
-    valid: Tensor  # (G, M) bool; False where a level has fewer priors than slots
-    counts: tuple[int, ...]  # slots of each level, M together
-
-    def threshold(self) -> Tensor:
-        """(G,) mean + unbiased standard deviation of the valid candidates' IoUs, fp64; 0 deviation for one candidate.
-
-        In double precision equal IoUs have exactly their value as mean, so that none falls below by rounding.
-        """
-        iou = self.iou.double()
-        count = self.valid.sum(dim=1)
-        mean = torch.where(self.valid, iou, 0.0).sum(dim=1) / count.clamp(min=1)
-        square = torch.where(self.valid, iou - mean[:, None], 0.0).square().sum(dim=1)
-        return mean + (square / (count - 1).clamp(min=1)).sqrt()
+from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
 
 
 @dataclass(frozen=True)
@@ -91,8 +64,7 @@ class Assignment:
         Counting positives makes the host wait for a GPU, so the default is compact on a CPU only.
         """
         candidates, positive = self.candidates, self.positive
-        slot_level = [level for level, count in enumerate(candidates.counts) for _ in range(count)]
-        slot_level = host_tensor(slot_level, torch.int64, positive.device)
+        slot_level = _slot_levels(candidates.counts, positive.device)
         if positive.device.type == "cpu" if compact is None else compact:
             slot, chosen = positive.t().nonzero(as_tuple=True)
             level = slot_level[slot]
@@ -162,20 +134,20 @@ class ATSSAssigner(MMDetATSSAssigner):
             ignored: from :meth:`ignored_locations`.
         """
         if ignored is None:
-            nearest = _nearest_on_grid(truths, grid, regions, self.topk)
+            candidates = candidates_on_grid(truths, grid, regions, self.topk, self.iou_calculator)
         else:
             # The nearest that are not ignored may lie anywhere, so all are looked at.
             owned = torch.cat([regions.mask(index, grid).flatten(1) for index in range(grid.num_levels)], dim=1)
             blocked = torch.cat([mask.flatten(1) for mask in ignored], dim=1)
-            nearest = _nearest_in_list(
+            candidates = candidates_in_list(
                 truths.boxes,
-                _priors(grid),
+                all_priors(grid),
                 grid.starts,
                 self.topk,
                 owned[truths.image],
                 blocked[truths.image],
+                self.iou_calculator,
             )
-        candidates = self._candidates(truths.boxes, nearest)
         return self._decide(truths, candidates, grid.num_priors)
 
     def ignored_locations(
@@ -222,7 +194,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         priors = get_box_tensor(pred_instances.priors)[:, :4]
         truths = GroundTruths.of([gt_instances], priors.device)
         assigned = priors.new_zeros(len(priors), dtype=torch.int64)
-        overlap = priors.new_full((len(priors),), -_IGNORED if len(truths) and len(priors) else 0.0)
+        overlap = priors.new_full((len(priors),), -IGNORED if len(truths) and len(priors) else 0.0)
         labels = torch.full_like(assigned, -1)
         if not len(truths) or not len(priors):
             return AssignResult(len(truths), assigned, overlap, labels=labels)
@@ -233,8 +205,8 @@ class ATSSAssigner(MMDetATSSAssigner):
             starts.append(starts[-1] + int(count))
         shape = (len(truths), len(priors))
         owned = torch.ones(shape, dtype=torch.bool, device=priors.device)
-        nearest = _nearest_in_list(truths.boxes, priors, starts, self.topk, owned, blocked.expand(shape))
-        candidates = self._candidates(truths.boxes, nearest)
+        blocked = blocked.expand(shape)
+        candidates = candidates_in_list(truths.boxes, priors, starts, self.topk, owned, blocked, self.iou_calculator)
         positive = self._decide(truths, candidates, len(priors)).positive
         chosen, slot = positive.nonzero(as_tuple=True)
         index = candidates.prior[chosen, slot]
@@ -249,20 +221,6 @@ class ATSSAssigner(MMDetATSSAssigner):
             return torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
         parts = self.iou_calculator(priors, get_box_tensor(gt_instances_ignore.bboxes), mode="iof")
         return (parts > self.ignore_iof_thr).any(dim=1)
-
-    def _candidates(self, boxes: Tensor, nearest: _Nearest) -> Candidates:
-        repeated = boxes[:, None].expand_as(nearest.boxes)
-        iou = self.iou_calculator(nearest.boxes.reshape(-1, 4), repeated.reshape(-1, 4), is_aligned=True)
-        centre = centres(nearest.boxes)
-        nearest_side = torch.minimum((centre - repeated[..., :2]).amin(-1), (repeated[..., 2:] - centre).amin(-1))
-        return Candidates(
-            prior=nearest.prior,
-            distance=nearest.distance,
-            iou=iou.float().view(nearest.prior.shape),
-            inside=nearest_side > _INSIDE,
-            valid=nearest.valid,
-            counts=nearest.counts,
-        )
 
     def _decide(self, truths: GroundTruths, candidates: Candidates, num_priors: int) -> Assignment:
         nobody = torch.zeros_like(candidates.valid)
@@ -280,114 +238,10 @@ class ATSSAssigner(MMDetATSSAssigner):
         return assignment
 
 
-# ---------------------------------------------------------------------------------------------------
-# The nearest priors
-# ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Nearest:
-    """The first half of :class:`Candidates`; its fields mean the same."""
-
-    prior: Tensor
-    boxes: Tensor  # (G, M, 4) of the priors
-    distance: Tensor
-    valid: Tensor
-    counts: tuple[int, ...]
-
-
-def _nearest_on_grid(truths: GroundTruths, grid: Grid, regions: Regions, topk: int) -> _Nearest:
-    """The topk priors of each level nearest each object's centre, the nearest first.
-
-    The location of i-th nearest column and j-th nearest row has i·j locations at least as near, itself among them; so
-    the topk nearest are among the pairs with i·j <= topk.
-    """
-    centre = centres(truths.boxes)
-    x, x_end, y, y_end = regions.bounds[truths.image].unbind(dim=-1)
-    column, x_distance = _nearest_steps(centre[:, :1], grid.base_centre[:, 0], grid.stride, x, x_end, topk)
-    row, y_distance = _nearest_steps(centre[:, 1:], grid.base_centre[:, 1], grid.stride, y, y_end, topk)
-    i, j = _rank_pairs(topk, grid.device)
-    x_distance, y_distance = x_distance[..., i], y_distance[..., j]
-    squared = x_distance * x_distance + y_distance * y_distance
-    squared, order = squared.sort(dim=-1, stable=True)
-    squared, order = squared[..., :topk], order[..., :topk]
-    valid = squared < float("inf")
-    column = column.gather(-1, i[order])
-    row = row.gather(-1, j[order])
-    prior = row * grid.width[:, None] + column + grid.start[:, None]
-    shift = torch.stack([column, row], dim=-1) * grid.stride[:, None, None]
-    return _Nearest(
-        prior=torch.where(valid, prior, 0).flatten(1),
-        boxes=(grid.base_prior[:, None] + torch.cat([shift, shift], dim=-1)).flatten(1, 2),
-        distance=squared.sqrt().flatten(1),
-        valid=valid.flatten(1),
-        counts=(topk,) * grid.num_levels,
-    )
-
-
-def _nearest_steps(
-    position: Tensor, base: Tensor, stride: Tensor, low: Tensor, high: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
-    """The ``count`` steps of [low, high) whose place base + step·stride is nearest a position, nearest first.
-
-    Args:
-        position: (G, 1) pixels.
-        base, stride: (L,) pixels.
-        low, high: (G, L) int64.
-
-    Returns:
-        (G, L, count) steps and distances in pixels; where fewer exist, the rest have an infinite distance.
-    """
-    first = ((position - base) / stride - count / 2).ceil()
-    first = first.clamp(min=low.to(first), max=torch.maximum(high - count, low).to(first)).long()
-    steps = first[..., None] + torch.arange(count, device=first.device)
-    distance = (base[:, None] + steps * stride[:, None] - position[..., None]).abs()
-    distance = torch.where(steps < high[..., None], distance, float("inf"))
-    distance, order = distance.sort(dim=-1, stable=True)
-    return steps.gather(-1, order), distance
-
-
 @functools.lru_cache(maxsize=8)
-def _rank_pairs(topk: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """All (i, j) >= 0 with (i + 1)·(j + 1) <= topk."""
-    pairs = [(i, j) for i in range(topk) for j in range(topk // (i + 1))]
-    i, j = host_tensor(pairs, torch.int64, device).unbind(dim=1)
-    return i, j
-
-
-def _nearest_in_list(
-    boxes: Tensor, priors: Tensor, starts: Sequence[int], topk: int, owned: Tensor, blocked: Tensor
-) -> _Nearest:
-    """As :func:`_nearest_on_grid`, for priors that lie anywhere: O(G·A).
-
-    Args:
-        boxes: (G, 4).
-        priors: (A, 4).
-        starts: where each level's priors start, and A.
-        owned: (G, A) bool, priors that exist for an object.
-        blocked: (G, A) bool, priors taken only when a level has no others.
-    """
-    distance = (centres(priors)[None] - centres(boxes)[:, None]).square().sum(dim=-1).sqrt()
-    distance = distance.masked_fill(blocked, _IGNORED).masked_fill(~owned, float("inf"))
-    sizes = [end - start for start, end in zip(starts[:-1], starts[1:])]
-    counts = tuple(min(topk, size) for size in sizes)
-    levels = distance.split(sizes, dim=1)
-    per_level = [level.topk(count, dim=1, largest=False) for level, count in zip(levels, counts)]
-    values = torch.cat([found.values for found in per_level], dim=1)
-    prior = torch.cat([found.indices + start for found, start in zip(per_level, starts)], dim=1)
-    return _Nearest(prior=prior, boxes=priors[prior], distance=values, valid=values < float("inf"), counts=counts)
-
-
-def _priors(grid: Grid) -> Tensor:
-    """(A, 4) all prior boxes of an image."""
-    boxes = []
-    for (height, width), base, stride in zip(grid.sizes, grid.base_prior, grid.stride):
-        row, column = torch.meshgrid(
-            torch.arange(height, device=grid.device), torch.arange(width, device=grid.device), indexing="ij"
-        )
-        shift = torch.stack([column, row, column, row], dim=-1) * stride
-        boxes.append((base + shift).view(-1, 4))
-    return torch.cat(boxes)
+def _slot_levels(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """(M,) level of each candidate slot."""
+    return host_tensor([level for level, count in enumerate(counts) for _ in range(count)], torch.int64, device)
 
 
 def _overlap(spans: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ import torch
 from mmdet.models.dense_heads import GFLHead as MMDetGFLHead
 from mmdet.models.task_modules.coders import DistancePointBBoxCoder
 from mmdet.models.task_modules.samplers import PseudoSampler
-from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..assigners import ATSSAssigner
+from ..boxes import aligned_iou
 from ..coders import IntegralBBoxCoder
 from ..grid import Grid, Regions, prior_layout
 from ..losses import QualityFocalLoss
@@ -196,7 +196,7 @@ class GFLHead(MMDetGFLHead):
 
         score = gather_locations([level.detach() for level in cls_scores], positives).float().sigmoid()
         weight = torch.where(positives.active, score.amax(dim=1), 0.0)
-        quality = bbox_overlaps(predicted.detach(), target, is_aligned=True)
+        quality = aligned_iou(predicted.detach(), target)
 
         total = reduce_mean(weight.sum()).clamp(min=1)
         loss_bbox = self.loss_bbox(predicted, target, reduction_override="none") * (weight / total)

@@ -327,13 +327,15 @@ def test_stock_config_and_plugin_names_build_the_same_head() -> None:
     named = our_head(
         loss_cls=dict(type="gfl_plugin.QualityFocalLoss"),
         loss_dfl=dict(type="gfl_plugin.DistributionFocalLoss"),
+        loss_bbox=dict(type="gfl_plugin.GIoULoss", loss_weight=2.0),
         bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder"),
         train_cfg=dict(assigner=dict(type="gfl_plugin.ATSSAssigner")),
     )
     for part in ("loss_cls", "loss_dfl", "bbox_coder", "assigner", "loss_bbox"):
         assert type(getattr(plain, part)) is type(getattr(named, part))
     assert type(plain.loss_cls).__module__.startswith("gfl_plugin")
-    assert type(plain.loss_bbox).__module__.startswith("mmdet")
+    assert type(plain.loss_bbox).__module__.startswith("gfl_plugin")
+    assert type(our_head(loss_bbox=dict(type="DIoULoss")).loss_bbox).__module__.startswith("mmdet")
 
 
 def test_general_bins_reach_loss_and_prediction() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
 import torch
 from torch import Tensor
+
+from ...optional import installed
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,10 @@ Result = tuple[Tensor, list[Union[Tensor, None]]]
 def negatives(work: Negatives) -> Result:
     """Loss and gradient by the fastest pass there is for this device and dtype."""
     device, dtype = work.logits[0].device.type, work.logits[0].dtype
-    if device == "cpu" and dtype == torch.float32 and _installed("numba"):
+    if device == "cpu" and dtype == torch.float32 and installed("numba"):
         from .numba_cpu import sweep
-    elif device == "cuda" and _installed("triton"):
+    elif device == "cuda" and installed("triton"):
         from .triton_gpu import sweep
     else:
         from .eager import sweep
     return sweep(work)
-
-
-@functools.cache
-def _installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,120 @@
+"""Candidates on a grid, on a CPU, in compiled loops: dozens of PyTorch's operations cost more than the work itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+
+from ..boxes import centres
+from ..grid import Grid, Regions
+from ..targets import GroundTruths
+from .candidates import EPSILON, INSIDE, Candidates
+
+_FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
+_INSIDE, _EPSILON = np.float32(INSIDE), np.float32(EPSILON)
+
+
+@njit(error_model="numpy")
+def _nearest_steps(position, base, stride, low, end, steps, distances):
+    """The steps of [low, end) nearest a position, the nearest first; infinitely far ones where there are too few."""
+    right = np.int64(min(max(np.ceil((position - base) / stride), np.float32(low)), np.float32(end)))
+    left = right - 1
+    for rank in range(steps.size):
+        to_left = abs(base + np.float32(left) * stride - position) if left >= low else _FAR
+        to_right = abs(base + np.float32(right) * stride - position) if right < end else _FAR
+        if to_left <= to_right:
+            steps[rank], distances[rank] = left, to_left
+            left -= 1
+        else:
+            steps[rank], distances[rank] = right, to_right
+            right += 1
+
+
+@njit(error_model="numpy")
+def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
+    """The nearest pairs of a column and a row, by squared distance; the last three are filled."""
+    topk = squared.size
+    squared[:] = _FAR
+    columns[:], rows[:] = 0, 0
+    for i in range(topk):
+        for j in range(topk // (i + 1)):
+            value = x_apart[i] * x_apart[i] + y_apart[j] * y_apart[j]
+            if not value < squared[topk - 1]:
+                break  # what follows in this column is farther
+            place = topk - 1
+            while place > 0 and value < squared[place - 1]:
+                squared[place] = squared[place - 1]
+                columns[place], rows[place] = columns[place - 1], rows[place - 1]
+                place -= 1
+            squared[place], columns[place], rows[place] = value, x_steps[i], y_steps[j]
+
+
+@njit(error_model="numpy")
+def _iou(a, b):
+    width = max(min(a[2], b[2]) - max(a[0], b[0]), _ZERO)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]), _ZERO)
+    overlap = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
+    return overlap / max(union, _EPSILON)
+
+
+@njit(error_model="numpy")
+def _search(
+    objects,
+    object_centres,
+    image,
+    first,
+    end,
+    base_prior,
+    base_centre,
+    stride,
+    widths,
+    starts,
+    prior,
+    distance,
+    iou,
+    inside,
+):
+    """The last four, (G, L, topk), are filled."""
+    topk = prior.shape[2]
+    steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
+    columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
+    for index in range(len(objects)):
+        box, centre = objects[index], object_centres[index]
+        for level in range(len(stride)):
+            base, step = base_prior[level], stride[level]
+            for axis in range(2):
+                low = np.int64(first[axis, image[index], level])
+                high = np.int64(end[axis, image[index], level])
+                _nearest_steps(centre[axis], base_centre[level, axis], step, low, high, steps[axis], apart[axis])
+            squared = distance[index, level]
+            _nearest_cells(steps[0], steps[1], apart[0], apart[1], columns, rows, squared)
+            for slot in range(topk):
+                x, y = np.float32(columns[slot]) * step, np.float32(rows[slot]) * step
+                cell = (base[0] + x, base[1] + y, base[2] + x, base[3] + y)
+                middle_x, middle_y = (cell[0] + cell[2]) / _TWO, (cell[1] + cell[3]) / _TWO
+                nearest_side = min(min(middle_x - box[0], middle_y - box[1]), min(box[2] - middle_x, box[3] - middle_y))
+                prior[index, level, slot] = starts[level] + rows[slot] * widths[level] + columns[slot]
+                iou[index, level, slot] = _iou(cell, box)
+                inside[index, level, slot] = nearest_side > _INSIDE
+                squared[slot] = np.sqrt(squared[slot])
+
+
+def candidates_on_grid(truths: GroundTruths, grid: Grid, regions: Regions, topk: int) -> Candidates:
+    """See :func:`gfl_plugin.assigners.candidates.candidates_on_grid`, with MMDetection's IoU."""
+    shape = (len(truths), grid.num_levels, topk)
+    prior = torch.empty(shape, dtype=torch.int64)
+    distance, iou, inside = torch.empty(shape), torch.empty(shape), torch.empty(shape, dtype=torch.bool)
+    inputs = (truths.boxes, centres(truths.boxes), truths.image, regions.first, regions.end)
+    inputs += (grid.base_prior, grid.base_centre, grid.stride, grid.width, grid.start)
+    _search(*(tensor.numpy() for tensor in (*inputs, prior, distance, iou, inside)))
+    distance = distance.flatten(1)
+    return Candidates(
+        prior=prior.flatten(1),
+        distance=distance,
+        iou=iou.flatten(1),
+        inside=inside.flatten(1),
+        valid=distance < float("inf"),
+        counts=(topk,) * grid.num_levels,
+    )

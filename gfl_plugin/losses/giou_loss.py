@@ -1,0 +1,58 @@
+r"""Generalized IoU loss (Rezatofighi et al., arXiv 1902.09630, Algorithm 1).
+
+.. math:: L = 1 - \left(\frac{|A \cap B|}{|A \cup B|} - \frac{|C \setminus (A \cup B)|}{|C|}\right)
+
+C is the smallest box around A and B. MMDetection's gives the same numbers, but makes the host wait for a GPU.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..boxes import aligned_giou
+from ..registry import MODELS
+from .reduction import check_reduction, reduce_rows
+
+
+def giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
+    """(N, 4) and (N, 4) boxes x1, y1, x2, y2 -> (N,) losses in [0, 2].
+
+    Raises:
+        ValueError: for shapes that do not fit.
+    """
+    if pred.shape != target.shape or pred.shape[-1] != 4:
+        raise ValueError(
+            f"pred has shape {tuple(pred.shape)} and target {tuple(target.shape)}; both must be (N, 4), pair by pair"
+        )
+    return 1 - aligned_giou(pred, target, eps)
+
+
+@MODELS.register_module()
+class GIoULoss(nn.Module):
+    """Generalized IoU loss with MMDetection's interface.
+
+    Args:
+        eps: what no area counts as smaller than, > 0.
+        reduction: "none", "mean" or "sum" over boxes.
+        loss_weight: factor of the result.
+    """
+
+    def __init__(self, eps: float = 1e-6, reduction: str = "mean", loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.eps = eps
+        self.reduction = check_reduction(reduction)
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """See :func:`giou_loss`; ``weight`` is (N,), or (N, 4) of which the mean is taken."""
+        rows = giou_loss(pred, target, self.eps)
+        if weight is not None and weight.dim() == 2:
+            weight = weight.mean(dim=1)
+        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
