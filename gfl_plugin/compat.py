@@ -8,7 +8,8 @@ Two gaps are closed, each only where it exists:
 * PyTorch 2.6 made ``torch.load`` refuse all but listed classes. MMEngine's own checkpoints carry its
   ``HistoryBuffer`` and NumPy arrays; those are listed, and ``weights_only`` stays on.
 
-Imports nothing else of this package, so that it can run before anything of MMDetection's is imported.
+Of this package it imports NMS alone, which needs nothing of MMDetection's, so that it can run before anything of
+MMDetection's is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-_NMS_BLOCK = 512
+from .nms import nms as exact_nms
+from .nms import pairwise_iou
+
 _prepared: list[str] | None = None
 
 
@@ -80,60 +83,10 @@ def _provide_mmcv_ops() -> str:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Greedy non-maximum suppression, exactly as mmcv's compiled op.
-
-    A box is dropped when its IoU with a kept box of higher score is above the threshold. Boxes are taken
-    in blocks, so memory is O(N · block), never N².
-
-    Args:
-        boxes: (N, 4), x1, y1, x2, y2.
-        scores: (N,).
-        iou_threshold: in [0, 1]; an IoU equal to it is kept.
-        offset: added to widths and heights, 0 or 1.
-
-    Returns:
-        Indices of the kept boxes by descending score, int64.
-    """
+    """Greedy non-maximum suppression, exactly as mmcv's compiled op; see :func:`gfl_plugin.nms.nms`."""
     if offset == 0 and boxes.numel() and (torchvision_nms := _torchvision_nms()) is not None:
         return torchvision_nms(boxes, scores, iou_threshold)
-    order = scores.sort(descending=True, stable=True).indices
-    boxes = boxes[order]
-    sides = boxes[:, 2:] - boxes[:, :2] + offset
-    areas = sides[:, 0] * sides[:, 1]
-    alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    for start in range(0, len(boxes), _NMS_BLOCK):
-        block = slice(start, start + _NMS_BLOCK)
-        overlaps = _pairwise_iou(boxes[block], areas[block], boxes[block], areas[block], offset) > iou_threshold
-        alive[block] = _greedy(alive[block], overlaps.triu(diagonal=1))
-        kept = alive[block].nonzero().squeeze(1) + start
-        for rest in range(start + _NMS_BLOCK, len(boxes), 8 * _NMS_BLOCK):
-            later = slice(rest, rest + 8 * _NMS_BLOCK)
-            ious = _pairwise_iou(boxes[kept], areas[kept], boxes[later], areas[later], offset)
-            alive[later] &= ~(ious > iou_threshold).any(dim=0)
-    return order[alive]
-
-
-def _greedy(alive: Tensor, suppresses: Tensor) -> Tensor:
-    """The boxes that survive greedy suppression within one block.
-
-    ``suppresses[i, j]`` holds for i before j only. The greedy answer is the one fixed point of "j lives iff
-    no living i suppresses it"; iterating from all alive settles at least one more box of each chain a round.
-    """
-    kept = alive
-    while True:
-        suppressed = (suppresses & kept[:, None]).any(dim=0)
-        settled = alive & ~suppressed
-        if torch.equal(settled, kept):
-            return kept
-        kept = settled
-
-
-def _pairwise_iou(boxes: Tensor, areas: Tensor, others: Tensor, other_areas: Tensor, offset: int) -> Tensor:
-    low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = (high - low + offset).clamp_(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
-    return intersection / (areas[:, None] + other_areas[None, :] - intersection)
+    return exact_nms(boxes, scores, iou_threshold, offset)
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,9 +135,7 @@ def softnms(
         dets[len(kept), 4] = scores[best]
         kept.append(int(best))
         remaining = remaining[remaining != best]
-        ious = _pairwise_iou(boxes[best][None], areas[best][None], boxes[remaining], areas[remaining], offset).squeeze(
-            0
-        )
+        ious = pairwise_iou(boxes[best][None], areas[best][None], boxes[remaining], areas[remaining], offset).squeeze(0)
         if method == 2:
             decay = torch.exp(-(ious * ious) / sigma)
         else:

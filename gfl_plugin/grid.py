@@ -89,6 +89,13 @@ class Grid:
         """(L, 2) centre of ``base_prior``."""
         return centres(self.base_prior)
 
+    def centre(self, level: Tensor, location: Tensor) -> Tensor:
+        """(N, 2) x, y in pixels of locations, by level and row-major index."""
+        width = self.width[level]
+        row = torch.div(location, width, rounding_mode="floor")
+        step = torch.stack([location - row * width, row], dim=1)
+        return self.base_centre[level] + step * self.stride[level][:, None]
+
 
 @functools.lru_cache(maxsize=32)  # a head has one generator, asked for at each step
 def prior_layout(prior_generator: object) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from ..assigners import ATSSAssigner
 from ..boxes import aligned_iou
 from ..coders import IntegralBBoxCoder
-from ..grid import Grid, Regions, prior_layout
+from ..grid import Grid, Regions, host_tensor, prior_layout
 from ..losses import QualityFocalLoss
 from ..registry import MODELS, SCOPE
 from ..targets import GroundTruths, Positives, gather_locations
+from .prediction import detections, is_plain, survivors
 
 
 @MODELS.register_module()
@@ -186,11 +187,9 @@ class GFLHead(MMDetGFLHead):
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Quality (P,) of each positive, and the box and distribution losses a level."""
         stride = grid.stride[positives.level][:, None]
-        column = positives.location % grid.width[positives.level]
-        row = positives.location // grid.width[positives.level]
         # As in MMDetection, centres and boxes are brought to strides before they meet.
-        centre = grid.base_centre[positives.level] + torch.stack([column, row], dim=1) * stride
-        centre, target = centre / stride, truths.boxes[positives.object] / stride
+        centre = grid.centre(positives.level, positives.location) / stride
+        target = truths.boxes[positives.object] / stride
         logits = gather_locations(bbox_preds, positives).float()
         predicted = self.bbox_coder.decode(centre, logits)
 
@@ -246,43 +245,50 @@ class GFLHead(MMDetGFLHead):
     # Prediction
     # -----------------------------------------------------------------------------------------------
 
-    def _predict_by_feat_single(
+    @torch.no_grad()
+    def predict_by_feat(
         self,
-        cls_score_list: list[Tensor],
-        bbox_pred_list: list[Tensor],
-        score_factor_list: list[Tensor],
-        mlvl_priors: list[Tensor],
-        img_meta: dict,
-        cfg: ConfigDict | None,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        score_factors: list[Tensor] | None = None,
+        batch_img_metas: list[dict] | None = None,
+        cfg: ConfigDict | None = None,
         rescale: bool = False,
         with_nms: bool = True,
-    ) -> InstanceData:
-        """Detections of one image; only what survives the score threshold and top-k is decoded.
+    ) -> InstanceList:
+        """Detections of a batch.
 
         Args:
-            cls_score_list: L maps (C, H, W) of logits.
-            bbox_pred_list: L maps (4·(n+1), H, W) of logits.
-            score_factor_list: unused; the joint score needs no factor.
-            mlvl_priors: L tensors (H·W, 4).
-            img_meta: ``img_shape``, and ``scale_factor`` where ``rescale``.
+            cls_scores: L maps (B, C, H, W) of joint-score logits.
+            bbox_preds: L maps (B, 4·(n+1), H, W) of distribution logits.
+            score_factors: unused; the joint score needs no factor.
+            batch_img_metas: ``img_shape`` of each image, and ``scale_factor`` where ``rescale``.
             cfg: test settings, or None for the head's own.
             rescale: whether boxes return to the original image's size.
             with_nms: whether NMS is done.
+
+        Returns:
+            ``bboxes``, ``scores`` and ``labels`` of each image.
         """
         cfg = self.test_cfg if cfg is None else cfg
-        threshold, limit = cfg.get("score_thr", 0), cfg.get("nms_pre", -1)
-        boxes, scores, labels = [], [], []
-        for logits, distributions, priors, stride in zip(
-            cls_score_list, bbox_pred_list, mlvl_priors, self.prior_generator.strides
-        ):
-            score, label, location = _best(logits.flatten(1).float(), threshold, limit)
-            centre = self.anchor_center(priors[location])
-            survivors = distributions.flatten(1)[:, location].t()
-            boxes.append(self.bbox_coder.decode(centre, survivors, img_meta["img_shape"], stride=float(stride[0])))
-            scores.append(score)
-            labels.append(label)
-        results = InstanceData(bboxes=torch.cat(boxes), scores=torch.cat(scores), labels=torch.cat(labels))
-        return self._bbox_post_process(results, cfg, rescale=rescale, with_nms=with_nms, img_meta=img_meta)
+        device = cls_scores[0].device
+        grid = Grid.of(self.prior_generator, [level.shape[-2:] for level in cls_scores], device)
+        found = survivors(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
+        limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
+        boxes = self.bbox_coder.decode(
+            grid.centre(found.level, found.location)[:, None],
+            found.gather(bbox_preds)[:, None],
+            max_shape=limits[found.image],
+            stride=grid.stride[found.level][:, None],
+        )[:, 0]
+        if with_nms and device.type == "cpu" and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
+            return detections(boxes, found, batch_img_metas, cfg, rescale)
+        results = []
+        for number, meta in enumerate(batch_img_metas):
+            own = found.image == number
+            result = InstanceData(bboxes=boxes[own], scores=found.score[own], labels=found.label[own])
+            results.append(self._bbox_post_process(result, cfg, rescale=rescale, with_nms=with_nms, img_meta=meta))
+        return results
 
     # -----------------------------------------------------------------------------------------------
     # Checkpoints
@@ -349,22 +355,3 @@ def _location_weights(
         weight = weight.index_put_((image, location), change, accumulate=True)
         weights.append(weight.view(mask.shape))
     return weights
-
-
-def _best(logits: Tensor, threshold: float, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Score, class and location of the elements of (C, S) logits above a score, the best ``limit`` by score.
-
-    Equal scores keep the order of location, then class. A ``limit`` <= 0 keeps all.
-    """
-    # The sigmoid is monotonic: a slightly low threshold on logits first, then the exact one on the few left.
-    if 0 < threshold < 1:
-        bound = torch.tensor(threshold, dtype=torch.float64).logit().item() - 1e-3
-        location, label = (logits > bound).t().nonzero(as_tuple=True)
-    else:
-        location, label = torch.ones_like(logits, dtype=torch.bool).t().nonzero(as_tuple=True)
-    score = logits[label, location].sigmoid()
-    above = score > threshold
-    score, label, location = score[above], label[above], location[above]
-    score, order = score.sort(descending=True, stable=True)
-    kept = order[:limit] if limit > 0 else order
-    return score[: len(kept)], label[kept], location[kept]

@@ -202,6 +202,35 @@ def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshol
             assert (found.scores.diff() <= 0).all()
 
 
+@pytest.mark.parametrize(
+    "test_cfg",
+    [
+        dict(min_bbox_size=40),
+        dict(nms=dict(type="nms", iou_threshold=0.3, class_agnostic=True)),
+        dict(nms=dict(type="nms", iou_threshold=0.3, split_thr=10)),
+        dict(nms=dict(type="nms", iou_threshold=0.0)),
+        dict(nms=dict(type="nms", iou_threshold=0.6, max_num=7)),
+        dict(nms=dict(type="soft_nms", iou_threshold=0.5), nms_pre=30),
+        dict(max_per_img=3),
+        dict(score_thr=1.0),
+        dict(score_thr=0.9999, max_per_img=5),
+    ],
+    ids=str,
+)
+def test_other_test_settings(test_cfg: dict) -> None:
+    """Whatever MMDetection's test_cfg may say: taken in one call for all images, or left to MMDetection."""
+    theirs, ours = both_heads(test_cfg={"nms_pre": 100, **test_cfg})
+    for clipped in (True, False):
+        theirs.bbox_coder.clip_border = ours.bbox_coder.clip_border = clipped  # or coordinates below 0
+        batch = with_distinct_scores(random_batch(Recipe()))
+        arguments = dict(batch_img_metas=batch.img_metas, rescale=True)
+        results = [head.predict_by_feat(batch.cls_scores, batch.bbox_preds, **arguments) for head in (theirs, ours)]
+        for expected, found in zip(*results):
+            assert torch.equal(expected.labels, found.labels)
+            assert torch.allclose(expected.bboxes, found.bboxes, rtol=0, atol=1e-3)
+            assert torch.allclose(expected.scores, found.scores, rtol=0, atol=1e-6)
+
+
 def test_without_nms_all_candidates_come_back() -> None:
     theirs, ours = both_heads()
     batch = random_batch(Recipe())
