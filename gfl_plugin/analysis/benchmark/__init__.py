@@ -1,0 +1,22 @@
+"""MMDetection's GFLHead and the plugin's on the same tensors: equal first, then timed in turn."""
+
+from .case import BenchmarkCase, build_heads
+from .checks import Disagreement, agreement
+from .floor import Machine
+from .measures import Row, Settings, measure, saved_bytes
+from .sweep import Sweep, plot, sweep
+
+__all__ = [
+    "BenchmarkCase",
+    "Disagreement",
+    "Machine",
+    "Row",
+    "Settings",
+    "Sweep",
+    "agreement",
+    "build_heads",
+    "measure",
+    "plot",
+    "saved_bytes",
+    "sweep",
+]

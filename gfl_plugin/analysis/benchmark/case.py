@@ -1,0 +1,183 @@
+"""What both heads are given: real objects, and maps of logits."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+STRIDES = (8, 16, 32, 64, 128)
+_BINS = 17
+_SHORT, _LONG = 800, 1333  # COCO's usual training size
+SCORE_THRESHOLD = 0.05
+
+
+@dataclass(frozen=True)
+class BenchmarkCase:
+    """Inputs of both heads."""
+
+    description: str
+    classes: int
+    cls_scores: list[Tensor]
+    bbox_preds: list[Tensor]
+    gt_instances: list[InstanceData]
+    img_metas: list[dict]
+
+    @staticmethod
+    def coco(
+        boxes: Path,
+        batch: int = 8,
+        classes: int = 80,
+        first: int = 0,
+        seed: int = 0,
+        device: str = "cpu",
+        short: int = _SHORT,
+        objects: int | None = None,
+    ) -> BenchmarkCase:
+        """Real objects, scaled as MMDetection scales COCO (shorter side 800, longer at most 1333, padded to 32).
+
+        Class logits are drawn around the head's initial -4.6, distribution logits around 0.
+
+        Args:
+            boxes: JSON list of images with height, width, boxes (x1, y1, x2, y2) and labels.
+            batch: number of images.
+            classes: C; labels are taken modulo it.
+            first: index of the first landscape image.
+            seed: of the logits.
+            device: where the tensors lie.
+            short: the images' shorter side instead of 800; the longer in proportion.
+            objects: this many an image, drawn from all objects of the file, instead of its own.
+
+        Raises:
+            ValueError: when the file holds fewer images.
+        """
+        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait; these fill 800×1344.
+        landscape = [image for image in json.loads(boxes.read_text()) if image["width"] >= image["height"]]
+        images = landscape[first : first + batch] if objects is None else (landscape * batch)[first : first + batch]
+        if len(images) < batch:
+            raise ValueError(
+                f"{boxes} holds {len(images)} landscape images from number {first}; the batch needs {batch}"
+            )
+        random = torch.Generator().manual_seed(seed)
+        long = _LONG * short // _SHORT
+        truths, metas = [], []
+        for image in images:
+            height, width = image["height"], image["width"]
+            scale = min(long / max(height, width), short / min(height, width))
+            shape = (round(height * scale), round(width * scale))
+            pad_shape = tuple(math.ceil(side / 32) * 32 for side in shape)
+            metas.append(dict(img_shape=shape, pad_shape=pad_shape, scale_factor=(scale, scale)))
+            own = torch.tensor(image["boxes"]) * scale, torch.tensor(image["labels"], dtype=torch.int64)
+            if objects is not None:
+                own = _drawn(landscape, objects, shape, random)
+            truths.append(InstanceData(bboxes=own[0].to(device), labels=(own[1] % classes).to(device)))
+        height, width = (math.ceil(side / 32) * 32 for side in (short, long))
+        sizes = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in STRIDES]
+        count = sum(map(len, truths))
+        return BenchmarkCase(
+            description=f"batch {batch}, {height}×{width}, {classes} classes, {count} objects",
+            classes=classes,
+            cls_scores=[(torch.randn(batch, classes, *size, generator=random) - 4.6).to(device) for size in sizes],
+            bbox_preds=[torch.randn(batch, 4 * _BINS, *size, generator=random).to(device) for size in sizes],
+            gt_instances=truths,
+            img_metas=metas,
+        )
+
+    def as_trained(self, above: int, seed: int = 0) -> BenchmarkCase:
+        """The case with maps as a trained detector gives them at test time.
+
+        Scores above the threshold of 0.05 are classes of an image's objects, at places scattered about an object's
+        centre on the level of its size, with distributions that lead to its box and a little noise; ``above`` are drawn
+        for each image, and fall together now and then. All others lie below, around a logit of -7.
+        """
+        random = torch.Generator().manual_seed(seed)
+        threshold = math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
+        device = self.cls_scores[0].device
+        # All logits differ, as MMDetection's sort does not say which of equal scores comes first.
+        scores = [
+            (torch.randn(level.shape, generator=random) - 7).clamp_(max=threshold - 0.1) for level in self.cls_scores
+        ]
+        distributions = [torch.randn(level.shape, generator=random) for level in self.bbox_preds]
+        bins = torch.arange(_BINS)
+        for number, truth in enumerate(self.gt_instances):
+            objects = torch.randint(len(truth), (above,), generator=random).tolist() if len(truth) else []
+            logits = torch.linspace(threshold + 0.01, 2.0, above)[torch.randperm(above, generator=random)]
+            for logit, index in zip(logits, objects):
+                box, label = truth.bboxes[index].cpu(), int(truth.labels[index])
+                sides = box[2:] - box[:2]
+                # Twice the stride times 8, the prior's side, is where the next level begins.
+                level = int((sides.prod().sqrt() / 64).clamp(min=1).log2().round().clamp(max=len(STRIDES) - 1))
+                height, width = scores[level].shape[2:]
+                place = (box[:2] + sides / 2 + sides * 0.5 * torch.randn(2, generator=random)) / STRIDES[level]
+                x, y = int(place[0].clamp(0, width - 1)), int(place[1].clamp(0, height - 1))
+                scores[level][number, label, y, x] = logit
+                centre = torch.tensor([x, y]) * STRIDES[level]
+                distance = torch.cat([centre - box[:2], box[2:] - centre]) / STRIDES[level]
+                peak = -((bins - distance.clamp(0, _BINS - 1)[:, None]) ** 2)
+                distributions[level][number, :, y, x] = (peak + 0.5 * torch.randn(4, _BINS, generator=random)).flatten()
+        count = sum(int((level > threshold).sum()) for level in scores) // len(self.gt_instances)
+        return BenchmarkCase(
+            description=f"{self.description}, {count} scores an image above {SCORE_THRESHOLD}",
+            classes=self.classes,
+            cls_scores=[level.to(device) for level in scores],
+            bbox_preds=[level.to(device) for level in distributions],
+            gt_instances=self.gt_instances,
+            img_metas=self.img_metas,
+        )
+
+    def leaves(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The logits as leaves without a gradient, of the same memory."""
+        cls_scores, bbox_preds = (
+            [level.detach().requires_grad_() for level in levels] for levels in (self.cls_scores, self.bbox_preds)
+        )
+        return cls_scores, bbox_preds
+
+
+def _drawn(images: list[dict], count: int, shape: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Boxes and labels of ``count`` objects of any image, each at its place in it, fitted into ``shape``."""
+    every = [(image, box, label) for image in images for box, label in zip(image["boxes"], image["labels"])]
+    chosen = [every[int(index)] for index in torch.randint(len(every), (count,), generator=random)]
+    size = torch.tensor([[image["width"], image["height"]] * 2 for image, _, _ in chosen])
+    boxes = torch.tensor([box for _, box, _ in chosen]) / size * torch.tensor([shape[1], shape[0]] * 2)
+    return boxes, torch.tensor([label for _, _, label in chosen])
+
+
+def head_config(classes: int, **changes: object) -> ConfigDict:
+    """The settings of MMDetection's GFL configs, without a type."""
+    config = dict(
+        num_classes=classes,
+        in_channels=256,
+        anchor_generator=dict(
+            type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=list(STRIDES)
+        ),
+        loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
+        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
+        loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
+        reg_max=_BINS - 1,
+        train_cfg=dict(assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False),
+        test_cfg=dict(
+            nms_pre=1000,
+            min_bbox_size=0,
+            score_thr=SCORE_THRESHOLD,
+            nms=dict(type="nms", iou_threshold=0.6),
+            max_per_img=100,
+        ),
+    )
+    return ConfigDict({**config, **changes})
+
+
+KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")
+
+
+def build_heads(classes: int, device: str = "cpu") -> tuple[torch.nn.Module, torch.nn.Module]:
+    """MMDetection's head and ours."""
+    theirs, ours = (MODELS.build(head_config(classes, type=kind)).to(device) for kind in KINDS)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours

@@ -1,0 +1,132 @@
+"""Whole detectors around both heads: the same weights, the same images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .case import KINDS, SCORE_THRESHOLD, BenchmarkCase, head_config
+from .checks import Disagreement
+
+_WIDTHS = {18: [64, 128, 256, 512], 50: [256, 512, 1024, 2048]}  # channels of ResNet's stages
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of images of noise with real objects' boxes."""
+
+    images: Tensor  # (B, 3, size, size)
+    samples: list[DetDataSample]
+
+    @staticmethod
+    def of(case: BenchmarkCase, size: int, seed: int = 0) -> Scene:
+        """Square images of a side; the objects of a case, scaled to them."""
+        device = case.cls_scores[0].device
+        random = torch.Generator().manual_seed(seed)
+        samples = []
+        for truth, meta in zip(case.gt_instances, case.img_metas):
+            height, width = meta["img_shape"]
+            scale = truth.bboxes.new_tensor([size / width, size / height] * 2)
+            shape = (size, size)
+            sample = DetDataSample(
+                gt_instances=InstanceData(bboxes=truth.bboxes * scale, labels=truth.labels),
+                metainfo=dict(
+                    img_shape=shape,
+                    pad_shape=shape,
+                    ori_shape=shape,
+                    batch_input_shape=shape,
+                    scale_factor=(1.0, 1.0),
+                ),
+            )
+            samples.append(sample)
+        images = torch.randn(len(samples), 3, size, size, generator=random).to(device)
+        return Scene(images, samples)
+
+
+def build_detectors(depth: int, classes: int, small: bool, device: str) -> tuple[nn.Module, nn.Module]:
+    """MMDetection's GFL detector with its own head and with ours: ResNet, FPN, towers; equal weights.
+
+    Args:
+        depth: ResNet's, 18 or 50.
+        classes: C.
+        small: a quarter of the width and half the towers, as the demo's model.
+        device: where it lies.
+    """
+    channels = 64 if small else 256
+    widths = [width // 4 for width in _WIDTHS[depth]] if small else _WIDTHS[depth]
+    towers = dict(in_channels=channels, feat_channels=channels, stacked_convs=2 if small else 4)
+    detectors = []
+    for kind in KINDS:
+        head = head_config(classes, type=kind, **towers)
+        config = ConfigDict(
+            type="mmdet.SingleStageDetector",
+            backbone=dict(type="mmdet.ResNet", depth=depth, base_channels=16 if small else 64),
+            neck=dict(
+                type="mmdet.FPN", in_channels=widths, out_channels=channels, start_level=1,
+                add_extra_convs="on_output", num_outs=5,
+            ),
+            bbox_head=head,
+            train_cfg=head.pop("train_cfg"),
+            test_cfg=head.pop("test_cfg"),
+        )  # fmt: skip
+        detectors.append(MODELS.build(config).to(device))
+    theirs, ours = detectors
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+class Trainer:
+    """Training steps of one detector: forward, losses, backward, SGD."""
+
+    def __init__(self, detector: nn.Module, scene: Scene, dtype: torch.dtype | None) -> None:
+        self.detector, self.scene, self.dtype = detector.train(), scene, dtype
+        # Backbone weights must not move apart between the pairs: steps too small to change a number.
+        self.optimizer = torch.optim.SGD(detector.parameters(), lr=1e-12, momentum=0.9)
+
+    def losses(self) -> dict[str, list[Tensor]]:
+        """Forward and losses."""
+        with torch.autocast(self.scene.images.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.detector.loss(self.scene.images, self.scene.samples)
+
+    def step(self) -> None:
+        """One training step."""
+        loss = sum(sum(levels) for levels in self.losses().values())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+
+def steps_agree(theirs: Trainer, ours: Trainer) -> float:
+    """Largest relative difference of the losses of whole detectors.
+
+    Raises:
+        Disagreement: above 1e-4 in fp32; low precision rounds MMDetection's losses themselves.
+    """
+    values = [
+        {name: sum(float(level.detach()) for level in levels) for name, levels in trainer.losses().items()}
+        for trainer in (theirs, ours)
+    ]
+    difference = max(abs(values[0][name] - values[1][name]) / abs(values[0][name]) for name in values[0])
+    if theirs.dtype is None and difference > 1e-4:
+        raise Disagreement(f"losses of the whole detectors differ by {difference:.1e}")
+    return difference
+
+
+@torch.no_grad()
+def let_through(detector: nn.Module, scene: Scene, above: int) -> None:
+    """Shift the classifier's bias, so that on average ``above`` scores an image exceed the test threshold.
+
+    A detector that was never trained would detect nothing, and its post-processing would cost nothing.
+    """
+    detector.eval()
+    cls_scores, _ = detector.bbox_head(detector.extract_feat(scene.images))
+    logits = torch.cat([level.flatten() for level in cls_scores])
+    highest = logits.topk(min(len(logits), above * len(scene.images))).values[-1]
+    detector.bbox_head.gfl_cls.bias += math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD)) - highest

@@ -1,0 +1,93 @@
+"""Loss and backward against the number of objects and classes, the batch and the image's size."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .case import build_heads
+from .checks import agreement, total
+from .floor import seconds
+from .measures import Report, Settings
+
+_RUNS, _WARM_UP = 5, 1
+_POINTS = {
+    "objects an image": ("objects", (1, 10, 50, 100, 200, 500)),
+    "classes": ("classes", (1, 20, 80, 365, 1203)),
+    "batch": ("batch", (1, 2, 4, 8, 16, 32)),
+    "shorter side, px": ("short", (320, 480, 640, 800, 1024)),
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One point: a setting, and the medians of both heads at it."""
+
+    axis: str
+    value: int
+    theirs: float  # milliseconds
+    ours: float
+    ratio: float  # median of the pairs' ratios
+    differences: dict[str, float]
+
+
+def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[Sweep]:
+    """Each axis by itself, all else as in the settings; both heads are compared at each point before it is timed."""
+    for axis, (name, values) in _POINTS.items():
+        for value in values:
+            report(f"{axis}: {value}")
+            changes = {name: value}
+            if name == "batch":
+                changes["objects"] = 10  # the file may not hold so many images
+            case = settings.case(**changes)
+            heads = build_heads(case.classes, settings.device)
+            differences = agreement(case, *heads)
+
+            def step(head, case=case) -> None:
+                total(head.loss_by_feat(*case.leaves(), case.gt_instances, case.img_metas)).backward()
+
+            times = [
+                tuple(seconds(lambda head=head: step(head), settings.device) for head in heads)
+                for _ in range(_RUNS + _WARM_UP)
+            ][_WARM_UP:]
+            theirs, ours = zip(*times)
+            yield Sweep(
+                axis,
+                value,
+                1000 * statistics.median(theirs),
+                1000 * statistics.median(ours),
+                statistics.median(a / b for a, b in times),
+                differences,
+            )
+
+
+def plot(points: list[Sweep], title: str, file: Path) -> None:
+    """One panel an axis, both heads in it, doubly logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(_POINTS), figsize=(4 * len(_POINTS), 3.8), sharey=True)
+    for panel, axis in zip(panels, _POINTS):
+        own = [point for point in points if point.axis == axis]
+        values = [point.value for point in own]
+        panel.plot(values, [point.theirs for point in own], "o-", color="#c0504d", label="MMDetection 3.3.0")
+        panel.plot(values, [point.ours for point in own], "o-", color="#1f6fb4", label="gfl_plugin")
+        for point in own:
+            panel.annotate(f"{point.ratio:.0f}x", (point.value, point.ours), (0, -13), textcoords="offset points",
+                           ha="center", fontsize=8, color="#1f6fb4")  # fmt: skip
+        panel.set(xscale="log", yscale="log", xlabel=axis)
+        panel.set_xticks(values, [str(value) for value in values], fontsize=8)
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("loss + backward, ms")
+    panels[0].legend(loc="upper left", fontsize=8)
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(low / 1.6, high * 1.6)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
