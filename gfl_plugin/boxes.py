@@ -14,33 +14,32 @@ def centres(boxes: Tensor) -> Tensor:
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
-def areas(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes -> (...) areas."""
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return sides[..., 0] * sides[..., 1]
-
-
 def aligned_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     """(..., 4) and (..., 4) boxes -> (...) intersection over union; no union counts as smaller than ``eps``."""
-    overlap, union = _overlap_and_union(boxes, others)
+    overlap, union = _overlap_and_union(*_corners(boxes), *_corners(others))
     return overlap / union.clamp(min=eps)
 
 
 def aligned_giou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     """(..., 4) and (..., 4) boxes -> (...) generalized IoU (Rezatofighi et al., arXiv 1902.09630), in [-1, 1]:
     IoU less the part of the box around both that neither covers."""
-    overlap, union = _overlap_and_union(boxes, others)
+    (low, high), (other_low, other_high) = _corners(boxes), _corners(others)
+    overlap, union = _overlap_and_union(low, high, other_low, other_high)
     union = union.clamp(min=eps)
-    low = torch.minimum(boxes[..., :2], others[..., :2])
-    high = torch.maximum(boxes[..., 2:], others[..., 2:])
-    sides = (high - low).clamp(min=0)
-    around = (sides[..., 0] * sides[..., 1]).clamp(min=eps)
+    around = _area((torch.maximum(high, other_high) - torch.minimum(low, other_low)).clamp(min=0)).clamp(min=eps)
     return overlap / union - (around - union) / around
 
 
-def _overlap_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    low = torch.maximum(boxes[..., :2], others[..., :2])
-    high = torch.minimum(boxes[..., 2:], others[..., 2:])
-    sides = (high - low).clamp(min=0)
-    overlap = sides[..., 0] * sides[..., 1]
-    return overlap, areas(boxes) + areas(others) - overlap
+def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    # Split, not sliced: the backward of a slice is a dense map of its own.
+    return boxes.split_with_sizes((2, 2), dim=-1)
+
+
+def _area(sides: Tensor) -> Tensor:
+    width, height = sides.unbind(dim=-1)
+    return width * height
+
+
+def _overlap_and_union(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> tuple[Tensor, Tensor]:
+    overlap = _area((torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0))
+    return overlap, _area(high - low) + _area(other_high - other_low) - overlap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,16 +76,37 @@ class Positives:
 
     def per_level(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Split (P, ...) values into one piece a level."""
-        return rows.split(self.counts)
+        return rows.split_with_sizes(self.counts)
 
-    def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Where a (P,) channel (0 by default) of each positive lies in contiguous maps (B, D, H, W); a level each."""
-        counts = zip(shapes, self.per_level(self.image), self.per_level(self.location))
-        rows = self.per_level(torch.zeros_like(self.image) if channel is None else channel)
-        return tuple(
-            (image * depth + row) * (height * width) + location
-            for ((_, depth, height, width), image, location), row in zip(counts, rows)
-        )
+    def level_sums(self, rows: Tensor) -> Tensor:
+        """(P,) fp32 -> (L,) sum of each level, added in fp64."""
+        sums = rows.new_zeros(len(self.counts), dtype=torch.float64)
+        return sums.index_add(0, self.level, rows.double()).float()
+
+    def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> Tensor:
+        """(P,) or (P, D) where a channel of each positive lies in its level's contiguous map (B, D, H, W), flat.
+
+        Args:
+            shapes: (B, D, H, W) of each level; D is the same on all.
+            channel: (P,), or (1, D) of which each positive has all; None for the first.
+        """
+        plane = self.image * shapes[0][1]
+        area, location = self._of_levels([height * width for _, _, height, width in shapes]), self.location
+        if channel is not None and channel.dim() == 2:
+            plane, area, location = plane[:, None], area[:, None], location[:, None]
+        return (plane if channel is None else plane + channel) * area + location
+
+    def targets(self, elements: Tensor, shapes: Sequence[Sequence[int]]) -> Tensor:
+        """Elements to write to: an inert row may name an active one's, so it gets the one after the level's last."""
+        if self.active.device.type == "cpu" and bool(self.active.all()):
+            return elements
+        size = self._of_levels([math.prod(shape) for shape in shapes])
+        where = (self.active, size) if elements.dim() == 1 else (self.active[:, None], size[:, None])
+        return torch.where(where[0], elements, where[1])
+
+    def _of_levels(self, values: Sequence[int]) -> Tensor:
+        """(P,) the value of each positive's level."""
+        return host_tensor(values, torch.int64, self.level.device)[self.level]
 
 
 def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
@@ -107,19 +129,12 @@ class _GatherLocations(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         positives: Positives = ctx.positives
-        grad = torch.where(positives.active[:, None], grad, 0.0)
+        shapes = [shape for shape, _, _ in ctx.like]
+        channel = torch.arange(shapes[0][1], device=grad.device)
+        index = positives.per_level(positives.targets(positives.elements(shapes, channel[None]), shapes))
         gradients = []
-        for (shape, dtype, device), image, location, rows in zip(
-            ctx.like,
-            positives.per_level(positives.image),
-            positives.per_level(positives.location),
-            positives.per_level(grad),
-        ):
-            gradient = zeros(shape, dtype, device)
-            # Accumulated because an inert row may name the location of an active one.
-            channel = torch.arange(shape[1], device=device)
-            gradient.flatten(2).index_put_(
-                (image[:, None], channel, location[:, None]), rows.to(dtype), accumulate=True
-            )
-            gradients.append(gradient)
+        for (shape, dtype, device), rows, elements in zip(ctx.like, positives.per_level(grad), index):
+            gradient = zeros((math.prod(shape) + 1,), dtype, device)
+            gradient[elements] = rows.to(dtype)
+            gradients.append(gradient[:-1].view(shape))
         return (None, *gradients)

@@ -141,7 +141,11 @@ class IntegralBBoxCoder(BaseBBoxCoder):
         """
         distance = pred_bboxes if pred_bboxes.shape[-1] == 4 else self.integral(pred_bboxes)
         points, unit = self._points_and_unit(points, stride)
-        boxes = distance2bbox(points, distance * unit, max_shape if self.clip_border else None)
+        if max_shape is None or not self.clip_border:
+            near, far = (distance * unit).split_with_sizes((2, 2), dim=-1)
+            boxes = torch.cat([points - near, points + far], dim=-1)
+        else:
+            boxes = distance2bbox(points, distance * unit, max_shape)
         return HorizontalBoxes(boxes) if self.use_box_type else boxes
 
     def _points_and_unit(self, points: Tensor, stride: float | Tensor) -> tuple[Tensor, float | Tensor]:

@@ -193,8 +193,8 @@ class GFLHead(MMDetGFLHead):
         logits = gather_locations(bbox_preds, positives).float()
         predicted = self.bbox_coder.decode(centre, logits)
 
-        score = gather_locations([level.detach() for level in cls_scores], positives).float().sigmoid()
-        weight = torch.where(positives.active, score.amax(dim=1), 0.0)
+        highest = gather_locations([level.detach() for level in cls_scores], positives).amax(dim=1)
+        weight = torch.where(positives.active, highest.float().sigmoid(), 0.0)
         quality = aligned_iou(predicted.detach(), target)
 
         total = reduce_mean(weight.sum()).clamp(min=1)
@@ -204,8 +204,8 @@ class GFLHead(MMDetGFLHead):
         loss_dfl = rows.view(-1, 4).mean(dim=1) * (weight / total)
         return (
             quality,
-            [level.sum() for level in positives.per_level(loss_bbox)],
-            [level.sum() for level in positives.per_level(loss_dfl)],
+            list(positives.level_sums(loss_bbox).unbind()),
+            list(positives.level_sums(loss_dfl).unbind()),
         )
 
     def _quality_losses(

@@ -40,19 +40,18 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     _check_bins(first, step)
     n = logits.shape[1] - 1
     position = (target.detach().float() - first) / step
-    outside = ~((position >= 0) & (position <= n))
-    if position.device.type == "cpu" and bool(outside.any()):
+    left = position.long().clamp(min=0, max=n - 1)[:, None]
+    right_weight = position[:, None] - left
+    inside = (position >= 0) & (position <= n)
+    if position.device.type != "cpu":
+        right_weight = torch.where(inside[:, None], right_weight, float("nan"))
+    elif not bool(inside.all()):
         raise ValueError(
-            f"{int(outside.sum())} of {len(target)} targets lie outside the bins [{first:g}, {first + n * step:g}] "
-            f"(the first: {target[outside][0].item():g}); clamp them, or raise reg_max"
+            f"{int((~inside).sum())} of {len(target)} targets lie outside the bins [{first:g}, {first + n * step:g}] "
+            f"(the first: {target[~inside][0].item():g}); clamp them, or raise reg_max"
         )
-    left = torch.where(outside, 0.0, position).floor().clamp(max=n - 1)
-    log_probability = logits.float().log_softmax(dim=1)
-    index = left.long()[:, None]
-    right_weight = torch.where(outside, float("nan"), position) - left
-    log_left = log_probability.gather(1, index).squeeze(1)
-    log_right = log_probability.gather(1, index + 1).squeeze(1)
-    return -((1 - right_weight) * log_left + right_weight * log_right)
+    log_probability = logits.float().log_softmax(dim=1).gather(1, torch.cat([left, left + 1], dim=1))
+    return -(log_probability * torch.cat([1 - right_weight, right_weight], dim=1)).sum(dim=1)
 
 
 @MODELS.register_module()

@@ -198,26 +198,30 @@ class _SparseQuality(torch.autograd.Function):
         logits = [level.contiguous() for level in logits]
         sums, gradients = negatives(Negatives(logits, wanted, scale, beta, weights))
 
-        elements = positives.elements([level.shape for level in logits], label)
-        value = torch.cat([level.view(-1)[index].float() for level, index in zip(logits, elements)])
+        shapes = [level.shape for level in logits]
+        elements = positives.elements(shapes, label)
+        value = torch.cat(
+            [level.view(-1)[index] for level, index in zip(logits, positives.per_level(elements))]
+        ).float()
         row_weight = torch.where(positives.active, scale, 0.0)
         if weights is not None:
-            locations = positives.elements([weight[:, None].shape for weight in weights])
+            locations = positives.per_level(
+                positives.elements([(*weight.shape[:1], 1, *weight.shape[1:]) for weight in weights])
+            )
             row_weight = row_weight * torch.cat([w.view(-1)[index] for w, index in zip(weights, locations)])
         # The same elements with their quality, and as the negatives they were taken for.
         loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
-        changes = positives.per_level((loss[0] - loss[1]) * row_weight)
-        slopes = positives.per_level(slope[0] * row_weight)
-        for gradient, index, rows, active in zip(gradients, elements, slopes, positives.per_level(positives.active)):
+        changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
+        targets = positives.per_level(positives.targets(elements, shapes))
+        for gradient, index, rows in zip(gradients, targets, positives.per_level(slope[0] * row_weight)):
             if gradient is not None:
-                # An inert row may name an active one's element; it goes to the one too many.
-                gradient[torch.where(active, index, len(gradient) - 1)] = rows.to(gradient.dtype)
+                gradient[index] = rows.to(gradient.dtype)
         gradients = [
             None if gradient is None else gradient[:-1].view(level.shape) for gradient, level in zip(gradients, logits)
         ]
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [level.dtype for level in logits]
-        return sums + torch.stack([change.sum() for change in changes])
+        return sums + changes
 
     @staticmethod
     @torch.autograd.function.once_differentiable
