@@ -206,5 +206,5 @@ def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Ten
     """A tensor of host values on a device, without making the host wait for a GPU."""
     tensor = torch.tensor(values, dtype=dtype)
     if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +23,26 @@ if importlib.util.find_spec("numba"):
     from gfl_plugin.losses.negatives.numba_cpu import sweep as numba_cpu
 
     PASSES["numba"] = numba_cpu
+
+DEVICES = {"triton": "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"}
+if importlib.util.find_spec("triton") and (os.environ.get("TRITON_INTERPRET") == "1" or torch.cuda.is_available()):
+    from gfl_plugin.losses.negatives.triton_gpu import sweep as triton_gpu
+
+    PASSES["triton"] = triton_gpu
+
+
+def swept(name: str, work: Negatives) -> tuple[Tensor, list[Tensor | None]]:
+    """A pass's results on the CPU, wherever it runs."""
+    device = DEVICES.get(name, "cpu")
+    moved = Negatives(
+        [level.to(device) for level in work.logits],
+        work.wanted,
+        work.scale.to(device),
+        work.beta,
+        None if work.weights is None else [weight.to(device) for weight in work.weights],
+    )
+    sums, gradients = PASSES[name](moved)
+    return sums.cpu(), [None if gradient is None else gradient.cpu() for gradient in gradients]
 
 
 def exact(logits: Tensor, beta: float) -> tuple[Tensor, Tensor]:
@@ -55,7 +79,7 @@ def test_loss_and_gradient(
     logits = [3 * torch.randn(images, classes, *size) + mean for size in sizes]
     weights = [(torch.rand(images, *size) - 0.3).clamp(min=0) for size in sizes] if weighted else None
     wanted = [bool(i % 3 < 2) for i in range(len(sizes))]
-    sums, gradients = PASSES[name](Negatives(logits, wanted, torch.tensor(0.37), beta, weights))
+    sums, gradients = swept(name, Negatives(logits, wanted, torch.tensor(0.37), beta, weights))
     assert sums.shape == (len(sizes),) and sums.dtype == torch.float32
     for i, level in enumerate(logits):
         loss, slope = exact(level, beta)
@@ -75,23 +99,33 @@ def test_loss_and_gradient(
 def test_extreme_logits(name: str, beta: float) -> None:
     """Any finite logit has a finite gradient; a NaN or an infinite loss does not pass in silence."""
     values = torch.tensor([-3.3e38, -1e4, -200.0, -88.0, 0.0, 88.0, 89.0, 200.0, 1e4, 1e30, 3.3e38])
-    sums, (gradient,) = PASSES[name](Negatives([values.view(1, 1, 1, -1)], [True], torch.tensor(1.0), beta))
+    sums, (gradient,) = swept(name, Negatives([values.view(1, 1, 1, -1)], [True], torch.tensor(1.0), beta))
     _, slope = exact(values, beta)
     assert torch.allclose(gradient[:-1].double(), slope, rtol=1e-5, atol=1e-30)
     assert float(sums) > 3.2e38
     for bad in (math.nan, math.inf):
         level = torch.zeros(1, 1, 3, 50)
         level[0, 0, 1, 7] = bad
-        sums, _ = PASSES[name](Negatives([level], [True], torch.tensor(1.0), beta))
+        sums, _ = swept(name, Negatives([level], [True], torch.tensor(1.0), beta))
         assert not sums.isfinite().any()
 
 
+@pytest.mark.parametrize("name", [name for name in PASSES if name != "numba"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+def test_half_precision_is_computed_in_single(name: str, dtype: torch.dtype) -> None:
     logits = (torch.randn(2, 3, 20, 30) - 4).to(dtype)
-    sums, (gradient,) = eager(Negatives([logits], [True], torch.tensor(0.01), 2.0))
+    sums, (gradient,) = swept(name, Negatives([logits], [True], torch.tensor(0.01), 2.0))
     loss, slope = exact(logits, 2.0)
     assert float(sums) == pytest.approx(0.01 * float(loss.sum()), rel=1e-5)
     assert gradient.dtype == (torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
     expected = (0.01 * slope).to(gradient.dtype)
     assert torch.allclose(gradient[:-1].view_as(logits).float(), expected.float(), rtol=1e-2)
+
+
+def test_triton_kernel_in_its_interpreter(root: Path) -> None:
+    """The GPU's kernel, run on a CPU by Triton's interpreter: the same cases, in a process that turns it on."""
+    if not importlib.util.find_spec("triton"):
+        pytest.skip("Triton is not installed")
+    test = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "triton and not interpreter", __file__]
+    run = subprocess.run(test, cwd=root, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
