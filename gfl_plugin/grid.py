@@ -11,12 +11,41 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .boxes import centres
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a generator with one prior a location says about its levels."""
+
+    strides: tuple[float, ...]  # pixels
+    base_priors: tuple[tuple[float, float, float, float], ...]  # x1, y1, x2, y2 of each level's first prior, pixels
+
+    @staticmethod
+    def of(prior_generator: object) -> Layout:
+        """The layout of an MMDetection ``AnchorGenerator``.
+
+        Raises:
+            ValueError: for another generator, for more than one prior a location, or for oblong strides.
+        """
+        name = type(prior_generator).__name__
+        if not hasattr(prior_generator, "base_anchors"):
+            raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
+        if any(count != 1 for count in prior_generator.num_base_priors):
+            raise ValueError(
+                f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
+                "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
+            )
+        if any(width != height for width, height in prior_generator.strides):
+            raise ValueError(
+                f"anchor_generator has strides {prior_generator.strides}; a distance in strides needs square ones"
+            )
+        strides = tuple(float(width) for width, _ in prior_generator.strides)
+        return Layout(strides, tuple(tuple(anchor[0].tolist()) for anchor in prior_generator.base_anchors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,67 +56,36 @@ class Grid:
     """
 
     sizes: tuple[tuple[int, int], ...]  # (H, W) of each level
-    strides: tuple[float, ...]  # pixels
-    base_priors: tuple[tuple[float, float, float, float], ...]  # x1, y1, x2, y2 of each level's first prior, pixels
+    layout: Layout
     device: torch.device
+    starts: tuple[int, ...]  # number of the first prior of each level, and the number of all priors
+    stride: Tensor  # (L,) pixels, fp32
+    width: Tensor  # (L,) columns of each level, int64
+    start: Tensor  # (L,) number of each level's first prior, int64
+    base_prior: Tensor  # (L, 4) box of each level's prior at column 0, row 0, pixels, fp32
+    base_centre: Tensor  # (L, 2) its centre
 
     @staticmethod
-    def of(prior_generator: object, sizes: Sequence[Sequence[int]], device: torch.device | str) -> Grid:
-        """The grid of an MMDetection ``AnchorGenerator`` for feature maps of these sizes.
+    def of(layout: Layout, sizes: Sequence[Sequence[int]], device: torch.device | str) -> Grid:
+        """The grid for feature maps of these sizes.
 
         Raises:
-            ValueError: for another generator, for more than one prior a location, for oblong strides, or for a number
-                of maps that is not the number of strides.
+            ValueError: for a number of maps that is not the number of strides.
         """
-        strides, base_priors = prior_layout(prior_generator)
-        if len(sizes) != len(strides):
+        if len(sizes) != len(layout.strides):
             raise ValueError(
-                f"{len(sizes)} feature maps came for {len(strides)} strides {list(strides)}; give one stride a level "
-                "of the neck"
+                f"{len(sizes)} feature maps came for {len(layout.strides)} strides {list(layout.strides)}; give one "
+                "stride a level of the neck"
             )
-        sizes = tuple((int(height), int(width)) for height, width in sizes)
-        return _grid(sizes, strides, base_priors, torch.device(device))
+        return _grid(tuple((int(height), int(width)) for height, width in sizes), layout, torch.device(device))
 
     @property
     def num_levels(self) -> int:
         return len(self.sizes)
 
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """Number of the first prior of each level, and the number of all priors."""
-        starts = [0]
-        for height, width in self.sizes:
-            starts.append(starts[-1] + height * width)
-        return tuple(starts)
-
     @property
     def num_priors(self) -> int:
         return self.starts[-1]
-
-    @cached_property
-    def stride(self) -> Tensor:
-        """(L,) pixels, fp32."""
-        return host_tensor(self.strides, torch.float32, self.device)
-
-    @cached_property
-    def width(self) -> Tensor:
-        """(L,) columns of each level, int64."""
-        return host_tensor([width for _, width in self.sizes], torch.int64, self.device)
-
-    @cached_property
-    def start(self) -> Tensor:
-        """(L,) number of each level's first prior, int64."""
-        return host_tensor(self.starts[:-1], torch.int64, self.device)
-
-    @cached_property
-    def base_prior(self) -> Tensor:
-        """(L, 4) box of each level's prior at column 0, row 0, pixels, fp32."""
-        return host_tensor(self.base_priors, torch.float32, self.device)
-
-    @cached_property
-    def base_centre(self) -> Tensor:
-        """(L, 2) centre of ``base_prior``."""
-        return centres(self.base_prior)
 
     def centre(self, level: Tensor, location: Tensor) -> Tensor:
         """(N, 2) x, y in pixels of locations, by level and row-major index."""
@@ -97,32 +95,23 @@ class Grid:
         return self.base_centre[level] + step * self.stride[level][:, None]
 
 
-@functools.lru_cache(maxsize=32)  # a head has one generator, asked for at each step
-def prior_layout(prior_generator: object) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-    """Strides, and first prior of each level, of a generator that makes one prior a location.
-
-    Raises:
-        ValueError: for another generator, for more than one prior a location, or for oblong strides.
-    """
-    name = type(prior_generator).__name__
-    if not hasattr(prior_generator, "base_anchors"):
-        raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
-    if any(count != 1 for count in prior_generator.num_base_priors):
-        raise ValueError(
-            f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
-            "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
-        )
-    if any(width != height for width, height in prior_generator.strides):
-        raise ValueError(
-            f"anchor_generator has strides {prior_generator.strides}; a distance in strides needs square ones"
-        )
-    strides = tuple(float(width) for width, _ in prior_generator.strides)
-    return strides, tuple(tuple(anchor[0].tolist()) for anchor in prior_generator.base_anchors)
-
-
 @functools.lru_cache(maxsize=32)  # multi-scale training meets a few dozen sizes again and again
-def _grid(sizes, strides, base_priors, device) -> Grid:
-    return Grid(sizes, strides, base_priors, device)
+def _grid(sizes: tuple[tuple[int, int], ...], layout: Layout, device: torch.device) -> Grid:
+    starts = [0]
+    for height, width in sizes:
+        starts.append(starts[-1] + height * width)
+    base_prior = host_tensor(layout.base_priors, torch.float32, device)
+    return Grid(
+        sizes=sizes,
+        layout=layout,
+        device=device,
+        starts=tuple(starts),
+        stride=host_tensor(layout.strides, torch.float32, device),
+        width=host_tensor([width for _, width in sizes], torch.int64, device),
+        start=host_tensor(starts[:-1], torch.int64, device),
+        base_prior=base_prior,
+        base_centre=centres(base_prior),
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +140,7 @@ class Regions:
             if extent.empty:
                 raise ValueError(
                     f"image {number} of the batch (img_shape {img_shape}, pad_shape {pad_shape}) holds no prior; check "
-                    f"its size against the strides {grid.strides}, or set train_cfg.allowed_border=-1 (it is "
+                    f"its size against the strides {grid.layout.strides}, or set train_cfg.allowed_border=-1 (it is "
                     f"{allowed_border})"
                 )
             extents.append(extent)
@@ -182,7 +171,7 @@ class _Extent:
 @functools.lru_cache(maxsize=4096)  # images of a few shapes come again and again
 def _extent(grid: Grid, pad_shape: tuple[int, int], img_shape: tuple[int, int] | None, border: float) -> _Extent:
     bounds = []
-    for (height, width), stride, prior in zip(grid.sizes, grid.strides, grid.base_priors):
+    for (height, width), stride, prior in zip(grid.sizes, grid.layout.strides, grid.layout.base_priors):
         x, x_end = 0, min(math.ceil(pad_shape[1] / stride), width)
         y, y_end = 0, min(math.ceil(pad_shape[0] / stride), height)
         if img_shape is not None:
@@ -205,6 +194,6 @@ def _inside(end: int, low: float, high: float, stride: float, extent: float, bor
 def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A tensor of host values on a device, without making the host wait for a GPU."""
     tensor = torch.tensor(values, dtype=dtype)
-    if device.type == "cuda":
+    if device.type == "cuda" and not torch.compiler.is_compiling():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

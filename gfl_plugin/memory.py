@@ -35,7 +35,7 @@ class _Lease:
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """As ``torch.empty``; on a CPU from the memory of an earlier call's result that is no longer used."""
     size = _bytes(shape, dtype)
-    if device.type != "cpu" or size < _SMALL:
+    if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype, device=device)
     return _tensor(_new(size) if (used := _of_size(size)) is None else used, shape, dtype)
 
@@ -43,7 +43,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """As ``torch.zeros``, with the memory of :func:`empty`."""
     size = _bytes(shape, dtype)
-    if device.type != "cpu" or size < _SMALL:
+    if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.zeros(shape, dtype=dtype, device=device)
     used = _of_size(size)
     return _tensor(_new(size), shape, dtype) if used is None else _tensor(used, shape, dtype).zero_()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .optional import installed
+from .optional import installed, readable
 
 _BLOCK = 512  # boxes compared with each other at a time
 _LATER = 8 * _BLOCK  # boxes compared with a block's at a time
@@ -31,7 +31,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0, gr
         Indices of the kept boxes by descending score, int64.
     """
     order = scores.sort(descending=True, stable=True).indices
-    if boxes.device.type == "cpu" and boxes.dtype == torch.float32 and installed("numba"):
+    if readable(boxes) and boxes.dtype == torch.float32 and installed("numba"):
         from .nms_numba import keep
 
         return order[keep(boxes[order], iou_threshold, offset, None if groups is None else groups[order])]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .grid import host_tensor
 from .memory import zeros
+from .optional import readable
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,7 @@ class GroundTruths:
         counts = tuple(len(boxes) for boxes in per_image)
         boxes = torch.cat(per_image).to(device, torch.float32)
         boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
-        labels = [
-            torch.zeros(count, device=device) if (own := getattr(entry, "labels", None)) is None else own
-            for entry, count in zip(instances, counts)
-        ]
+        labels = [_labels(entry, count, device) for entry, count in zip(instances, counts)]
         image = [index for index, count in enumerate(counts) for _ in range(count)]
         return GroundTruths(
             boxes=boxes,
@@ -57,6 +55,11 @@ class GroundTruths:
 
 def _boxes(instances: InstanceData | None, device: torch.device) -> Tensor:
     return torch.zeros(0, 4, device=device) if instances is None else get_box_tensor(instances.bboxes).reshape(-1, 4)
+
+
+def _labels(instances: InstanceData | None, count: int, device: torch.device) -> Tensor:
+    labels = getattr(instances, "labels", None)
+    return torch.zeros(count, device=device) if labels is None else labels
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ class Positives:
         return rows.split_with_sizes(self.counts)
 
     def level_sums(self, rows: Tensor) -> Tensor:
-        """(P,) fp32 -> (L,) sum of each level, added in fp64."""
+        """(P,) fp32 -> (L,) sum of each level."""
+        if torch.compiler.is_compiling():  # PyTorch 2.13 compiles no index_add in fp64 for a CPU
+            return torch.stack([part.sum() for part in self.per_level(rows)])
         sums = rows.new_zeros(len(self.counts), dtype=torch.float64)
         return sums.index_add(0, self.level, rows.double()).float()
 
@@ -98,7 +103,7 @@ class Positives:
 
     def targets(self, elements: Tensor, shapes: Sequence[Sequence[int]]) -> Tensor:
         """Elements to write to: an inert row may name an active one's, so it gets the one after the level's last."""
-        if self.active.device.type == "cpu" and bool(self.active.all()):
+        if readable(self.active) and bool(self.active.all()):
             return elements
         size = self._of_levels([math.prod(shape) for shape in shapes])
         where = (self.active, size) if elements.dim() == 1 else (self.active[:, None], size[:, None])

@@ -7,7 +7,7 @@ import torch
 from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator, anchor_inside_flags
 
 from gfl_plugin.assigners.candidates import all_priors
-from gfl_plugin.grid import Grid, Regions
+from gfl_plugin.grid import Grid, Layout, Regions
 
 
 def a_generator(**changes) -> AnchorGenerator:
@@ -20,7 +20,7 @@ def a_generator(**changes) -> AnchorGenerator:
 def test_priors_equal_the_generators(offset: float, strides: list[int]) -> None:
     generator = a_generator(center_offset=offset, strides=strides)
     sizes = [(5, 7), (3, 4)]
-    grid = Grid.of(generator, sizes, "cpu")
+    grid = Grid.of(Layout.of(generator), sizes, "cpu")
     assert grid.num_priors == 5 * 7 + 3 * 4
     assert torch.equal(all_priors(grid), torch.cat(generator.grid_priors(sizes, device="cpu")))
 
@@ -31,7 +31,7 @@ def test_regions_equal_mmdetections_flags(border: float, pad_shape: tuple[int, i
     generator = a_generator(octave_base_scale=2)
     sizes = [(5, 7), (3, 4)]
     image = (pad_shape[0] - 1, pad_shape[1] - 1)
-    grid = Grid.of(generator, sizes, "cpu")
+    grid = Grid.of(Layout.of(generator), sizes, "cpu")
     expected = [
         anchor_inside_flags(priors, flags, image, border).view(size)
         for priors, flags, size in zip(
@@ -51,12 +51,13 @@ def test_regions_equal_mmdetections_flags(border: float, pad_shape: tuple[int, i
 
 def test_other_generators() -> None:
     with pytest.raises(ValueError, match="anchor_generator is a MlvlPointGenerator; GFL needs an AnchorGenerator"):
-        Grid.of(MlvlPointGenerator([8, 16]), [(2, 2), (1, 1)], "cpu")
+        Grid.of(Layout.of(MlvlPointGenerator([8, 16])), [(2, 2), (1, 1)], "cpu")
     with pytest.raises(ValueError, match="needs square ones"):
-        Grid.of(a_generator(strides=[(8, 16)]), [(2, 2)], "cpu")
+        Grid.of(Layout.of(a_generator(strides=[(8, 16)])), [(2, 2)], "cpu")
     with pytest.raises(ValueError, match=r"3 feature maps came for 2 strides \[8.0, 16.0\]"):
-        Grid.of(a_generator(), [(4, 4), (2, 2), (1, 1)], "cpu")
+        Grid.of(Layout.of(a_generator()), [(4, 4), (2, 2), (1, 1)], "cpu")
 
 
 def test_grids_are_kept() -> None:
-    assert Grid.of(a_generator(), [(4, 4), (2, 2)], "cpu") is Grid.of(a_generator(), [(4, 4), (2, 2)], "cpu")
+    once, again = (Grid.of(Layout.of(a_generator()), [(4, 4), (2, 2)], "cpu") for _ in range(2))
+    assert once is again

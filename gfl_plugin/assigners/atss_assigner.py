@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Callable, Optional, Union
 
 import torch
@@ -24,6 +23,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..grid import Grid, Regions, host_tensor
+from ..optional import readable
 from ..registry import TASK_UTILS
 from ..targets import GroundTruths, Positives
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
@@ -45,7 +45,7 @@ class Assignment:
         reached = candidates.iou.double() >= threshold[:, None]
         return replace(self, threshold=threshold, claimed=reached & candidates.inside & candidates.valid)
 
-    @cached_property
+    @property
     def positive(self) -> Tensor:
         """(G, M) bool, ``claimed`` after priors claimed twice went to the object of highest IoU (a tie: the first)."""
         iou = self.candidates.iou
@@ -65,7 +65,7 @@ class Assignment:
         """
         candidates, positive = self.candidates, self.positive
         slot_level = _slot_levels(candidates.counts, positive.device)
-        if positive.device.type == "cpu" if compact is None else compact:
+        if readable(positive) if compact is None else compact:
             slot, chosen = positive.t().nonzero(as_tuple=True)
             level = slot_level[slot]
             counts = tuple(torch.bincount(level, minlength=grid.num_levels).tolist())

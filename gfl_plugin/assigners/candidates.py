@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..boxes import aligned_iou, centres
 from ..grid import Grid, Regions, host_tensor
-from ..optional import installed
+from ..optional import installed, readable
 from ..targets import GroundTruths
 
 # The distance MMDetection gives to ignored priors: chosen only where a level has no other.
@@ -59,7 +59,7 @@ def candidates_on_grid(
     The location of i-th nearest column and j-th nearest row has i·j locations at least as near, itself among them; so
     the topk nearest are among the pairs with i·j <= topk.
     """
-    if grid.device.type == "cpu" and _is_plain(iou_calculator) and installed("numba"):
+    if readable(truths.boxes) and _is_plain(iou_calculator) and installed("numba"):
         from .candidates_numba import candidates_on_grid as compiled
 
         return compiled(truths, grid, regions, topk)

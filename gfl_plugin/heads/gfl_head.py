@@ -16,8 +16,9 @@ from torch import Tensor
 from ..assigners import ATSSAssigner
 from ..boxes import aligned_iou
 from ..coders import IntegralBBoxCoder
-from ..grid import Grid, Regions, host_tensor, prior_layout
+from ..grid import Grid, Layout, Regions, host_tensor
 from ..losses import QualityFocalLoss
+from ..optional import readable
 from ..registry import MODELS, SCOPE
 from ..targets import GroundTruths, Positives, gather_locations
 from .prediction import detections, is_plain, survivors
@@ -88,7 +89,7 @@ class GFLHead(MMDetGFLHead):
         self.integral.project = self.bbox_coder.bins()
 
     def _init_layers(self) -> None:
-        prior_layout(self.prior_generator)  # says what to write, where MMDetection would only assert
+        self.layout = Layout.of(self.prior_generator)  # says what to write, where MMDetection would only assert
         super()._init_layers()
 
     def _check_parts(self) -> None:
@@ -162,7 +163,7 @@ class GFLHead(MMDetGFLHead):
         batch_gt_instances_ignore: OptInstanceList,
     ) -> dict[str, list[Tensor]]:
         device = cls_scores[0].device
-        grid = Grid.of(self.prior_generator, [level.shape[-2:] for level in cls_scores], device)
+        grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         regions = Regions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
         truths = GroundTruths.of(batch_gt_instances, device)
         self._check_labels(truths)
@@ -233,7 +234,7 @@ class GFLHead(MMDetGFLHead):
 
     def _check_labels(self, truths: GroundTruths) -> None:
         # Only where looking is free: a GPU would have to be waited for.
-        if truths.labels.device.type == "cpu" and len(truths):
+        if readable(truths.labels) and len(truths):
             low, high = truths.labels.aminmax()
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
@@ -272,7 +273,7 @@ class GFLHead(MMDetGFLHead):
         """
         cfg = self.test_cfg if cfg is None else cfg
         device = cls_scores[0].device
-        grid = Grid.of(self.prior_generator, [level.shape[-2:] for level in cls_scores], device)
+        grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         found = survivors(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
         limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
         boxes = self.bbox_coder.decode(
@@ -281,7 +282,7 @@ class GFLHead(MMDetGFLHead):
             max_shape=limits[found.image],
             stride=grid.stride[found.level][:, None],
         )[:, 0]
-        if with_nms and device.type == "cpu" and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
+        if with_nms and readable(boxes) and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
             return detections(boxes, found, batch_img_metas, cfg, rescale)
         results = []
         for number, meta in enumerate(batch_img_metas):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..optional import readable
 from ..registry import MODELS
 from .reduction import check_reduction, reduce_rows
 
@@ -43,7 +44,7 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     left = position.long().clamp(min=0, max=n - 1)[:, None]
     right_weight = position[:, None] - left
     inside = (position >= 0) & (position <= n)
-    if position.device.type != "cpu":
+    if not readable(position):
         right_weight = torch.where(inside[:, None], right_weight, float("nan"))
     elif not bool(inside.all()):
         raise ValueError(

@@ -17,6 +17,7 @@ from typing import Union
 import torch
 from torch import Tensor, nn
 
+from ..optional import readable
 from ..registry import MODELS
 from ..targets import Positives
 from .elementwise import quality_terms
@@ -227,7 +228,7 @@ class _SparseQuality(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         # Reading scalars is free on a CPU and would make the host wait for a GPU.
-        factors = grad.tolist() if grad.device.type == "cpu" else grad.unbind()
+        factors = grad.tolist() if readable(grad) else grad.unbind()
         gradients = [
             None if gradient is None else _scaled(gradient, factor).to(dtype)
             for gradient, factor, dtype in zip(ctx.saved_tensors, factors, ctx.dtypes)

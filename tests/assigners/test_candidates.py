@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 
 from gfl_plugin.assigners import candidates as module
 from gfl_plugin.assigners.candidates import all_priors, candidates_in_list, candidates_on_grid
-from gfl_plugin.grid import Grid, Regions
+from gfl_plugin.grid import Grid, Layout, Regions
 from gfl_plugin.targets import GroundTruths
 
 COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
@@ -42,7 +42,7 @@ def test_nearest_of_all(
 ) -> None:
     torch.manual_seed(seed)
     generator = AnchorGenerator(strides=[8, 16, 32], ratios=[1.0], octave_base_scale=4, scales_per_octave=1)
-    grid = Grid.of(generator, [(-(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32)], "cpu")
+    grid = Grid.of(Layout.of(generator), [(-(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32)], "cpu")
     shape = tuple(max(8, int(side * part)) for side, part in zip(size, own))
     try:
         regions = Regions.of(grid, [dict(img_shape=shape, pad_shape=shape)], border)

@@ -149,7 +149,7 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     from gfl_plugin.targets import GroundTruths
 
     device = torch.device("cpu")
-    grid = Grid.of(ours.prior_generator, sizes, device)
+    grid = Grid.of(ours.layout, sizes, device)
     regions = Regions.of(grid, batch.img_metas)
     truths = GroundTruths.of(batch.gt_instances, device)
     ignored = None

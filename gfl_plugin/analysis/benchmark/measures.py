@@ -122,7 +122,7 @@ def _their_assignment(case: BenchmarkCase, head: nn.Module) -> None:
 def _our_assignment(case: BenchmarkCase, head: nn.Module) -> None:
     """The same way: grid, regions, flat objects, assignment and positives."""
     device = case.cls_scores[0].device
-    grid = Grid.of(head.prior_generator, [level.shape[-2:] for level in case.cls_scores], device)
+    grid = Grid.of(head.layout, [level.shape[-2:] for level in case.cls_scores], device)
     regions = Regions.of(grid, case.img_metas)
     truths = GroundTruths.of(case.gt_instances, device)
     head.assigner.assign_batch(truths, grid, regions).positives(grid)

@@ -9,7 +9,7 @@ from typing import Union
 import torch
 from torch import Tensor
 
-from ...optional import installed
+from ...optional import installed, readable
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,14 @@ Result = tuple[Tensor, list[Union[Tensor, None]]]
 
 
 def negatives(work: Negatives) -> Result:
-    """Loss and gradient by the fastest pass there is for this device and dtype."""
-    device, dtype = work.logits[0].device.type, work.logits[0].dtype
-    if device == "cpu" and dtype == torch.float32 and installed("numba"):
+    """Loss and gradient by the fastest pass there is for this device and dtype.
+
+    What torch.compile traces are PyTorch's own operations, which its compiler joins.
+    """
+    first = work.logits[0]
+    if readable(first) and first.dtype == torch.float32 and installed("numba"):
         from .numba_cpu import sweep
-    elif device == "cuda" and installed("triton"):
+    elif first.device.type == "cuda" and installed("triton") and not torch.compiler.is_compiling():
         from .triton_gpu import sweep
     else:
         from .eager import sweep

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import memory
+from ...optional import readable
 from ..elementwise import quality_terms
 from .choice import Negatives, Result
 
@@ -20,7 +21,7 @@ _CHUNK = 1 << 17
 def sweep(work: Negatives) -> Result:
     """See :data:`choice.Result`."""
     device = work.scale.device
-    on_cpu = device.type == "cpu"
+    on_cpu = readable(work.scale)
     # A CPU scalar multiplies without a copy; on a device the factor must stay there.
     factor = work.scale.item() if on_cpu else work.scale
     scratch = _Scratch() if on_cpu else None
