@@ -148,15 +148,25 @@ class Regions:
         first, end = bounds.view(len(metas), grid.num_levels, 2, 2).permute(3, 2, 0, 1)
         return Regions(first, end, whole=all(extent.whole for extent in extents))
 
-    def mask(self, level: int, grid: Grid) -> Tensor:
-        """(B, H, W) bool, which locations of a level belong to each image."""
-        height, width = grid.sizes[level]
-        (x, y), (x_end, y_end) = self.first[..., level, None], self.end[..., level, None]
-        column = torch.arange(width, device=grid.device)
-        row = torch.arange(height, device=grid.device)
-        in_columns = (column >= x) & (column < x_end)
-        in_rows = (row >= y) & (row < y_end)
-        return in_rows[:, :, None] & in_columns[:, None, :]
+    def masks(self, grid: Grid) -> tuple[Tensor, ...]:
+        """(B, H, W) fp32 a level: 1 at the locations that belong to each image, 0 elsewhere."""
+        columns = self._inside(0, [width for _, width in grid.sizes])
+        rows = self._inside(1, [height for height, _ in grid.sizes])
+        return tuple(row[:, :, None] * column[:, None] for row, column in zip(rows, columns))
+
+    def _inside(self, axis: int, counts: Sequence[int]) -> tuple[Tensor, ...]:
+        """(B, count) fp32 a level: 1 at the columns or rows that belong to each image."""
+        level, step = _steps(tuple(counts), self.first.device)
+        inside = (step >= self.first[axis][:, level]) & (step < self.end[axis][:, level])
+        return inside.float().split_with_sizes(list(counts), dim=1)
+
+
+@functools.lru_cache(maxsize=64)
+def _steps(counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(N,) level, int64, and step in its level, fp32, of all columns or rows, level after level."""
+    level = [level for level, count in enumerate(counts) for _ in range(count)]
+    step = [step for count in counts for step in range(count)]
+    return host_tensor(level, torch.int64, device), host_tensor(step, torch.float32, device)
 
 
 @dataclass(frozen=True)

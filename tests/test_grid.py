@@ -45,7 +45,7 @@ def test_regions_equal_mmdetections_flags(border: float, pad_shape: tuple[int, i
         return
     regions = Regions.of(grid, metas, border)
     for level, flags in enumerate(expected):
-        assert torch.equal(regions.mask(level, grid)[0], flags)
+        assert torch.equal(regions.masks(grid)[level][0] > 0, flags)
     assert regions.whole == all(flags.all() for flags in expected)
 
 

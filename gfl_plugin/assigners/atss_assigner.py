@@ -137,7 +137,7 @@ class ATSSAssigner(MMDetATSSAssigner):
             candidates = candidates_on_grid(truths, grid, regions, self.topk, self.iou_calculator)
         else:
             # The nearest that are not ignored may lie anywhere, so all are looked at.
-            owned = torch.cat([regions.mask(index, grid).flatten(1) for index in range(grid.num_levels)], dim=1)
+            owned = torch.cat([mask.flatten(1) for mask in regions.masks(grid)], dim=1) > 0
             blocked = torch.cat([mask.flatten(1) for mask in ignored], dim=1)
             candidates = candidates_in_list(
                 truths.boxes,

@@ -344,15 +344,15 @@ def _location_weights(
     """(B, H, W) fp32 a level: 0 outside an image's region and where ignored, else 1; None for 1 everywhere."""
     if ignored is None and positive_weight == 1.0 and regions.whole:
         return None
-    weights = []
+    weights = regions.masks(grid)
+    if ignored is not None:
+        weights = [weight * ~blocked for weight, blocked in zip(weights, ignored)]
+    if ignored is None and positive_weight == 1.0:
+        return list(weights)  # positives lie inside
     rows = zip(*(positives.per_level(part) for part in (positives.image, positives.location, positives.active)))
-    for level, (image, location, active) in enumerate(rows):
-        mask = regions.mask(level, grid)
-        if ignored is not None:
-            mask = mask & ~ignored[level]
-        weight = mask.flatten(1).float()
+    for weight, (image, location, active) in zip(weights, rows):
+        flat = weight.flatten(1)
         # Added, not written: an active and an inert row may share a location.
-        change = torch.where(active, positive_weight - weight[image, location], 0.0)
-        weight = weight.index_put_((image, location), change, accumulate=True)
-        weights.append(weight.view(mask.shape))
-    return weights
+        change = torch.where(active, positive_weight - flat[image, location], 0.0)
+        flat.index_put_((image, location), change, accumulate=True)
+    return list(weights)

@@ -55,7 +55,7 @@ def test_nearest_of_all(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "installed", lambda package: compiled)
         found = candidates_on_grid(truths, grid, regions, topk, BboxOverlaps2D())
-    owned = torch.cat([regions.mask(level, grid).flatten(1) for level in range(3)], dim=1).expand(objects, -1)
+    owned = torch.cat([mask.flatten(1) > 0 for mask in regions.masks(grid)], dim=1).expand(objects, -1)
     everything = candidates_in_list(
         truths.boxes, all_priors(grid), grid.starts, topk, owned, torch.zeros_like(owned), BboxOverlaps2D()
     )
