@@ -88,26 +88,27 @@ class Positives:
         sums = rows.new_zeros(len(self.counts), dtype=torch.float64)
         return sums.index_add(0, self.level, rows.double()).float()
 
+    @property
+    def all_active(self) -> bool:
+        """Whether no row is known to be inert; False where looking would wait for a GPU."""
+        return readable(self.active) and bool(self.active.all())
+
     def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> Tensor:
-        """(P,) or (P, D) where a channel of each positive lies in its level's contiguous map (B, D, H, W), flat.
+        """(P,) where a channel of each positive, the first by default, lies in its level's contiguous map, flat.
 
         Args:
             shapes: (B, D, H, W) of each level; D is the same on all.
-            channel: (P,), or (1, D) of which each positive has all; None for the first.
+            channel: (P,), or None.
         """
         plane = self.image * shapes[0][1]
-        area, location = self._of_levels([height * width for _, _, height, width in shapes]), self.location
-        if channel is not None and channel.dim() == 2:
-            plane, area, location = plane[:, None], area[:, None], location[:, None]
-        return (plane if channel is None else plane + channel) * area + location
+        area = self._of_levels([height * width for _, _, height, width in shapes])
+        return (plane if channel is None else plane + channel) * area + self.location
 
     def targets(self, elements: Tensor, shapes: Sequence[Sequence[int]]) -> Tensor:
         """Elements to write to: an inert row may name an active one's, so it gets the one after the level's last."""
-        if readable(self.active) and bool(self.active.all()):
+        if self.all_active:
             return elements
-        size = self._of_levels([math.prod(shape) for shape in shapes])
-        where = (self.active, size) if elements.dim() == 1 else (self.active[:, None], size[:, None])
-        return torch.where(where[0], elements, where[1])
+        return torch.where(self.active, elements, self._of_levels([math.prod(shape) for shape in shapes]))
 
     def _of_levels(self, values: Sequence[int]) -> Tensor:
         """(P,) the value of each positive's level."""
@@ -134,12 +135,15 @@ class _GatherLocations(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         positives: Positives = ctx.positives
-        shapes = [shape for shape, _, _ in ctx.like]
-        channel = torch.arange(shapes[0][1], device=grad.device)
-        index = positives.per_level(positives.targets(positives.elements(shapes, channel[None]), shapes))
+        images = positives.image
+        spare = 0 if positives.all_active else 1
+        if spare:  # an inert row may name an active one's location, so it writes to an image too many
+            images = torch.where(positives.active, images, ctx.like[0][0][0])
         gradients = []
-        for (shape, dtype, device), rows, elements in zip(ctx.like, positives.per_level(grad), index):
-            gradient = zeros((math.prod(shape) + 1,), dtype, device)
-            gradient[elements] = rows.to(dtype)
-            gradients.append(gradient[:-1].view(shape))
+        for (shape, dtype, device), image, location, rows in zip(
+            ctx.like, positives.per_level(images), positives.per_level(positives.location), positives.per_level(grad)
+        ):
+            gradient = zeros((shape[0] + spare, *shape[1:]), dtype, device)
+            gradient.flatten(2)[image, :, location] = rows.to(dtype)
+            gradients.append(gradient[: shape[0]])
         return (None, *gradients)

@@ -49,10 +49,11 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works uninstalled, too
     import torch
     from rich.console import Console
-    from rich.table import Table
 
-    from gfl_plugin.analysis.benchmark import Machine, Settings, measure, plot, sweep
+    from gfl_plugin.analysis.benchmark import Machine, Settings, measure, plot, row_names, sweep
 
+    if args.only and not any(n.startswith(args.only) or args.only.startswith(n) for n in row_names()):
+        parser.error(f"--only {args.only} names no row; the rows are: {', '.join(row_names())}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {args.device}: this PyTorch ({torch.__version__}) finds no GPU")
     warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's, about its own heads
@@ -70,9 +71,40 @@ def main() -> None:
 
         machine = Machine.measured(args.device)
         rows = list(measure(settings, machine, report, args.only or ""))
-        points = list(sweep(settings, report)) if args.plot else []
-
     title = f"{settings.case().description}; {machine.name}, PyTorch {torch.__version__}, {_mmcv()}"
+    console.print(_table(title, rows))
+    console.print(
+        f"Floors: {machine.copy_bandwidth / 1e9:.0f} GB/s read and written by copies, "
+        f"{machine.exp_rate / 1e9:.1f} billion exponentials a second; the larger of the two."
+    )
+    points = []
+
+    def write() -> None:
+        if args.json:
+            content = {
+                "case": title,
+                "machine": asdict(machine),
+                "settings": {**asdict(settings), "boxes": settings.boxes.name},
+                "rows": [asdict(row) for row in rows],
+                "sweep": [asdict(point) for point in points],
+            }
+            args.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    write()
+    if args.plot:
+        with console.status("sweep") as status:
+            for point in sweep(settings, status.update):
+                points.append(point)
+                write()
+        plot(points, title, args.plot)
+        console.print(f"Drawn to {args.plot}")
+    if args.json:
+        console.print(f"Written to {args.json}")
+
+
+def _table(title: str, rows: list) -> object:
+    from rich.table import Table
+
     table = Table(title=title)
     for heading in ("", "MMDetection", "gfl_plugin", "ratio", "quartiles", "floor", "ours / floor", "compared first"):
         table.add_column(heading, justify="left" if heading in ("", "compared first") else "right")
@@ -81,24 +113,7 @@ def main() -> None:
         above = "" if row.floor is None else f"{row.ours / row.floor:.1f}"
         table.add_row(row.name, row.text(row.theirs), row.text(row.ours), f"{row.ratio:.2f}x", spread,
                       row.text(row.floor), above, row.agreement)  # fmt: skip
-    console.print(table)
-    console.print(
-        f"Floors: {machine.copy_bandwidth / 1e9:.0f} GB/s read and written by copies, "
-        f"{machine.exp_rate / 1e9:.1f} billion exponentials a second; the larger of the two."
-    )
-    if args.json:
-        content = {
-            "case": title,
-            "machine": asdict(machine),
-            "settings": {**asdict(settings), "boxes": settings.boxes.name},
-            "rows": [asdict(row) for row in rows],
-            "sweep": [asdict(point) for point in points],
-        }
-        args.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        console.print(f"Written to {args.json}")
-    if args.plot:
-        plot(points, title, args.plot)
-        console.print(f"Drawn to {args.plot}")
+    return table
 
 
 def _mmcv() -> str:

@@ -39,7 +39,7 @@ model = dict(
             scales_per_octave=1,
             strides=[8, 16, 32, 64, 128],
         ),
-        loss_bbox=dict(type="mmdet.GIoULoss", loss_weight=2.0),
+        loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
     ),
     test_cfg=dict(
         nms_pre=1000,

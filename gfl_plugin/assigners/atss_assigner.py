@@ -10,7 +10,6 @@ instead of O(G·A), without a loop over images, levels or objects.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Callable, Optional, Union
@@ -63,19 +62,23 @@ class Assignment:
 
         Counting positives makes the host wait for a GPU, so the default is compact on a CPU only.
         """
-        candidates, positive = self.candidates, self.positive
-        slot_level = _slot_levels(candidates.counts, positive.device)
-        if readable(positive) if compact is None else compact:
-            slot, chosen = positive.t().nonzero(as_tuple=True)
-            level = slot_level[slot]
-            counts = tuple(torch.bincount(level, minlength=grid.num_levels).tolist())
-            prior, active = candidates.prior[chosen, slot], torch.ones_like(slot, dtype=torch.bool)
+        candidates, device = self.candidates, self.claimed.device
+        positive = self.positive.split_with_sizes(candidates.counts, dim=1)
+        prior = candidates.prior.split_with_sizes(candidates.counts, dim=1)
+        # Object after object in each level, as the priors of one lie side by side in memory.
+        if readable(self.claimed) if compact is None else compact:
+            found = [own.nonzero(as_tuple=True) for own in positive]
+            chosen = torch.cat([row for row, _ in found])
+            prior = torch.cat([own[index] for own, index in zip(prior, found)])
+            active = torch.ones_like(chosen, dtype=torch.bool)
+            counts = tuple(len(row) for row, _ in found)
         else:
-            objects, slots = candidates.prior.shape
-            level = slot_level[:, None].expand(slots, objects).reshape(-1)
-            counts = tuple(objects * count for count in candidates.counts)
-            prior, active = candidates.prior.t().reshape(-1), positive.t().reshape(-1)
-            chosen = torch.arange(objects, device=positive.device).repeat(slots)
+            objects = torch.arange(len(self.claimed), device=device)[:, None]
+            chosen = torch.cat([objects.expand_as(own).reshape(-1) for own in prior])
+            prior = torch.cat([own.reshape(-1) for own in prior])
+            active = torch.cat([own.reshape(-1) for own in positive])
+            counts = tuple(len(self.claimed) * count for count in candidates.counts)
+        level = torch.cat([chosen.new_full((count,), number) for number, count in enumerate(counts)])
         return Positives(
             image=self.truths.image[chosen],
             level=level,
@@ -236,12 +239,6 @@ class ATSSAssigner(MMDetATSSAssigner):
                     )
                 assignment = answer
         return assignment
-
-
-@functools.lru_cache(maxsize=8)
-def _slot_levels(counts: tuple[int, ...], device: torch.device) -> Tensor:
-    """(M,) level of each candidate slot."""
-    return host_tensor([level for level, count in enumerate(counts) for _ in range(count)], torch.int64, device)
 
 
 def _overlap(spans: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from gfl_plugin.analysis.benchmark import BenchmarkCase, Disagreement, agreement, build_heads, saved_bytes
+from gfl_plugin.analysis.benchmark.checks import detections_agree
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,3 +54,13 @@ def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
     ours.loss_cls.loss_weight = 1.001
     with pytest.raises(Disagreement, match="losses differ by"):
         agreement(case, theirs, ours)
+
+
+def test_maps_of_a_trained_detector_give_mmdetections_detections(gfl_data: Path) -> None:
+    case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=4, short=320).as_trained(300)
+    theirs, ours = build_heads(80)
+    (text,) = detections_agree(case, theirs, ours)
+    assert int(text.split()[2]) >= 40  # objects are found, or there would be nothing to compare
+    ours.test_cfg.nms.iou_threshold = 0.2
+    with pytest.raises(Disagreement, match="detections there"):
+        detections_agree(case, theirs, ours)

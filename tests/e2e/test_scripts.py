@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -128,8 +129,20 @@ def test_checkpoint_of_another_architecture(demo_data: Path, tmp_path: Path) -> 
     [
         (("--boxes", "nowhere.json"), "--boxes nowhere.json is no file"),
         (("--boxes", __file__, "--runs", "3"), "--runs is 3; a median of fewer than 7 pairs says little"),
+        (("--boxes", __file__, "--only", "speed"), "--only speed names no row; the rows are: assignment, loss"),
     ],
 )
 def test_benchmark_mistakes(demo_data: Path, arguments: tuple[str, ...], message: str) -> None:
     output = script(ROOT / "tools" / "benchmark.py", *arguments, data=demo_data)
     assert output.returncode == 2 and message in output.stderr
+
+
+def test_benchmark_writes_what_it_prints(gfl_data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    output = script(
+        ROOT / "tools" / "benchmark.py", "--only", "kept", "--batch", "2", "--runs", "7", "--json", file, data=tmp_path
+    )
+    assert output.returncode == 0, output.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["name"] == "kept for backward" and row["ratio"] > 3
+    assert f"{row['ratio']:.2f}x" in output.stdout

@@ -3,7 +3,7 @@
 from .case import BenchmarkCase, build_heads
 from .checks import Disagreement, agreement
 from .floor import Machine
-from .measures import Row, Settings, measure, saved_bytes
+from .measures import Row, Settings, measure, row_names, saved_bytes
 from .sweep import Sweep, plot, sweep
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "build_heads",
     "measure",
     "plot",
+    "row_names",
     "saved_bytes",
     "sweep",
 ]

@@ -67,6 +67,11 @@ class Row:
 Report = Callable[[str], None]
 
 
+def row_names() -> list[str]:
+    """How the rows' names begin."""
+    return [name for names in _GROUPS for name in names]
+
+
 def measure(settings: Settings, machine: Machine, report: Report = lambda name: None, only: str = "") -> Iterator[Row]:
     """The rows whose name begins with ``only``, each as soon as it is known.
 
@@ -288,8 +293,8 @@ def _text(differences: dict[str, float]) -> str:
 
 # Which rows come together, by the beginning of their names.
 _GROUPS = {
-    ("assignment", "loss", "kept"): _head_rows,
-    ("peak memory",): _memory_rows,
+    ("assignment", "loss", "loss + backward", "kept for backward"): _head_rows,
+    ("peak memory of a step",): _memory_rows,
     ("predict_by_feat",): _prediction_rows,
     ("training step", "head forward", "test"): _detector_rows,
 }
