@@ -392,3 +392,30 @@ def test_one_candidate_alone_is_a_positive() -> None:
     batch.gt_instances = [InstanceData(bboxes=torch.tensor([[-3.0, -3.0, 5.0, 5.0]]), labels=torch.tensor([2]))]
     assert losses_and_gradients(theirs, batch)[0]["loss_bbox"] == [0.0]
     assert losses_and_gradients(ours, batch)[0]["loss_bbox"][0] > 0.0
+
+
+def test_without_numba_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's operations in place of every compiled loop."""
+    cases = [Recipe(seed=seed, images=3, objects=(4, 0, 30), same_size=bool(seed % 2)) for seed in range(6)]
+    head = our_head()
+    compiled = [losses_and_gradients(head, random_batch(recipe)) for recipe in cases]
+    arguments = [with_distinct_scores(random_batch(recipe)) for recipe in cases]
+
+    def detections() -> list:
+        return [
+            head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+            for batch in arguments
+        ]
+
+    expected = detections()
+    for module in ("assigners.candidates", "losses.negatives.choice", "nms"):
+        monkeypatch.setattr(f"gfl_plugin.{module}.installed", lambda package: False)
+    for recipe, (losses, *gradients) in zip(cases, compiled):
+        found, *their_gradients = losses_and_gradients(head, random_batch(recipe))
+        for name, levels in losses.items():
+            assert found[name] == pytest.approx(levels, rel=1e-6, abs=1e-9)
+        for ours, theirs in zip(gradients, their_gradients):
+            assert gradient_difference(theirs, ours) <= 1e-6
+    for batch, again in zip(expected, detections()):
+        for ours, theirs in zip(batch, again):
+            assert torch.equal(ours.labels, theirs.labels) and torch.equal(ours.bboxes, theirs.bboxes)
