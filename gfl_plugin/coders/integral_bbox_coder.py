@@ -7,11 +7,12 @@ is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from mmdet.models.task_modules.coders import BaseBBoxCoder
-from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes, bbox2distance, distance2bbox, get_box_tensor
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes, distance2bbox, get_box_tensor
 from torch import Tensor
 
 from ..registry import TASK_UTILS
@@ -62,8 +63,7 @@ class IntegralBBoxCoder(BaseBBoxCoder):
 
     def bins(self, device: torch.device | str | None = None) -> Tensor:
         """(n + 1,) the bins' distances in strides, fp32."""
-        index = torch.arange(self.reg_max + 1, dtype=torch.float32, device=device)
-        return self.first + self.step * index
+        return _bins(self.reg_max, self.first, self.step, torch.device(device or "cpu")).clone()
 
     def distribution(self, logits: Tensor) -> Tensor:
         """(..., 4·(n+1)) logits -> (..., 4, n+1) probabilities, fp32."""
@@ -77,7 +77,7 @@ class IntegralBBoxCoder(BaseBBoxCoder):
     def integral(self, logits: Tensor) -> Tensor:
         """(..., 4·(n+1)) logits -> (..., 4) expected distances in strides."""
         probability = self.distribution(logits)
-        return _Expectation.apply(probability, self.bins(logits.device))
+        return _Expectation.apply(probability, _bins(self.reg_max, self.first, self.step, logits.device))
 
     def std(self, logits: Tensor) -> Tensor:
         """(..., 4·(n+1)) logits -> (..., 4) standard deviation of each side in strides: how unsure the model is."""
@@ -114,7 +114,10 @@ class IntegralBBoxCoder(BaseBBoxCoder):
             (N, 4) left, top, right, bottom, in strides.
         """
         points, unit = self._points_and_unit(points, stride)
-        return bbox2distance(points / unit, get_box_tensor(gt_bboxes) / unit, max_dis, eps)
+        low, high = (get_box_tensor(gt_bboxes) / unit).split_with_sizes((2, 2), dim=-1)
+        points = points / unit
+        distance = torch.cat([points - low, high - points], dim=-1)
+        return distance if max_dis is None else distance.clamp(min=0, max=max_dis - eps)
 
     def decode(
         self,
@@ -156,6 +159,12 @@ class IntegralBBoxCoder(BaseBBoxCoder):
         if points.shape[-1] != 2:
             raise ValueError(f"points have shape {tuple(points.shape)}; the last dimension must be 2 (x, y) or 4 (box)")
         return points, stride[..., None] if isinstance(stride, Tensor) else stride
+
+
+@functools.lru_cache(maxsize=32)
+def _bins(reg_max: int, first: float, step: float, device: torch.device) -> Tensor:
+    """The bins, made once; not to be written to."""
+    return first + step * torch.arange(reg_max + 1, dtype=torch.float32, device=device)
 
 
 class _Expectation(torch.autograd.Function):
