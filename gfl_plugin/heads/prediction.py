@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..nms import nms
 
-_BLOCK = 64  # logits of which first only the largest is looked at
+_BLOCK = 128  # logits of which first only the largest is looked at
 
 
 @dataclass(frozen=True)
