@@ -79,7 +79,7 @@ def _provide_mmcv_ops() -> str:
     ops.nms = nms
     ops.softnms = softnms
     sys.modules["mmcv._ext"] = ops
-    return "mmcv has no compiled ops: NMS runs in PyTorch, other compiled ops raise an error"
+    return "mmcv has no compiled ops: NMS is the plugin's own, other compiled ops raise an error"
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:

@@ -18,14 +18,12 @@ from ..targets import GroundTruths
 
 # The distance MMDetection gives to ignored priors: chosen only where a level has no other.
 IGNORED = 1e8
-
-IoUCalculator = Callable[..., Tensor]
-
-
 # How far inside its object a positive's centre lies, in pixels (exclusive).
 INSIDE = 0.01
 # MMDetection's overlap function takes no union to be smaller.
 EPSILON = 1e-6
+
+IoUCalculator = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)

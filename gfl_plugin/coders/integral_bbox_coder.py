@@ -172,12 +172,11 @@ class _Expectation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, probability: Tensor, values: Tensor) -> Tensor:
-        ctx.save_for_backward(values)
+        ctx.values = values  # a constant; one made in inference mode could not be saved
         # A matrix product, which rounds as MMDetection's does; autocast would lower it to half precision.
         with torch.autocast(probability.device.type, enabled=False):
             return torch.nn.functional.linear(probability, values[None]).squeeze(-1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        (values,) = ctx.saved_tensors
-        return grad[..., None] * values, None  # as a matrix product of one column it takes five times as long
+        return grad[..., None] * ctx.values, None  # as a matrix product of one column it takes five times as long

@@ -93,7 +93,11 @@ def detections(
     if smallest >= 0:
         large = ((boxes[:, 2:] - boxes[:, :2]) > smallest).all(dim=1)
         boxes, found = boxes[large], found.rows(large)
-    kept = nms(_apart(boxes, found, cfg), found.score, cfg.nms["iou_threshold"], groups=_groups(boxes, found, cfg))
+    if cfg.nms.get("class_agnostic", False) or not len(found):
+        apart, groups = boxes, found.image
+    else:
+        apart, groups = _by_class(boxes, found, len(metas))
+    kept = nms(apart, found.score, cfg.nms["iou_threshold"], groups=groups)
     kept = by_group(kept, found.image)
     counts = torch.bincount(found.image[kept], minlength=len(metas)).tolist()
     results = []
@@ -118,20 +122,13 @@ def by_group(order: Tensor, groups: Tensor) -> Tensor:
     return order[groups[order].sort(stable=True).indices]
 
 
-def _apart(boxes: Tensor, found: Survivors, cfg: ConfigDict) -> Tensor:
-    """Boxes moved by their class as mmcv moves them, whose rounding decides the overlaps."""
-    if cfg.nms.get("class_agnostic", False) or not len(boxes):
-        return boxes
-    largest = boxes.new_full((int(found.image.max()) + 1,), -torch.inf)
-    largest.scatter_reduce_(0, found.image, boxes.amax(dim=1), "amax")
-    return boxes + (found.label.to(boxes) * (largest + 1)[found.image])[:, None]
-
-
-def _groups(boxes: Tensor, found: Survivors, cfg: ConfigDict) -> Tensor:
-    """Images; and their classes where boxes moved apart cannot overlap: not with coordinates below 0."""
-    if cfg.nms.get("class_agnostic", False) or not len(boxes) or boxes.min() < 0:
-        return found.image
-    return found.image * (int(found.label.max()) + 1) + found.label
+def _by_class(boxes: Tensor, found: Survivors, images: int) -> tuple[Tensor, Tensor]:
+    """Boxes moved apart by their class as mmcv moves them, whose rounding decides the overlaps; and their groups."""
+    largest = boxes.new_full((images,), -torch.inf).scatter_reduce_(0, found.image, boxes.amax(dim=1), "amax")
+    apart = boxes + (found.label.to(boxes) * (largest + 1)[found.image])[:, None]
+    if boxes.min() < 0:  # then boxes of different classes may still overlap, as they do in mmcv
+        return apart, found.image
+    return apart, found.image * (int(found.label.max()) + 1) + found.label
 
 
 def _above(values: Tensor, threshold: float) -> Tensor:

@@ -419,3 +419,14 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch)
     for batch, again in zip(expected, detections()):
         for ours, theirs in zip(batch, again):
             assert torch.equal(ours.labels, theirs.labels) and torch.equal(ours.bboxes, theirs.bboxes)
+
+
+def test_training_after_inference_mode() -> None:
+    """What a head makes once and keeps may have been made where nothing can be saved for a gradient."""
+    changes = dict(reg_max=11, anchor_generator=dict(strides=[8, 16, 64]))  # kept for no other test
+    recipe = Recipe(reg_max=11, strides=(8, 16, 64))
+    batch = random_batch(recipe)
+    with torch.inference_mode():
+        our_head(**changes).predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+    _, classes, boxes = losses_and_gradients(our_head(**changes), batch)
+    assert all(level.isfinite().all() for level in (*classes, *boxes))

@@ -35,7 +35,7 @@ def _coefficients(function: Callable, degree: int, low: float, high: float) -> t
 _HALF = math.log(2) / 2
 _EXP = _coefficients(np.exp, 6, -_HALF, _HALF)
 _LOG1P = _coefficients(lambda x: np.log1p(x) / x, 9, 0.0, 1.0)  # of log(1 + x) / x
-_ONE, _ZERO, _TWO = np.float32(1), np.float32(0), np.float32(2)
+_ONE, _ZERO = np.float32(1), np.float32(0)
 _LOG2_E = np.float32(1 / math.log(2))
 # ln 2 in two parts, the first with zeros in its last bits, so that multiples of it are exact.
 _LN2_HIGH = np.float32(0.693359375)
@@ -94,7 +94,7 @@ def _kernel(squared: bool) -> Callable[..., float]:
         bounded = -_LOWEST if soft > -_LOWEST else soft
         return power * soft, power * (sigma + beta * bounded * rest)
 
-    @njit(fastmath={"contract"}, error_model="numpy", nogil=True)
+    @njit(fastmath={"contract"}, error_model="numpy")
     def block(logits, gradient, factor, beta):
         total = _ZERO
         for i in range(logits.size):
@@ -103,7 +103,7 @@ def _kernel(squared: bool) -> Callable[..., float]:
             total = _added(total, loss)
         return total
 
-    @njit(fastmath={"contract"}, error_model="numpy", nogil=True)
+    @njit(fastmath={"contract"}, error_model="numpy")
     def weighted_block(logits, weight, gradient, factor, beta):
         total = _ZERO
         for i in range(logits.size):
@@ -112,7 +112,7 @@ def _kernel(squared: bool) -> Callable[..., float]:
             total = _added(total, weight[i] * loss)
         return total
 
-    @njit(error_model="numpy", nogil=True)
+    @njit(error_model="numpy")
     def span(logits, weight, gradient, factor, beta):
         """A run of elements that lie side by side."""
         total = 0.0
