@@ -20,6 +20,6 @@ from . import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, heads, hooks, losses  # noqa: E402
+from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
 
-__all__ = ["assigners", "coders", "compat", "heads", "hooks", "losses", "__version__"]
+__all__ = ["assigners", "coders", "compat", "heads", "hooks", "losses", "quality", "__version__"]

@@ -115,6 +115,14 @@ class Positives:
         return host_tensor(values, torch.int64, self.level.device)[self.level]
 
 
+@dataclass(frozen=True)
+class Assigned:
+    """What an assigner says of a batch."""
+
+    positives: Positives
+    ignored: Sequence[Tensor] | None  # (B, H, W) bool a level, locations that learn nothing; None where there is none
+
+
 def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
     """The channels at each positive's location: L maps (B, D, H, W) -> (P, D), differentiable."""
     return _GatherLocations.apply(positives, *maps)

@@ -1,5 +1,7 @@
 """One assigner a file: which location learns which object."""
 
+from .adapted_assigner import AdaptedAssigner, Predictions
 from .atss_assigner import Assignment, ATSSAssigner, Candidates
+from .fcos_assigner import FCOSAssigner
 
-__all__ = ["ATSSAssigner", "Assignment", "Candidates"]
+__all__ = ["ATSSAssigner", "AdaptedAssigner", "Assignment", "Candidates", "FCOSAssigner", "Predictions"]

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..grid import Grid, Regions, host_tensor
 from ..optional import readable
 from ..registry import TASK_UTILS
-from ..targets import GroundTruths, Positives
+from ..targets import Assigned, GroundTruths, Positives
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
 
 
@@ -124,6 +124,18 @@ class ATSSAssigner(MMDetATSSAssigner):
         for hook in self.hooks:
             if not callable(hook):
                 raise ValueError(f"assigner hook {hook!r} cannot be called; it must take an Assignment")
+
+    def assigned(
+        self,
+        truths: GroundTruths,
+        to_ignore: GroundTruths | None,
+        grid: Grid,
+        regions: Regions,
+        predictions: object = None,
+    ) -> Assigned:
+        """What a batch learns, and which locations learn nothing; predictions are not looked at."""
+        ignored = self.ignored_locations(to_ignore, truths, grid)
+        return Assigned(self.assign_batch(truths, grid, regions, ignored).positives(grid), ignored)
 
     def assign_batch(
         self, truths: GroundTruths, grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None = None

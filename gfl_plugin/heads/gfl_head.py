@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from mmdet.models.dense_heads import GFLHead as MMDetGFLHead
@@ -11,15 +12,14 @@ from mmdet.models.task_modules.samplers import PseudoSampler
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..assigners import ATSSAssigner
-from ..boxes import aligned_iou
-from ..coders import IntegralBBoxCoder
+from ..assigners import AdaptedAssigner, ATSSAssigner, FCOSAssigner, Predictions
+from ..coders import DistanceBBoxCoder, IntegralBBoxCoder
 from ..grid import Grid, Layout, Regions, host_tensor
-from ..losses import QualityFocalLoss
 from ..optional import readable
-from ..registry import MODELS, SCOPE
+from ..quality import Matched, QualityRepresentation
+from ..registry import MODELS, SCOPE, TASK_UTILS
 from ..targets import GroundTruths, Positives, gather_locations
 from .prediction import detections, is_plain, survivors
 
@@ -33,18 +33,23 @@ class GFLHead(MMDetGFLHead):
 
     :math:`w_z` is the highest class score at z (detached), W their sum; both N_pos and W are averaged over workers.
 
-    It has the layers, the state dict, the interface and the numbers of MMDetection's ``GFLHead``. Names in its config
-    without a scope (``type='QualityFocalLoss'``) mean this plugin's class where it has one, else MMDetection's.
+    By default it has the layers, the state dict, the interface and the numbers of MMDetection's ``GFLHead``. How
+    quality is represented (``quality``), how boxes are (``bbox_coder``) and who learns what (``train_cfg.assigner``)
+    may each be exchanged for another. Names in its config without a scope (``type='QualityFocalLoss'``) mean this
+    plugin's class where it has one, else MMDetection's.
 
     Args:
         num_classes: C.
         in_channels: channels of the feature maps.
         reg_max: n, the number of a side's last bin. May be left out where ``bbox_coder`` says it.
-        loss_cls: a QualityFocalLoss.
-        loss_dfl: a DistributionFocalLoss.
+        quality: JointQuality by default, or NoQuality, QualityBranch, GuidedQuality.
+        loss_cls: a QualityFocalLoss for JointQuality, by default; else a sigmoid class loss, FocalLoss by default.
+        loss_dfl: a loss of sides as ``bbox_coder`` represents them: DistributionFocalLoss for an IntegralBBoxCoder,
+            GaussianNLLLoss for a GaussianBBoxCoder. None for none; "by_coder" for the coder's own.
         loss_bbox: a loss of decoded boxes with one value a box, GIoULoss by default.
-        bbox_coder: an IntegralBBoxCoder.
-        train_cfg: ``assigner`` (an ATSSAssigner), ``allowed_border``, ``pos_weight``.
+        bbox_coder: an IntegralBBoxCoder by default, or GaussianBBoxCoder, DiracBBoxCoder.
+        train_cfg: ``assigner`` (an ATSSAssigner, an FCOSAssigner, or one of MMDetection's), ``allowed_border``,
+            ``pos_weight``.
         **kwargs: as MMDetection's GFLHead.
 
     Raises:
@@ -56,17 +61,25 @@ class GFLHead(MMDetGFLHead):
         num_classes: int,
         in_channels: int,
         reg_max: int | None = None,
+        quality: dict | None = None,
         loss_cls: dict | None = None,
-        loss_dfl: dict | None = None,
+        loss_dfl: dict | str | None = "by_coder",
         loss_bbox: dict | None = None,
         bbox_coder: dict | None = None,
         train_cfg: dict | None = None,
         **kwargs,
     ) -> None:
-        loss_cls = {"type": "QualityFocalLoss", "use_sigmoid": True, **(loss_cls or {})}
-        loss_dfl = loss_dfl or {"type": "DistributionFocalLoss", "loss_weight": 0.25}
+        quality = MODELS.build(_scoped(quality or {"type": "JointQuality"}))
+        if not isinstance(quality, QualityRepresentation):
+            raise ValueError(
+                f"quality is a {type(quality).__name__}; write quality=dict(type='JointQuality'), 'NoQuality', "
+                "'QualityBranch' or 'GuidedQuality'"
+            )
+        loss_cls = loss_cls or {}
+        if "type" not in loss_cls:
+            loss_cls = {**quality.default_loss_cls, **loss_cls}
         loss_bbox = loss_bbox or {"type": "GIoULoss", "loss_weight": 2.0}
-        bbox_coder = _integral_coder(bbox_coder, reg_max)
+        bbox_coder = _distance_coder(bbox_coder, reg_max)
         if train_cfg is not None:
             if "assigner" not in train_cfg:
                 raise ValueError(
@@ -77,29 +90,41 @@ class GFLHead(MMDetGFLHead):
         super().__init__(
             num_classes,
             in_channels,
-            reg_max=bbox_coder["reg_max"],
+            reg_max=bbox_coder.get("reg_max", 16),
             loss_cls=_scoped(loss_cls),
-            loss_dfl=_scoped(loss_dfl),
             loss_bbox=_scoped(loss_bbox),
             bbox_coder=bbox_coder,
             train_cfg=train_cfg,
             **kwargs,
         )
+        self.quality = quality
+        self.quality.init_layers(self.feat_channels)
+        if loss_dfl == "by_coder":
+            loss_dfl = self.bbox_coder.default_side_loss
+        self.loss_dfl = MODELS.build(_scoped(loss_dfl)) if loss_dfl else None
+        if self.train_cfg:
+            self.assigner = _batch_assigner(self.assigner)
         self._check_parts()
-        self.integral.project = self.bbox_coder.bins()
+        if isinstance(self.bbox_coder, IntegralBBoxCoder):
+            self.integral.project = self.bbox_coder.bins()
+        else:
+            del self.integral  # its bins would be saved with the weights
 
     def _init_layers(self) -> None:
         self.layout = Layout.of(self.prior_generator)  # says what to write, where MMDetection would only assert
         super()._init_layers()
+        if self.gfl_reg.out_channels != self.bbox_coder.encode_size:
+            self.gfl_reg = nn.Conv2d(self.feat_channels, self.bbox_coder.encode_size, 3, padding=1)
 
     def _check_parts(self) -> None:
-        if not isinstance(self.loss_cls, QualityFocalLoss):
+        self.quality.check_loss_cls(self.loss_cls)
+        coder = self.bbox_coder
+        if self.loss_dfl is not None and not isinstance(self.loss_dfl, coder.side_losses):
+            fitting = coder.default_side_loss
             raise ValueError(
-                f"loss_cls is a {type(self.loss_cls).__name__}, which knows no quality; GFLHead needs "
-                "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"
+                f"loss_dfl is a {type(self.loss_dfl).__name__}, which does not fit sides as {type(coder).__name__} "
+                f"represents them; write loss_dfl={'None' if fitting is None else f'dict({fitting}) or None'}"
             )
-        if self.loss_cls.activated:
-            raise ValueError("loss_cls has activated=True, but GFLHead gives it logits; leave activated out")
         if getattr(self.loss_dfl, "first", 0.0) != 0.0 or getattr(self.loss_dfl, "step", 1.0) != 1.0:
             raise ValueError(
                 "loss_dfl sets first or step; inside GFLHead the bins belong to bbox_coder, set them there"
@@ -110,73 +135,85 @@ class GFLHead(MMDetGFLHead):
                 f"loss_bbox is a {type(self.loss_bbox).__name__}, which compares coordinates one by one; GFLHead "
                 "needs one value a box: loss_bbox=dict(type='GIoULoss', loss_weight=2.0)"
             )
-        if not self.train_cfg:
-            return
-        if not isinstance(self.assigner, ATSSAssigner) or self.assigner.alpha is not None:
-            raise ValueError(
-                f"train_cfg.assigner is a {type(self.assigner).__name__} that GFLHead cannot use; write "
-                "assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9)"
-            )
-        if not isinstance(self.sampler, PseudoSampler):
+        if self.train_cfg and not isinstance(self.sampler, PseudoSampler):
             raise ValueError(
                 f"train_cfg.sampler is a {type(self.sampler).__name__}; GFLHead trains on every location, leave it out"
             )
+
+    def forward_single(self, x: Tensor, scale: nn.Module) -> tuple[Tensor, ...]:
+        """One level's maps: class logits, box numbers (fp32), and quality logits where ``quality`` has a branch."""
+        cls_feat = reg_feat = x
+        for cls_conv in self.cls_convs:
+            cls_feat = cls_conv(cls_feat)
+        for reg_conv in self.reg_convs:
+            reg_feat = reg_conv(reg_feat)
+        return self.quality.outputs(self.gfl_cls(cls_feat), reg_feat, scale(self.gfl_reg(reg_feat)).float())
 
     # -----------------------------------------------------------------------------------------------
     # Training
     # -----------------------------------------------------------------------------------------------
 
     def loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
-        batch_gt_instances_ignore: OptInstanceList = None,
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *inputs, **named_inputs
     ) -> dict[str, list[Tensor]]:
-        """Losses of a batch.
+        """Losses of a batch; the arguments are what ``forward`` gives, then those of every head of MMDetection's.
 
         Args:
-            cls_scores: L maps (B, C, H, W) of joint-score logits.
-            bbox_preds: L maps (B, 4·(n+1), H, W) of distribution logits.
+            cls_scores: L maps (B, C, H, W) of class logits.
+            bbox_preds: L maps (B, encode_size, H, W) of box numbers: 4·(n+1) distribution logits.
+            score_factors: L maps (B, 1, H, W) of quality logits, where ``quality`` has a branch, and only there.
             batch_gt_instances: ``bboxes`` (pixels) and ``labels`` of each image.
             batch_img_metas: ``img_shape`` and ``pad_shape`` of each image.
-            batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image.
+            batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image, or None.
 
         Returns:
-            ``loss_cls``, ``loss_bbox`` and ``loss_dfl``, each a list of one scalar a level, fp32.
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` where there is one, and what ``quality`` adds, each a list of one
+            scalar a level, fp32.
 
         Raises:
             ValueError: for a label that is no class, or an image without a location.
         """
+        if inputs and not self.quality.has_branch:
+            inputs = (None, *inputs)
         with torch.autocast(cls_scores[0].device.type, enabled=False):
-            return self._loss_by_feat(
-                cls_scores, bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore
-            )
+            return self._loss_by_feat(cls_scores, bbox_preds, *inputs, **named_inputs)
 
     def _loss_by_feat(
         self,
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
-        batch_gt_instances_ignore: OptInstanceList,
+        score_factors: list[Tensor] | None = None,
+        batch_gt_instances: InstanceList = (),
+        batch_img_metas: Sequence[dict] = (),
+        batch_gt_instances_ignore: OptInstanceList = None,
     ) -> dict[str, list[Tensor]]:
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         regions = Regions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
         truths = GroundTruths.of(batch_gt_instances, device)
         self._check_labels(truths)
-        ignored = None
+        to_ignore = None
         if batch_gt_instances_ignore is not None:
-            regions_to_ignore = GroundTruths.of(batch_gt_instances_ignore, device)
-            ignored = self.assigner.ignored_locations(regions_to_ignore, truths, grid)
-        positives = self.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
+            to_ignore = GroundTruths.of(batch_gt_instances_ignore, device)
+        predictions = Predictions(cls_scores, bbox_preds, self.bbox_coder)
+        assigned = self.assigner.assigned(truths, to_ignore, grid, regions, predictions)
+        positives = assigned.positives
 
-        quality, loss_bbox, loss_dfl = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
-        weights = _location_weights(grid, regions, ignored, positives, self._pos_weight)
-        loss_cls = self._quality_losses(cls_scores, truths, positives, quality, weights)
-        return dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
+        target, losses = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
+        per_image = target.new_zeros(len(truths.counts))
+        per_image.index_add_(0, positives.image, positives.active.to(target))
+        # As in MMDetection, an image without a positive counts as one.
+        num_positives = reduce_mean(per_image.clamp(min=1).sum())
+        weights = _location_weights(grid, regions, assigned.ignored, positives, self._pos_weight)
+        label = truths.labels[positives.object]
+        loss_cls = self.quality.class_losses(
+            self.loss_cls, cls_scores, positives, label, target, num_positives, weights
+        )
+        return dict(
+            loss_cls=loss_cls,
+            **losses,
+            **self.quality.branch_losses(score_factors, positives, target, num_positives),
+        )
 
     def _box_losses(
         self,
@@ -185,46 +222,28 @@ class GFLHead(MMDetGFLHead):
         truths: GroundTruths,
         grid: Grid,
         positives: Positives,
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Quality (P,) of each positive, and the box and distribution losses a level."""
+    ) -> tuple[Tensor, dict[str, list[Tensor]]]:
+        """Quality target (P,) of each positive, and the losses of boxes and of their sides a level."""
         stride = grid.stride[positives.level][:, None]
         # As in MMDetection, centres and boxes are brought to strides before they meet.
         centre = grid.centre(positives.level, positives.location) / stride
-        target = truths.boxes[positives.object] / stride
-        logits = gather_locations(bbox_preds, positives).float()
-        predicted = self.bbox_coder.decode(centre, logits)
+        box = truths.boxes[positives.object] / stride
+        raw = gather_locations(bbox_preds, positives).float()
+        predicted = self.bbox_coder.decode(centre, raw)
 
         highest = gather_locations([level.detach() for level in cls_scores], positives).amax(dim=1)
-        weight = torch.where(positives.active, highest.float().sigmoid(), 0.0)
-        quality = aligned_iou(predicted.detach(), target)
+        distance = self.bbox_coder.encode(centre, box)
+        matched = Matched(distance, predicted.detach(), box, highest.float().sigmoid())
+        target = self.quality.target(matched)
+        weight = torch.where(positives.active, self.quality.box_weight(matched, target), 0.0)
 
-        total = reduce_mean(weight.sum()).clamp(min=1)
-        loss_bbox = self.loss_bbox(predicted, target, reduction_override="none") * (weight / total)
-        position = self.bbox_coder.position(self.bbox_coder.encode(centre, target))
-        rows = self.loss_dfl(logits.reshape(-1, self.reg_max + 1), position.reshape(-1), reduction_override="none")
-        loss_dfl = rows.view(-1, 4).mean(dim=1) * (weight / total)
-        return (
-            quality,
-            list(positives.level_sums(loss_bbox).unbind()),
-            list(positives.level_sums(loss_dfl).unbind()),
-        )
-
-    def _quality_losses(
-        self,
-        cls_scores: list[Tensor],
-        truths: GroundTruths,
-        positives: Positives,
-        quality: Tensor,
-        weights: list[Tensor] | None,
-    ) -> list[Tensor]:
-        """QFL a level."""
-        per_image = quality.new_zeros(len(truths.counts))
-        per_image.index_add_(0, positives.image, positives.active.to(quality))
-        # As in MMDetection, an image without a positive counts as one.
-        num_positives = reduce_mean(per_image.clamp(min=1).sum())
-        label = truths.labels[positives.object]
-        losses = self.loss_cls.sparse(cls_scores, positives, label, quality, num_positives, weights)
-        return list(losses.unbind())
+        share = weight / reduce_mean(weight.sum()).clamp(min=1)
+        rows = {"loss_bbox": self.loss_bbox(predicted, box, reduction_override="none") * share}
+        if self.loss_dfl is not None:
+            position = self.bbox_coder.position(distance).reshape(-1)
+            sides = self.loss_dfl(self.bbox_coder.sides(raw), position, reduction_override="none")
+            rows["loss_dfl"] = sides.view(-1, 4).mean(dim=1) * share
+        return target, {name: list(positives.level_sums(values).unbind()) for name, values in rows.items()}
 
     @property
     def _pos_weight(self) -> float:
@@ -260,9 +279,10 @@ class GFLHead(MMDetGFLHead):
         """Detections of a batch.
 
         Args:
-            cls_scores: L maps (B, C, H, W) of joint-score logits.
-            bbox_preds: L maps (B, 4·(n+1), H, W) of distribution logits.
-            score_factors: unused; the joint score needs no factor.
+            cls_scores: L maps (B, C, H, W) of class logits.
+            bbox_preds: L maps (B, encode_size, H, W) of box numbers.
+            score_factors: L maps (B, 1, H, W) of quality logits, where ``quality`` has a branch. Threshold and
+                ``nms_pre`` look at the class score alone, as in MMDetection.
             batch_img_metas: ``img_shape`` of each image, and ``scale_factor`` where ``rescale``.
             cfg: test settings, or None for the head's own.
             rescale: whether boxes return to the original image's size.
@@ -275,6 +295,8 @@ class GFLHead(MMDetGFLHead):
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         found = survivors(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
+        if score_factors is not None:
+            found = replace(found, score=found.score * found.gather(score_factors).squeeze(1).sigmoid())
         limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
         boxes = self.bbox_coder.decode(
             grid.centre(found.level, found.location)[:, None],
@@ -309,7 +331,8 @@ class GFLHead(MMDetGFLHead):
         if weight is not None and len(weight) != len(self.gfl_reg.weight):
             raise ValueError(
                 f"the checkpoint's gfl_reg has {len(weight)} channels (reg_max={len(weight) // 4 - 1}), this head's "
-                f"{len(self.gfl_reg.weight)} (reg_max={self.reg_max}); set bbox_head.reg_max to the checkpoint's"
+                f"{len(self.gfl_reg.weight)} (reg_max={len(self.gfl_reg.weight) // 4 - 1}); set bbox_head.reg_max (or "
+                "bbox_coder, where it is another) to the checkpoint's"
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -319,16 +342,21 @@ def _scoped(config: dict) -> ConfigDict:
     return ConfigDict({"_scope_": SCOPE, **config})
 
 
-def _integral_coder(config: dict | None, reg_max: int | None) -> ConfigDict:
-    """The coder's config with its reg_max settled between head and coder."""
+def _distance_coder(config: dict | None, reg_max: int | None) -> ConfigDict:
+    """The coder's config, its reg_max, where it has one, settled between head and coder."""
     config = dict(config or {"type": "IntegralBBoxCoder"})
     if config["type"] in ("DistancePointBBoxCoder", "mmdet.DistancePointBBoxCoder", DistancePointBBoxCoder):
         config["type"] = "IntegralBBoxCoder"  # it decodes the same distances, and knows the bins
-    if config["type"] not in ("IntegralBBoxCoder", f"{SCOPE}.IntegralBBoxCoder", IntegralBBoxCoder):
+    kind = config["type"] if isinstance(config["type"], type) else TASK_UTILS.get(str(config["type"]))
+    if not (isinstance(kind, type) and issubclass(kind, DistanceBBoxCoder)):
         raise ValueError(
-            f"bbox_coder is a {config['type']}; GFLHead learns distributions and needs "
-            "bbox_coder=dict(type='gfl_plugin.IntegralBBoxCoder')"
+            f"bbox_coder is a {config['type']}; GFLHead learns distances to a box's sides and needs "
+            "bbox_coder=dict(type='gfl_plugin.IntegralBBoxCoder'), or GaussianBBoxCoder or DiracBBoxCoder"
         )
+    if not issubclass(kind, IntegralBBoxCoder):
+        if reg_max is not None:
+            raise ValueError(f"reg_max is {reg_max}, but a {kind.__name__} has no bins; leave reg_max out")
+        return _scoped(config)
     coder_reg_max = config.get("reg_max")
     if None not in (reg_max, coder_reg_max) and reg_max != coder_reg_max:
         raise ValueError(
@@ -336,6 +364,13 @@ def _integral_coder(config: dict | None, reg_max: int | None) -> ConfigDict:
         )
     config["reg_max"] = next(value for value in (reg_max, coder_reg_max, 16) if value is not None)
     return _scoped(config)
+
+
+def _batch_assigner(assigner: object) -> ATSSAssigner | FCOSAssigner | AdaptedAssigner:
+    """The assigner, able to answer for a batch; DDOD's ATSS looks at predictions, which only the adapter gives it."""
+    if isinstance(assigner, FCOSAssigner) or (isinstance(assigner, ATSSAssigner) and assigner.alpha is None):
+        return assigner
+    return AdaptedAssigner(assigner)
 
 
 def _location_weights(

@@ -1,14 +1,17 @@
 """One loss a file: a pure function, and the registered module over it."""
 
 from .distribution_focal_loss import DistributionFocalLoss, distribution_focal_loss
+from .gaussian_nll_loss import GaussianNLLLoss, gaussian_nll_loss
 from .giou_loss import GIoULoss, giou_loss
 from .quality_focal_loss import QualityFocalLoss, quality_focal_loss, sparse_quality_focal_loss
 
 __all__ = [
     "DistributionFocalLoss",
     "GIoULoss",
+    "GaussianNLLLoss",
     "QualityFocalLoss",
     "distribution_focal_loss",
+    "gaussian_nll_loss",
     "giou_loss",
     "quality_focal_loss",
     "sparse_quality_focal_loss",

@@ -1,0 +1,6 @@
+# As atss.py, with FCOS's assignment: centres off by half a stride, within 1.5 strides of the object's, a scale a level.
+_base_ = "atss.py"
+model = dict(
+    bbox_head=dict(anchor_generator=dict(center_offset=0.5)),
+    train_cfg=dict(assigner=dict(_delete_=True, type="gfl_plugin.FCOSAssigner", center_sample_radius=1.5)),
+)

@@ -1,0 +1,2 @@
+_base_ = "../_base_/fcos.py"
+ablation = dict(order=0, title="Dirac delta")

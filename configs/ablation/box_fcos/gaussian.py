@@ -1,0 +1,3 @@
+_base_ = "../_base_/fcos.py"
+ablation = dict(order=1, title="Gaussian", against="dirac")
+model = dict(bbox_head=dict(bbox_coder=dict(type="GaussianBBoxCoder"), loss_dfl="by_coder"))

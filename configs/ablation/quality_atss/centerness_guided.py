@@ -1,0 +1,3 @@
+_base_ = "../_base_/atss.py"
+ablation = dict(order=3, title="centerness-guided", against="centerness_branch")
+model = dict(bbox_head=dict(quality=dict(type="GuidedQuality")))

@@ -1,0 +1,34 @@
+r"""A box side as one number: a Dirac delta at the predicted distance (Li et al., arXiv 2006.04388, Eq. 2).
+
+The distance is :math:`\hat y = e^x` strides for the network's x, as in FCOS (Tian et al., arXiv 1904.01355, Eq. 2).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..registry import TASK_UTILS
+from .distance_bbox_coder import DistanceBBoxCoder
+
+# e^10 strides are wider than any image; beyond, training could only overflow.
+_LARGEST = 10.0
+
+
+def exponential_distance(raw: Tensor) -> Tensor:
+    """Any numbers -> distances > 0 in strides, fp32."""
+    return raw.float().clamp(max=_LARGEST).exp()
+
+
+@TASK_UTILS.register_module()
+class DiracBBoxCoder(DistanceBBoxCoder):
+    """Codes boxes as four distances, each one number.
+
+    Args:
+        **kwargs: as DistanceBBoxCoder.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(encode_size=4, **kwargs)
+
+    def distances(self, raw: Tensor) -> Tensor:
+        return exponential_distance(self._check_width(raw))

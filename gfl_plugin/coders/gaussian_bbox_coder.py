@@ -1,0 +1,41 @@
+r"""A box side as a Gaussian :math:`N(\mu, \sigma^2)` over distances (He et al., arXiv 1809.08545, Eq. 3-4).
+
+The network gives two numbers a side, x and :math:`\alpha = \log \sigma^2`; the distance is the mean
+:math:`\mu = e^x` strides. Trained with ``GaussianNLLLoss`` beside the loss of boxes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..losses import GaussianNLLLoss
+from ..registry import TASK_UTILS
+from .dirac_bbox_coder import exponential_distance
+from .distance_bbox_coder import DistanceBBoxCoder
+
+
+@TASK_UTILS.register_module()
+class GaussianBBoxCoder(DistanceBBoxCoder):
+    """Codes boxes as four Gaussians: mean and logarithm of the variance, side after side.
+
+    Args:
+        **kwargs: as DistanceBBoxCoder.
+    """
+
+    side_losses = (GaussianNLLLoss,)
+    default_side_loss = {"type": "GaussianNLLLoss", "loss_weight": 0.25}
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(encode_size=8, **kwargs)
+
+    def distances(self, raw: Tensor) -> Tensor:
+        return exponential_distance(self._check_width(raw)[..., 0::2])
+
+    def sides(self, raw: Tensor) -> Tensor:
+        mean, log_variance = super().sides(raw).unbind(dim=1)
+        return torch.stack([exponential_distance(mean), log_variance.float()], dim=1)
+
+    def std(self, raw: Tensor) -> Tensor:
+        """(..., 8) -> (..., 4) standard deviation of each side in strides: how unsure the model is."""
+        return (self._check_width(raw)[..., 1::2].float() / 2).exp()

@@ -1,0 +1,9 @@
+"""One quality representation a file: how a head learns and uses the quality of its boxes."""
+
+from .guided_quality import GuidedQuality
+from .joint_quality import JointQuality
+from .no_quality import NoQuality
+from .quality_branch import QualityBranch
+from .representation import Matched, QualityRepresentation
+
+__all__ = ["GuidedQuality", "JointQuality", "Matched", "NoQuality", "QualityBranch", "QualityRepresentation"]
