@@ -25,13 +25,15 @@ def main() -> int:
     parser.add_argument(
         "--scale", choices=["demo", "bccd", "coco"], default="demo", help="small detector on small data, or COCO"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time; they share cores or GPUs")
+    parser.add_argument(
+        "--jobs", type=int, help="runs at the same time (one a GPU; without one, at a small scale, one a core)"
+    )
     parser.add_argument("--variants", nargs="+", help="only these variants")
     parser.add_argument("--work-dir", type=Path, help="folder of this study's runs (work_dirs/ablation/SCALE/STUDY)")
     parser.add_argument("--out", type=Path, help="folder for the table, JSON and plot (the work dir)")
     parser.add_argument("--report", action="store_true", help="run nothing; only report what is finished")
     args = parser.parse_args()
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs is {args.jobs}; at least one run is made at a time")
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     try:
@@ -45,6 +47,7 @@ def main() -> int:
 
 
 def ablate(args: argparse.Namespace) -> int:
+    import torch
     from rich.console import Console
     from rich.table import Table
 
@@ -68,8 +71,10 @@ def ablate(args: argparse.Namespace) -> int:
     if not args.report:
         console.print(f"{study.name} at scale {args.scale}: {len(runs)} runs, {len(runs) - len(open_runs)} done before")
         plan.need_room(open_runs, work_dir)
+        cores = 1 if args.scale == "coco" else len(plan.cores())
+        jobs = args.jobs or max(1, min(torch.cuda.device_count() or cores, len(open_runs)))
         with watching(console, len(runs), len(runs) - len(open_runs)) as watcher:
-            failed = run_all(open_runs, args.jobs, watcher)
+            failed = run_all(open_runs, jobs, watcher)
 
     rows = table.rows_of(study, runs)
     shown = Table(title=f"{study.name}, {args.scale}, {time.time() - started:.0f} s")
@@ -82,7 +87,7 @@ def ablate(args: argparse.Namespace) -> int:
     about = {
         "scale": args.scale,
         "command": f"python tools/ablate.py {study.name} --scale {args.scale} --seeds {' '.join(map(str, args.seeds))}"
-        + (f" --jobs {args.jobs}" if args.jobs > 1 else ""),
+        + (f" --jobs {args.jobs}" if args.jobs else ""),
         "machine": f"{machine.processor}, {machine.cores} cores, PyTorch {machine.torch}",
         "date": datetime.now(timezone.utc).date().isoformat(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
@@ -160,12 +161,11 @@ class Machine:
 def machine() -> Machine:
     if torch.cuda.is_available():
         return Machine(torch.cuda.get_device_name(), torch.cuda.device_count(), torch.__version__)
-    return Machine(_processor(), len(_cores()), torch.__version__)
+    return Machine(_processor(), len(cores()), torch.__version__)
 
 
-def _cores() -> set[int]:
-    import os
-
+def cores() -> set[int]:
+    """Those this process may use."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 

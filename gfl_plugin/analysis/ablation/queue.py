@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from .plan import Run, finish, prepare
+from .plan import Run, cores, finish, prepare
 
 
 class Watcher(Protocol):
@@ -71,7 +71,7 @@ def _start(run: Run, slot: int, jobs: int, watcher: Watcher) -> _Active:
     environment = dict(os.environ)
     if torch.cuda.is_available():
         environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % torch.cuda.device_count()))
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    threads = str(max(1, len(cores()) // jobs))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         environment.setdefault(name, threads)
     with open(run.folder / "output.txt", "w") as output:

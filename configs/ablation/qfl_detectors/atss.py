@@ -1,0 +1,2 @@
+_base_ = "../components/atss.py"
+ablation = dict(order=8, title="ATSS")

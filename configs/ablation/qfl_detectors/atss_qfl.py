@@ -1,0 +1,2 @@
+_base_ = "../components/qfl.py"
+ablation = dict(order=9, title="ATSS + QFL")

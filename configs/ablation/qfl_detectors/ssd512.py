@@ -1,0 +1,12 @@
+_base_ = "mmdet::ssd/ssd512_coco.py"
+ablation = dict(
+    order=6,
+    title="SSD512",
+    # SSD512's anchors on images a quarter as wide.
+    small_head=dict(
+        anchor_generator=dict(
+            min_sizes=[5, 13, 33, 54, 74, 95, 115],
+            max_sizes=[13, 33, 54, 74, 95, 115, 136],
+        )
+    ),
+)

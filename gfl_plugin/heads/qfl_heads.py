@@ -1,0 +1,135 @@
+"""RetinaNet, SSD, FoveaBox and FCOS with the joint score; everything but the score is theirs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from mmdet.models.dense_heads import FCOSHead, FoveaHead, RetinaHead, SSDHead
+from mmdet.models.losses import smooth_l1_loss
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+from ..registry import MODELS, SCOPE
+from .joint_score import JointScore, flat_rows
+
+
+@MODELS.register_module()
+class RetinaQFLHead(JointScore, RetinaHead):
+    """MMDetection's RetinaHead with the joint score: nine anchors a location, max-IoU assignment, L1 boxes.
+
+    Args: as RetinaHead; ``loss_cls`` is a QualityFocalLoss.
+    """
+
+    def loss_by_feat_single(
+        self, cls_score: Tensor, bbox_pred: Tensor, anchors: Tensor, labels: Tensor, label_weights: Tensor,
+        bbox_targets: Tensor, *rest, **named,
+    ) -> tuple:  # fmt: skip
+        """One level's losses, as RetinaHead's, after its anchors' boxes were judged."""
+        quality = self._anchor_quality(
+            anchors.reshape(-1, 4), flat_rows([bbox_pred]), labels.reshape(-1), bbox_targets.reshape(-1, 4)
+        )
+        with self.loss_cls.judging(quality):
+            return super().loss_by_feat_single(
+                cls_score, bbox_pred, anchors, labels, label_weights, bbox_targets, *rest, **named
+            )
+
+
+@MODELS.register_module()
+class SSDQFLHead(JointScore, SSDHead):
+    """MMDetection's SSDHead with the joint score: sigmoids instead of a softmax, all negatives instead of the hardest.
+
+    Args: as SSDHead; ``loss_cls`` is a QualityFocalLoss, ``prior_prob`` what scores start at.
+    """
+
+    def __init__(self, *args, loss_cls: dict | None = None, prior_prob: float = 0.01, **kwargs) -> None:
+        SSDHead.__init__(self, *args, **kwargs)  # which takes no loss_cls
+        self.prior_prob = prior_prob
+        self.use_sigmoid_cls = True
+        config = loss_cls or {"type": "QualityFocalLoss", "use_sigmoid": True}
+        self.loss_cls = MODELS.build(ConfigDict({"_scope_": SCOPE, **config}))
+        self._judge()
+
+    def _init_layers(self) -> None:
+        self.cls_out_channels = self.num_classes  # no score for the background
+        super()._init_layers()
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        for level in self.cls_convs:
+            nn.init.constant_(level[-1].bias, -math.log(1 / self.prior_prob - 1))
+
+    def loss_by_feat_single(
+        self, cls_score: Tensor, bbox_pred: Tensor, anchor: Tensor, labels: Tensor, label_weights: Tensor,
+        bbox_targets: Tensor, bbox_weights: Tensor, avg_factor: int,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """One image's losses."""
+        with self.loss_cls.judging(self._anchor_quality(anchor, bbox_pred, labels, bbox_targets)):
+            loss_cls = self.loss_cls(cls_score, labels, label_weights, avg_factor=avg_factor)
+        if self.reg_decoded_bbox:
+            bbox_pred = self.bbox_coder.decode(anchor, bbox_pred)
+        beta = self.train_cfg["smoothl1_beta"]
+        loss_bbox = smooth_l1_loss(bbox_pred, bbox_targets, bbox_weights, beta=beta, avg_factor=avg_factor)
+        return loss_cls[None], loss_bbox
+
+
+class _PointHead(JointScore):
+    """The mix-in for heads that flatten all levels and call their class loss once, with labels alone."""
+
+    def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *rest, **named) -> dict[str, Tensor]:
+        """Losses, as the parent's, with the joint score's targets."""
+        self._distances = self._as_distances(flat_rows(bbox_preds))
+        try:
+            with self.loss_cls.judging():
+                return super().loss_by_feat(cls_scores, bbox_preds, *rest, **named)
+        finally:
+            del self._distances
+
+    def get_targets(self, *args, **named) -> tuple:
+        """The parent's targets; in passing, the quality that goes with them."""
+        labels, targets = super().get_targets(*args, **named)
+        if isinstance(labels, Tensor):
+            flat_labels, flat_targets = labels, targets
+        else:
+            flat_labels, flat_targets = torch.cat(labels), torch.cat(targets)
+        self.loss_cls.quality = self._distance_quality(self._distances, flat_labels, self._as_distances(flat_targets))
+        return labels, targets
+
+    def _as_distances(self, coded: Tensor) -> Tensor:
+        """(N, 4) as the head codes a box -> distances to its sides, in whatever unit both boxes share."""
+        return coded
+
+
+@MODELS.register_module()
+class FoveaQFLHead(_PointHead, FoveaHead):
+    """MMDetection's FoveaHead with the joint score.
+
+    Args: as FoveaHead; ``loss_cls`` is a QualityFocalLoss.
+    """
+
+    def _as_distances(self, coded: Tensor) -> Tensor:
+        return coded.exp()
+
+
+@MODELS.register_module()
+class FCOSQFLHead(_PointHead, FCOSHead):
+    """MMDetection's FCOSHead with the joint score, and so without a centerness branch; centerness still weights boxes.
+
+    Args: as FCOSHead; ``loss_cls`` is a QualityFocalLoss.
+    """
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        self.conv_centerness = nn.Identity()  # the parent's forward calls it
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Class and box maps of each level."""
+        cls_scores, bbox_preds, _ = super().forward(x)
+        return cls_scores, bbox_preds
+
+    def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *rest, **named) -> dict[str, Tensor]:
+        """``loss_cls`` and ``loss_bbox``."""
+        unused = [level.new_zeros(len(level), 1, *level.shape[-2:]) for level in cls_scores]
+        losses = super().loss_by_feat(cls_scores, bbox_preds, unused, *rest, **named)
+        losses.pop("loss_centerness")
+        return losses
