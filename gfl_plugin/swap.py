@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
     if not name.startswith("mmdet::") and not Path(base).is_file():
         raise FileNotFoundError(f"there is no config {base}; MMDetection's own are named mmdet::family/file.py")
     path = _packaged(name.removeprefix("mmdet::")) if name.startswith("mmdet::") else Path(base).resolve()
-    changes = _changes(Config.fromfile(path), head, overrides)
+    # What a config imports (a backbone of another package, say) is not needed to read it.
+    changes = _changes(Config.fromfile(path, import_custom_modules=False), head, overrides)
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"_base_ = {_name_of(path, out)!r}", *(f"{key} = {_as_code(value)}" for key, value in changes.items())]
     part = out.with_name(f".{out.name}.part")
@@ -114,7 +116,9 @@ def _name_of(base: Path, out: Path) -> str:
     """How a config names its base: MMDetection's by ``mmdet::``, another by its relative path."""
     packaged = (Path(mmdet.__file__).parent / ".mim" / "configs").resolve()
     if packaged in base.resolve().parents:
-        return f"mmdet::{base.resolve().relative_to(packaged).as_posix()}"
+        name = f"mmdet::{base.resolve().relative_to(packaged).as_posix()}"
+        if re.match(r"\w+::\w+/", name):  # MMEngine takes no other folder: not legacy_1.x
+            return name
     return Path(os.path.relpath(base.resolve(), out.resolve().parent)).as_posix()
 
 
@@ -197,9 +201,9 @@ def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict) -> dict:
         nms=dict(type="nms", iou_threshold=0.6),
         max_per_img=(old.get("test_cfg") or {}).get("max_per_img", 100),
     )
-    model["bbox_head"] = _instead_of(old.bbox_head, _overridden(head, overrides))
-    model["train_cfg"] = _instead_of(old.get("train_cfg"), train)
-    model["test_cfg"] = _instead_of(old.get("test_cfg"), test)
+    model["bbox_head"] = _instead_of(old, "bbox_head", _overridden(head, overrides))
+    model["train_cfg"] = _instead_of(old, "train_cfg", train)
+    model["test_cfg"] = _instead_of(old, "test_cfg", test)
     return model
 
 
@@ -214,7 +218,7 @@ def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict) -> dict:
             f"there is no {kind} with QFL alone; head='qfl' goes with {', '.join([*QFL_HEADS, *_QFL_OF_GFL])}, and "
             "head='gfl' with every dense head"
         )
-    changes = dict(type=f"gfl_plugin.{QFL_HEADS[kind]}", loss_cls=_instead_of(head.get("loss_cls"), loss))
+    changes = dict(type=f"gfl_plugin.{QFL_HEADS[kind]}", loss_cls=_instead_of(head, "loss_cls", loss))
     return dict(bbox_head=_overridden(changes, overrides))
 
 
@@ -232,9 +236,9 @@ def _plain(value: object) -> object:
     return type(value)(_plain(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
-def _instead_of(old: object, new: dict) -> dict:
-    """The new settings, with MMEngine's mark that nothing of the old ones is left, where there are some."""
-    return dict(_delete_=True, **new) if isinstance(old, dict) else new
+def _instead_of(old: ConfigDict, key: str, new: dict) -> dict:
+    """New settings for a key, with MMEngine's mark that nothing of the old ones is left, where it has the key."""
+    return dict(_delete_=True, **new) if key in old else new
 
 
 def _overridden(settings: dict, overrides: dict) -> dict:

@@ -1,0 +1,102 @@
+"""MMDetection's assigners inside GFLHead decide what they decide when asked by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import Recipe, losses_and_gradients, our_head, random_batch
+from mmdet.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+
+from gfl_plugin.assigners import Predictions
+from gfl_plugin.grid import Grid, Regions
+from gfl_plugin.targets import GroundTruths
+
+ASSIGNERS = {
+    "max IoU": dict(type="MaxIoUAssigner", pos_iou_thr=0.4, neg_iou_thr=0.1, min_pos_iou=0, ignore_iof_thr=-1),
+    "task-aligned": dict(type="TaskAlignedAssigner", topk=13),
+    "SimOTA": dict(type="SimOTAAssigner", center_radius=2.5),
+    "dynamic soft label": dict(type="DynamicSoftLabelAssigner", topk=13),
+    "MMDetection's ATSS": dict(type="mmdet.ATSSAssigner", topk=9),
+    "DDOD's ATSS": dict(type="mmdet.ATSSAssigner", topk=9, alpha=0.8),
+}
+
+
+def head_with(name: str):
+    return our_head(train_cfg=dict(assigner={"topk": None, **ASSIGNERS[name]}))
+
+
+def answer_of(head, batch):
+    device = torch.device("cpu")
+    grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
+    regions = Regions.of(grid, batch.img_metas)
+    truths = GroundTruths.of(batch.gt_instances, device)
+    predictions = Predictions(batch.cls_scores, batch.bbox_preds, head.bbox_coder)
+    return head.assigner.assigned(truths, None, grid, regions, predictions), truths
+
+
+def by_hand(name: str, head, batch, image: int) -> torch.Tensor:
+    """(A,) the assigner's answer about all priors of an unpadded image; boxes and scores from the definitions."""
+    sizes = [level.shape[-2:] for level in batch.cls_scores]
+    priors = torch.cat(head.prior_generator.grid_priors(sizes, device="cpu"))
+    counts = [h * w for h, w in sizes]
+    stride = torch.cat([torch.full((count, 1), float(s)) for count, s in zip(counts, (8, 16, 32))])
+    centre = (priors[:, :2] + priors[:, 2:]) / 2
+    logits = torch.cat([level[image].permute(1, 2, 0).reshape(-1, 7) for level in batch.cls_scores])
+    raw = torch.cat([level[image].permute(1, 2, 0).reshape(-1, 68) for level in batch.bbox_preds])
+    distance = (raw.view(-1, 4, 17).softmax(-1) * torch.arange(17)).sum(-1) * stride
+    boxes = torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], dim=1)
+    points = name in ("SimOTA", "dynamic soft label")
+    takes_logits = name in ("dynamic soft label", "DDOD's ATSS")
+    shown = InstanceData(priors=torch.cat([centre, stride, stride], dim=1) if points else priors)
+    if name != "MMDetection's ATSS":
+        shown.bboxes, shown.scores = boxes, logits if takes_logits else logits.sigmoid()
+    config = dict(ASSIGNERS[name], type=ASSIGNERS[name]["type"].split(".")[-1])
+    assigner = TASK_UTILS.build(config)
+    arguments = (shown, counts, batch.gt_instances[image]) if "ATSS" in name else (shown, batch.gt_instances[image])
+    return assigner.assign(*arguments).gt_inds
+
+
+@pytest.mark.parametrize("name", list(ASSIGNERS))
+def test_decides_as_when_asked_by_hand(name: str) -> None:
+    head = head_with(name)
+    batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
+    answer, truths = answer_of(head, batch)
+    positives = answer.positives
+    starts = torch.tensor([0, 20 * 24, 20 * 24 + 10 * 12])
+    first = 0
+    for image, count in enumerate(truths.counts):
+        expected = by_hand(name, head, batch, image)
+        found = torch.zeros_like(expected)
+        own = positives.image == image
+        found[starts[positives.level[own]] + positives.location[own]] = positives.object[own] - first + 1
+        if answer.ignored is not None:
+            found[torch.cat([level[image].flatten() for level in answer.ignored])] = -1
+        assert torch.equal(found, expected) and (expected > 0).any()
+        first += count
+    assert (answer.ignored is not None) == (name == "max IoU")
+    assert torch.equal(positives.level, positives.level.sort().values)
+
+
+@pytest.mark.parametrize("name", list(ASSIGNERS))
+def test_a_step_with_padding_and_unusable_boxes(name: str) -> None:
+    """Padded images, an image without objects, and a box without area: finite losses, learned boxes."""
+    head = head_with(name)
+    batch = random_batch(Recipe(images=3, objects=(5, 0, 3)))
+    batch.gt_instances[2].bboxes[1] = torch.tensor([40.0, 40.0, 40.0, 40.0])
+    losses, *gradients = losses_and_gradients(head, batch)
+    assert all(torch.isfinite(level).all() for each in gradients for level in each)
+    assert sum(losses["loss_bbox"]) > 0
+    answer, truths = answer_of(head, batch)
+    assert not truths.empty[answer.positives.object].any()
+
+
+def test_what_max_iou_leaves_undecided_is_not_trained_on() -> None:
+    """Priors between the two thresholds answer -1: their class logits get no gradient."""
+    head = head_with("max IoU")
+    batch = random_batch(Recipe(same_size=True))
+    ignored = answer_of(head, batch)[0].ignored
+    gradients = losses_and_gradients(head, batch)[1]
+    assert any(level.any() for level in ignored)
+    for blocked, gradient in zip(ignored, gradients):
+        assert not gradient.permute(0, 2, 3, 1)[blocked].any()

@@ -1,0 +1,75 @@
+"""Box sides as Dirac deltas and as Gaussians."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gfl_plugin.coders import DiracBBoxCoder, GaussianBBoxCoder
+from gfl_plugin.losses import GaussianNLLLoss, gaussian_nll_loss
+
+
+def test_dirac_decodes_the_exponential_and_inverts_encode() -> None:
+    coder, points = DiracBBoxCoder(), torch.tensor([[40.0, 60.0], [8.0, 8.0]])
+    boxes = torch.tensor([[10.0, 20.0, 90.0, 110.0], [3.0, 1.0, 30.0, 21.0]])
+    raw = coder.encode(points, boxes, stride=8.0).log()
+    assert torch.allclose(coder.decode(points, raw, stride=8.0), boxes, atol=1e-4)
+
+
+def test_gaussian_decodes_its_mean_and_knows_its_deviation() -> None:
+    coder, points = GaussianBBoxCoder(), torch.zeros(1, 2)
+    distance, deviation = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    raw = torch.stack([distance.log(), 2 * deviation.log()], dim=1).view(1, 8)
+    assert torch.allclose(coder.decode(points, raw), torch.tensor([[-1.0, -2.0, 3.0, 4.0]]))
+    assert torch.allclose(coder.std(raw), deviation)
+    assert torch.allclose(coder.sides(raw), torch.stack([distance, 2 * deviation.log()], dim=1))
+
+
+@pytest.mark.parametrize("raw", [1e4, -1e4])
+@pytest.mark.parametrize("coder", [DiracBBoxCoder(), GaussianBBoxCoder()])
+def test_extreme_numbers_stay_finite(coder: DiracBBoxCoder, raw: float) -> None:
+    numbers = torch.full((1, coder.encode_size), raw, requires_grad=True)
+    coder.decode(torch.zeros(1, 2), numbers).sum().backward()
+    assert torch.isfinite(numbers.grad).all()
+
+
+def test_wrong_width() -> None:
+    with pytest.raises(ValueError, match="is 8; DiracBBoxCoder needs 4"):
+        DiracBBoxCoder().decode(torch.zeros(1, 2), torch.zeros(1, 8))
+    with pytest.raises(ValueError, match="is 4; GaussianBBoxCoder needs 8"):
+        GaussianBBoxCoder().decode(torch.zeros(1, 2), torch.zeros(1, 4))
+
+
+def test_near_the_mean_it_is_the_negative_log_likelihood() -> None:
+    mean, target = torch.randn(50), torch.rand(50)
+    target = mean + target * 0.99  # within 1, where the loss is quadratic
+    log_variance = torch.randn(50)
+    expected = torch.nn.functional.gaussian_nll_loss(mean, target, log_variance.exp(), reduction="none")
+    found = gaussian_nll_loss(torch.stack([mean, log_variance], dim=1), target)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_far_from_the_mean_it_grows_linearly() -> None:
+    """e^-α (|d| - 1/2) + α/2, Eq. 10."""
+    pred = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    found = gaussian_nll_loss(pred, torch.tensor([5.0, 9.0]))
+    assert torch.allclose(found, torch.exp(torch.tensor(-1.0)) * torch.tensor([4.5, 8.5]) + 0.5)
+
+
+def test_shapes_and_reduction() -> None:
+    with pytest.raises(ValueError, match=r"\(N, 2\)"):
+        gaussian_nll_loss(torch.zeros(3, 3), torch.zeros(3))
+    pred, target = torch.randn(6, 2), torch.rand(6)
+    rows = gaussian_nll_loss(pred, target)
+    assert torch.allclose(GaussianNLLLoss(loss_weight=0.5)(pred, target), rows.mean() / 2)
+
+
+def test_the_likeliest_variance_is_the_error() -> None:
+    """Minimized over α at a distance d < 1, σ² = d²."""
+    log_variance = torch.zeros(1, 1, requires_grad=True)
+    optimizer = torch.optim.SGD([log_variance], lr=0.5)
+    for _ in range(300):
+        optimizer.zero_grad()
+        gaussian_nll_loss(torch.cat([torch.zeros(1, 1), log_variance], dim=1), torch.tensor([0.4])).sum().backward()
+        optimizer.step()
+    assert abs(float(log_variance.exp()) - 0.16) < 1e-3
