@@ -22,7 +22,9 @@ RUNTIME = [
 ]
 # What only the demo needs: real digits and photographs, a progress bar, a picture.
 DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13"]
-DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *DEMO]
+# What only studies need: a progress display, a paired test, a plot.
+ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
+DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *ABLATION]
 
 setup(
     name="gfl_plugin",
@@ -34,7 +36,7 @@ setup(
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
     python_requires=">=3.9",
     install_requires=[],
-    extras_require={"runtime": RUNTIME, "demo": DEMO, "dev": DEV},
+    extras_require={"runtime": RUNTIME, "demo": DEMO, "ablation": ABLATION, "dev": DEV},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -98,7 +99,10 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
     # What a config imports (a backbone of another package, say) is not needed to read it.
     changes = _changes(Config.fromfile(path, import_custom_modules=False), head, overrides)
     out.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"_base_ = {_name_of(path, out)!r}", *(f"{key} = {_as_code(value)}" for key, value in changes.items())]
+    lines = [
+        f"_base_ = {_as_code(_name_of(path, out))}",
+        *(f"{key} = {_as_code(value)}" for key, value in changes.items()),
+    ]
     part = out.with_name(f".{out.name}.part")
     part.write_text("\n".join(lines) + "\n")
     os.replace(part, out)
@@ -132,7 +136,7 @@ def _as_code(value: object, indent: int = 0) -> str:
         head, entries, tail = brackets[0], ["{}"] * len(value), brackets[1]
         values = list(value)
     else:
-        return repr(value)
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
     inner = indent + 4
     short = ", ".join(entry.format(_as_code(one, inner)) for entry, one in zip(entries, values))
     if isinstance(value, tuple) and len(value) == 1:

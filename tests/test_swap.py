@@ -171,6 +171,13 @@ def test_where_it_cannot(name: str, head: str, message: str) -> None:
         gfl_plugin.swap_head(stock(name), head)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "swap").glob("*.py")), ids=lambda path: path.stem)
+def test_the_configs_in_swap_are_what_the_tool_writes(path: Path, tmp_path: Path) -> None:
+    base = path.read_text().split('"')[1]
+    head = path.stem.rsplit("_", 1)[1]
+    assert swap_config_file(base, tmp_path / path.name, head).read_text() == path.read_text()
+
+
 def run_tool(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "tools" / "swap_head.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -182,7 +189,7 @@ def test_the_tool_writes_a_config_that_inherits_and_never_overwrites(tmp_path: P
     done = run_tool(base, "-o", str(out), "--set", "reg_max=8", "loss_cls.beta=1.5")
     assert done.returncode == 0, done.stderr
     text = out.read_text()
-    assert text.startswith(f"_base_ = '{base}'\n") and len(text.splitlines()) < 40
+    assert text.startswith(f'_base_ = "{base}"\n') and len(text.splitlines()) < 40
     cfg = Config.fromfile(out)
     assert cfg.model.bbox_head.reg_max == 8 and cfg.model.backbone.depth == 18
     again = run_tool(base, "-o", str(out))
@@ -201,5 +208,5 @@ def test_a_persons_own_config_is_named_by_its_path(tmp_path: Path) -> None:
         '_base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py"\nmodel = dict(bbox_head=dict(num_classes=3))\n'
     )
     new = swap_config_file(mine, tmp_path / "theirs" / "b.py")
-    assert new.read_text().startswith("_base_ = '../mine/a.py'\n")
+    assert new.read_text().startswith('_base_ = "../mine/a.py"\n')
     assert Config.fromfile(new).model.bbox_head.num_classes == 3
