@@ -1,12 +1,14 @@
 """What MMDetection needs before it can run on a new PyTorch, or on an mmcv without compiled ops.
 
-Two gaps are closed, each only where it exists:
+Three gaps are closed, each only where it exists:
 
 * ``mmcv-lite`` has no ``mmcv._ext``, and MMDetection cannot be imported without that module. A stand-in
   is provided whose ``nms`` and ``softnms`` are exact; every other op raises an error that says what to
   install. A compiled ``mmcv._ext`` is left alone.
 * PyTorch 2.6 made ``torch.load`` refuse all but listed classes. MMEngine's own checkpoints carry its
   ``HistoryBuffer`` and NumPy arrays; those are listed, and ``weights_only`` stays on.
+* In MMDetection 3.3.0 an SSD head trains and cannot predict: it is asked for a ``loss_cls`` it never had
+  (open-mmlab/mmdetection#11780). It gets one that is None.
 
 Of this package it imports NMS alone, which needs nothing of MMDetection's, so that it can run before anything of
 MMDetection's is imported.
@@ -38,7 +40,7 @@ def prepare() -> list[str]:
     """
     global _prepared
     if _prepared is None:
-        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints()]
+        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints(), _let_ssd_predict()]
         _prepared = [sentence for sentence in done if sentence]
         if _prepared:
             from mmengine.logging import print_log
@@ -181,3 +183,23 @@ def _allow_mmengine_checkpoints() -> str:
     # way out of weights_only; this one knows nothing else.
     add_safe_globals([(_history_statistic, f"{module}.getattr") for module in ("builtins", "__builtin__")])
     return "MMEngine's HistoryBuffer and NumPy arrays may be loaded with weights_only"
+
+
+# ---------------------------------------------------------------------------------------------------
+# SSD's prediction
+# ---------------------------------------------------------------------------------------------------
+
+
+def _let_ssd_predict() -> str:
+    from mmdet.models.dense_heads import SSDHead
+
+    plain = SSDHead.__init__
+
+    @functools.wraps(plain)
+    def with_loss_cls(self: SSDHead, *args: object, **kwargs: object) -> None:
+        plain(self, *args, **kwargs)
+        if not hasattr(self, "loss_cls"):
+            self.loss_cls = None
+
+    SSDHead.__init__ = with_loss_cls
+    return "SSDHead has the loss_cls that its prediction asks for"

@@ -9,10 +9,15 @@ import pytest
 import torch
 from cases import random_boxes
 from mmcv.ops import batched_nms
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
 from gfl_plugin import compat
 
+SSD_ANCHORS = dict(
+    type="SSDAnchorGenerator", strides=[8, 16], ratios=[[2], [2]], min_sizes=[10, 20], max_sizes=[20, 40]
+)
 ext = sys.modules["mmcv._ext"]
 COMPILED = ext.__file__ is not None if hasattr(ext, "__file__") else False
 needs_compiled = pytest.mark.skipif(not COMPILED, reason="mmcv has no compiled ops here; GFL_MMCV_WHEEL names a build")
@@ -162,3 +167,13 @@ def test_without_mmdetection_the_import_says_what_to_install(tmp_path) -> None:
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert output.returncode != 0
     assert "did not find: torch, mmdet" in output.stderr and "pip install 'gfl_plugin[runtime]'" in output.stderr
+
+
+def test_an_ssd_head_predicts() -> None:
+    """MMDetection 3.3.0's own asks it for a loss_cls it never had."""
+    head = MODELS.build(dict(type="SSDHead", num_classes=3, in_channels=(4, 4), anchor_generator=SSD_ANCHORS))
+    outputs = head([torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)])
+    settings = ConfigDict(score_thr=0.02, nms_pre=100, nms=dict(type="nms", iou_threshold=0.5), max_per_img=10)
+    metas = [dict(img_shape=(64, 64), scale_factor=(1.0, 1.0))]
+    (found,) = head.predict_by_feat(*outputs, batch_img_metas=metas, cfg=settings)
+    assert len(found) == 10

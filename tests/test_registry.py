@@ -13,7 +13,13 @@ NAMES = [
     ("MODELS", "GFLHead"),
     ("MODELS", "QualityFocalLoss"),
     ("MODELS", "DistributionFocalLoss"),
+    *(("MODELS", f"{family}QFLHead") for family in ("Retina", "FCOS", "Fovea", "SSD")),
+    *(("MODELS", quality) for quality in ("JointQuality", "QualityBranch", "GuidedQuality", "NoQuality")),
+    ("MODELS", "GaussianNLLLoss"),
     ("TASK_UTILS", "ATSSAssigner"),
+    ("TASK_UTILS", "FCOSAssigner"),
+    ("TASK_UTILS", "DiracBBoxCoder"),
+    ("TASK_UTILS", "GaussianBBoxCoder"),
     ("TASK_UTILS", "IntegralBBoxCoder"),
     ("HOOKS", "AssignmentStatsHook"),
 ]

@@ -65,19 +65,22 @@ def check_all(configs: list[tuple[str, str]], folder: Path, head: str = "gfl") -
         started, failure = time.monotonic(), None
         try:
             new = swap_config_file(f"mmdet::{name}", folder / name, head)
-            try_out(new, _SSD_SIDE if old in ("SSDHead", "PISASSDHead") else _SIDE)
+            try_out(Config.fromfile(new), _SSD_SIDE if old in ("SSDHead", "PISASSDHead") else _SIDE)
         except Exception as error:  # whatever a config can do wrong is what is asked here
             failure = f"{type(error).__name__}: {error}".splitlines()[0]
         yield Check(name, old, failure, time.monotonic() - started)
 
 
-def try_out(path: Path, side: int) -> None:
+def try_out(cfg: Config, side: int = _SIDE) -> None:
     """Build a config's detector, train it for a step on two small images, and predict.
+
+    Args:
+        cfg: of a detector with a ``bbox_head``; its settings for large images and downloads are taken out.
+        side: pixels of an image, width and height.
 
     Raises:
         ValueError: for a loss or a gradient that is not finite, a head that learns nothing, or no prediction.
     """
-    cfg = Config.fromfile(path)
     init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
     _without_downloads(cfg.model)

@@ -21,6 +21,7 @@ from gfl_plugin.analysis.ablation.plan import Run, planned
 from gfl_plugin.analysis.ablation.queue import run_all
 from gfl_plugin.analysis.ablation.run import THRESHOLDS, average_precisions, write_whole
 from gfl_plugin.analysis.ablation.study import Study, Variant, chosen, find_study
+from gfl_plugin.analysis.swap_check import try_out
 from gfl_plugin.demo.dataset import DemoSize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,12 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
         rest.append(small)
     assert all(other == rest[0] for other in rest)
     assert len({repr(head) for head in heads}) == len(heads)
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
+    for variant in find_study(CONFIGS / "ablation", name).variants:
+        try_out(scale.config_of(variant, "demo", CONFIGS, "/data"))
 
 
 def test_at_coco_scale_a_config_is_as_it_is() -> None:

@@ -1,4 +1,6 @@
 _base_ = "mmdet::ssd/ssd512_coco.py"
+# Without it this head could not predict: open-mmlab/mmdetection#11780.
+custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 ablation = dict(
     order=6,
     title="SSD512",

@@ -1,4 +1,3 @@
 _base_ = "ssd512.py"
-custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 ablation = dict(order=7, title="SSD512 + QFL", against="ssd512")
 model = dict(bbox_head=dict(type="gfl_plugin.SSDQFLHead"))
