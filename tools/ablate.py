@@ -48,6 +48,7 @@ def main() -> int:
 
 def ablate(args: argparse.Namespace) -> int:
     import torch
+    from mmengine.logging import MMLogger
     from rich.console import Console
     from rich.table import Table
 
@@ -56,25 +57,35 @@ def ablate(args: argparse.Namespace) -> int:
     from gfl_plugin.analysis.ablation.study import chosen, find_study
     from gfl_plugin.analysis.ablation.watch import watching
 
+    MMLogger.get_current_instance().setLevel("WARNING")
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)  # a log has no edge
     study = chosen(find_study(CONFIGS / "ablation", args.study), args.variants)
     work_dir = args.work_dir or Path("work_dirs") / "ablation" / args.scale / study.name
     plan.claim(work_dir, study.name, args.scale)
-    data = scale.find_data(args.scale, work_dir.parent, lambda done, total: None)
+    with console.status("data") as status:
+        data = scale.find_data(
+            args.scale, work_dir.parent, lambda done, total: status.update(f"making data: {done} of {total} images")
+        )
     runs = [
         plan.planned(variant, seed, work_dir, scale.config_of(variant, args.scale, CONFIGS, data), data)
         for seed in sorted(set(args.seeds))
         for variant in study.variants
     ]
     started, failed = time.time(), []
-    open_runs = plan.to_do(runs)
-    if not args.report:
-        console.print(f"{study.name} at scale {args.scale}: {len(runs)} runs, {len(runs) - len(open_runs)} done before")
-        plan.need_room(open_runs, work_dir)
-        cores = 1 if args.scale == "coco" else len(plan.cores())
-        jobs = args.jobs or max(1, min(torch.cuda.device_count() or cores, len(open_runs)))
-        with watching(console, len(runs), len(runs) - len(open_runs)) as watcher:
-            failed = run_all(open_runs, jobs, watcher)
+    if args.report:
+        plan.to_do(runs)  # says where a result is of another config
+    else:
+        with plan.alone_in(work_dir):
+            open_runs = plan.to_do(runs)
+            done = len(runs) - len(open_runs)
+            console.print(f"{study.name} at scale {args.scale}: {len(runs)} runs, {done} done before")
+            plan.need_room(open_runs, work_dir)
+            cores = 1 if args.scale == "coco" else len(plan.cores())
+            jobs = args.jobs or max(1, min(torch.cuda.device_count() or cores, len(open_runs)))
+            with watching(console, len(runs), done) as watcher:
+                failed = run_all(open_runs, jobs, watcher)
 
     rows = table.rows_of(study, runs)
     shown = Table(title=f"{study.name}, {args.scale}, {time.time() - started:.0f} s")

@@ -120,10 +120,10 @@ class GFLHead(MMDetGFLHead):
         self.quality.check_loss_cls(self.loss_cls)
         coder = self.bbox_coder
         if self.loss_dfl is not None and not isinstance(self.loss_dfl, coder.side_losses):
-            fitting = coder.default_side_loss
+            fitting = "None" if coder.default_side_loss is None else f"{coder.default_side_loss} or None"
             raise ValueError(
                 f"loss_dfl is a {type(self.loss_dfl).__name__}, which does not fit sides as {type(coder).__name__} "
-                f"represents them; write loss_dfl={'None' if fitting is None else f'dict({fitting}) or None'}"
+                f"represents them; write loss_dfl={fitting}"
             )
         if getattr(self.loss_dfl, "first", 0.0) != 0.0 or getattr(self.loss_dfl, "step", 1.0) != 1.0:
             raise ValueError(
@@ -173,7 +173,9 @@ class GFLHead(MMDetGFLHead):
         Raises:
             ValueError: for a label that is no class, or an image without a location.
         """
-        if inputs and not self.quality.has_branch:
+        if not inputs:
+            named_inputs.setdefault("score_factors", None)
+        elif not self.quality.has_branch:
             inputs = (None, *inputs)
         with torch.autocast(cls_scores[0].device.type, enabled=False):
             return self._loss_by_feat(cls_scores, bbox_preds, *inputs, **named_inputs)
@@ -182,9 +184,9 @@ class GFLHead(MMDetGFLHead):
         self,
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
-        score_factors: list[Tensor] | None = None,
-        batch_gt_instances: InstanceList = (),
-        batch_img_metas: Sequence[dict] = (),
+        score_factors: list[Tensor] | None,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> dict[str, list[Tensor]]:
         device = cls_scores[0].device

@@ -76,6 +76,8 @@ class SSDQFLHead(JointScore, SSDHead):
 class _PointHead(JointScore):
     """The mix-in for heads that flatten all levels and call their class loss once, with labels alone."""
 
+    _distances: Tensor | None = None  # (N, 4) predicted, while losses are computed
+
     def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *rest, **named) -> dict[str, Tensor]:
         """Losses, as the parent's, with the joint score's targets."""
         self._distances = self._as_distances(flat_rows(bbox_preds))
@@ -83,11 +85,13 @@ class _PointHead(JointScore):
             with self.loss_cls.judging():
                 return super().loss_by_feat(cls_scores, bbox_preds, *rest, **named)
         finally:
-            del self._distances
+            self._distances = None
 
     def get_targets(self, *args, **named) -> tuple:
         """The parent's targets; in passing, the quality that goes with them."""
         labels, targets = super().get_targets(*args, **named)
+        if self._distances is None:
+            return labels, targets
         if isinstance(labels, Tensor):
             flat_labels, flat_targets = labels, targets
         else:

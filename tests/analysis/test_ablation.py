@@ -278,6 +278,9 @@ def test_the_tools_errors(tmp_path: Path) -> None:
     plan.claim(tmp_path / "w", "bins", "demo")
     other = tool("beta", "--work-dir", str(tmp_path / "w"))
     assert other.returncode == 2 and "holds study bins" in other.stderr
+    with plan.alone_in(tmp_path / "w"):
+        busy = tool("bins", "--work-dir", str(tmp_path / "w"))
+    assert busy.returncode == 2 and "another process is running the study" in busy.stderr
     nothing = tool("bins", "--work-dir", str(tmp_path / "w"), "--report")
     assert nothing.returncode == 2 and "no run of study bins is finished" in nothing.stderr
     assert "Traceback" not in unknown.stderr + other.stderr + nothing.stderr

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +18,11 @@ from mmengine.config import Config
 
 from .run import write_whole
 from .study import Variant
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,27 @@ def finish(run: Run) -> None:
             "machine": asdict(machine()),
         },
     )
+
+
+@contextlib.contextmanager
+def alone_in(work_dir: Path) -> Iterator[None]:
+    """Keep a second process from running the same study at the same time; the system lifts it when this one ends.
+
+    Raises:
+        ValueError: when there is one already.
+    """
+    if fcntl is None:  # not on this system
+        yield
+        return
+    with open(work_dir / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another process is running the study in {work_dir}; wait for it, or name another folder with "
+                "--work-dir"
+            ) from None
+        yield
 
 
 @dataclass(frozen=True)
