@@ -112,8 +112,7 @@ def _without_downloads(config: object) -> None:
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, (list, tuple)) else ():
         _without_downloads(value)
     if isinstance(config, dict):
-        init = config.get("init_cfg")
-        if isinstance(init, dict) and init.get("type") == "Pretrained":
+        if "checkpoint" in (config.get("init_cfg") or {}):
             config["init_cfg"] = None
         config.pop("pretrained", None)
 

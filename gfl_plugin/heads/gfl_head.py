@@ -18,7 +18,7 @@ from ..assigners import AdaptedAssigner, ATSSAssigner, FCOSAssigner, Predictions
 from ..coders import DistanceBBoxCoder, IntegralBBoxCoder
 from ..grid import Grid, Layout, Regions, host_tensor
 from ..optional import readable
-from ..quality import Matched, QualityRepresentation
+from ..quality import ClassTargets, Matched, QualityRepresentation
 from ..registry import MODELS, SCOPE, TASK_UTILS
 from ..targets import GroundTruths, Positives, gather_locations
 from .prediction import detections, is_plain, survivors
@@ -201,20 +201,21 @@ class GFLHead(MMDetGFLHead):
         assigned = self.assigner.assigned(truths, to_ignore, grid, regions, predictions)
         positives = assigned.positives
 
-        target, losses = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
-        per_image = target.new_zeros(len(truths.counts))
-        per_image.index_add_(0, positives.image, positives.active.to(target))
-        # As in MMDetection, an image without a positive counts as one.
-        num_positives = reduce_mean(per_image.clamp(min=1).sum())
-        weights = _location_weights(grid, regions, assigned.ignored, positives, self._pos_weight)
-        label = truths.labels[positives.object]
-        loss_cls = self.quality.class_losses(
-            self.loss_cls, cls_scores, positives, label, target, num_positives, weights
+        quality, losses = self._box_losses(cls_scores, bbox_preds, truths, grid, positives)
+        per_image = quality.new_zeros(len(truths.counts))
+        per_image.index_add_(0, positives.image, positives.active.to(quality))
+        targets = ClassTargets(
+            positives=positives,
+            label=truths.labels[positives.object],
+            quality=quality,
+            # As in MMDetection, an image without a positive counts as one.
+            avg_factor=reduce_mean(per_image.clamp(min=1).sum()),
+            weights=_location_weights(grid, regions, assigned.ignored, positives, self._pos_weight),
         )
         return dict(
-            loss_cls=loss_cls,
+            loss_cls=self.quality.class_losses(self.loss_cls, cls_scores, targets),
             **losses,
-            **self.quality.branch_losses(score_factors, positives, target, num_positives),
+            **self.quality.branch_losses(score_factors, targets),
         )
 
     def _box_losses(
@@ -225,7 +226,7 @@ class GFLHead(MMDetGFLHead):
         grid: Grid,
         positives: Positives,
     ) -> tuple[Tensor, dict[str, list[Tensor]]]:
-        """Quality target (P,) of each positive, and the losses of boxes and of their sides a level."""
+        """What is learned as the quality (P,) of each positive, and the losses of boxes and of their sides a level."""
         stride = grid.stride[positives.level][:, None]
         # As in MMDetection, centres and boxes are brought to strides before they meet.
         centre = grid.centre(positives.level, positives.location) / stride

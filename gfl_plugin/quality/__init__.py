@@ -4,6 +4,14 @@ from .guided_quality import GuidedQuality
 from .joint_quality import JointQuality
 from .no_quality import NoQuality
 from .quality_branch import QualityBranch
-from .representation import Matched, QualityRepresentation
+from .representation import ClassTargets, Matched, QualityRepresentation
 
-__all__ = ["GuidedQuality", "JointQuality", "Matched", "NoQuality", "QualityBranch", "QualityRepresentation"]
+__all__ = [
+    "ClassTargets",
+    "GuidedQuality",
+    "JointQuality",
+    "Matched",
+    "NoQuality",
+    "QualityBranch",
+    "QualityRepresentation",
+]

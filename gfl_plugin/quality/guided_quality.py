@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from ..targets import Positives
 from .measures import measure_named
-from .representation import Matched, QualityRepresentation, labelled_losses
+from .representation import ClassTargets, Matched, QualityRepresentation, labelled_losses
 
 
 @MODELS.register_module()
@@ -30,14 +29,5 @@ class GuidedQuality(QualityRepresentation):
     def target(self, matched: Matched) -> Tensor:
         return self._measured(matched)
 
-    def class_losses(
-        self,
-        loss_cls: nn.Module,
-        logits: Sequence[Tensor],
-        positives: Positives,
-        label: Tensor,
-        target: Tensor,
-        avg_factor: Tensor,
-        weights: Sequence[Tensor] | None,
-    ) -> list[Tensor]:
-        return labelled_losses(loss_cls, logits, positives, label, target, avg_factor, weights)
+    def class_losses(self, loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
+        return labelled_losses(loss_cls, logits, targets, positive_weight=targets.quality)

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from ..losses import QualityFocalLoss
 from ..registry import MODELS
-from ..targets import Positives
 from .measures import iou
-from .representation import Matched, QualityRepresentation
+from .representation import ClassTargets, Matched, QualityRepresentation
 
 
 @MODELS.register_module()
@@ -36,14 +35,9 @@ class JointQuality(QualityRepresentation):
         """The highest class score, as in the authors' code."""
         return matched.score
 
-    def class_losses(
-        self,
-        loss_cls: nn.Module,
-        logits: Sequence[Tensor],
-        positives: Positives,
-        label: Tensor,
-        target: Tensor,
-        avg_factor: Tensor,
-        weights: Sequence[Tensor] | None,
-    ) -> list[Tensor]:
-        return list(loss_cls.sparse(logits, positives, label, target, avg_factor, weights).unbind())
+    def class_losses(self, loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
+        return list(
+            loss_cls.sparse(
+                logits, targets.positives, targets.label, targets.quality, targets.avg_factor, targets.weights
+            ).unbind()
+        )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..registry import MODELS
-from ..targets import Positives, gather_locations
+from ..targets import gather_locations
 from .measures import measure_named
-from .representation import Matched, QualityRepresentation
+from .representation import ClassTargets, Matched, QualityRepresentation
 
 
 @MODELS.register_module()
@@ -44,10 +44,9 @@ class QualityBranch(QualityRepresentation):
     def target(self, matched: Matched) -> Tensor:
         return self._measured(matched)
 
-    def branch_losses(
-        self, quality_logits: Sequence[Tensor] | None, positives: Positives, target: Tensor, avg_factor: Tensor
-    ) -> dict[str, list[Tensor]]:
+    def branch_losses(self, quality_logits: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
+        positives = targets.positives
         logits = gather_locations(quality_logits, positives).squeeze(1).float()
-        rows = binary_cross_entropy_with_logits(logits, target, reduction="none") * positives.active
-        sums = positives.level_sums(rows * (self.loss_weight / avg_factor))
+        rows = binary_cross_entropy_with_logits(logits, targets.quality, reduction="none") * positives.active
+        sums = positives.level_sums(rows * (self.loss_weight / targets.avg_factor))
         return {f"loss_{self.measure}": list(sums.unbind())}

@@ -23,6 +23,17 @@ class Matched:
     score: Tensor  # (P,) highest class score, in [0, 1]
 
 
+@dataclass(frozen=True)
+class ClassTargets:
+    """What the class scores of a batch should learn."""
+
+    positives: Positives  # the locations with an object
+    label: Tensor  # (P,) its class
+    quality: Tensor  # (P,) what is learned as its quality, in [0, 1]
+    avg_factor: Tensor  # scalar that sums are divided by
+    weights: Sequence[Tensor] | None  # L maps (B, H, W) of weights of locations, or None for 1 everywhere
+
+
 class QualityRepresentation(nn.Module):
     """How a head learns and uses the quality of its boxes. A strategy of ``GFLHead``: ``quality=dict(type=...)``.
 
@@ -62,58 +73,33 @@ class QualityRepresentation(nn.Module):
         """(P,) weight of each positive in the box losses, which are divided by the weights' sum."""
         return target
 
-    def class_losses(
-        self,
-        loss_cls: nn.Module,
-        logits: Sequence[Tensor],
-        positives: Positives,
-        label: Tensor,
-        target: Tensor,
-        avg_factor: Tensor,
-        weights: Sequence[Tensor] | None,
-    ) -> list[Tensor]:
-        """The class loss of each level.
+    def class_losses(self, loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
+        """The class loss of each level's logits (B, C, H, W)."""
+        return labelled_losses(loss_cls, logits, targets)
 
-        Args:
-            loss_cls: the loss.
-            logits: L maps (B, C, H, W).
-            positives: the locations with an object.
-            label: (P,) class of each positive.
-            target: (P,) from :meth:`target`.
-            avg_factor: scalar that sums are divided by.
-            weights: L maps (B, H, W) of weights of locations, or None for 1 everywhere.
-        """
-        return labelled_losses(loss_cls, logits, positives, label, None, avg_factor, weights)
-
-    def branch_losses(
-        self, quality_logits: Sequence[Tensor] | None, positives: Positives, target: Tensor, avg_factor: Tensor
-    ) -> dict[str, list[Tensor]]:
+    def branch_losses(self, quality_logits: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
         """Losses a level of what only this representation has, by name."""
         return {}
 
 
 def labelled_losses(
-    loss_cls: nn.Module,
-    logits: Sequence[Tensor],
-    positives: Positives,
-    label: Tensor,
-    positive_weight: Tensor | None,
-    avg_factor: Tensor,
-    weights: Sequence[Tensor] | None,
+    loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets, positive_weight: Tensor | None = None
 ) -> list[Tensor]:
-    """A loss that knows classes only, one of MMDetection's, over each level.
+    """A loss that knows classes only, one of MMDetection's, over each level's logits (B, C, H, W).
 
     Args:
+        loss_cls: the loss.
+        logits: L maps.
+        targets: of which the quality is not looked at.
         positive_weight: (P,) factor of each positive's weight, or None for 1.
-
-    The rest as :meth:`QualityRepresentation.class_losses`.
     """
+    positives = targets.positives
     shapes = [(len(level), 1, *level.shape[-2:]) for level in logits]
     elements = positives.elements(shapes)
     rows = positives.targets(elements, shapes)
     losses = []
-    factor = torch.ones_like(label, dtype=torch.float32) if positive_weight is None else positive_weight
-    pieces = zip(*(positives.per_level(part) for part in (elements, rows, label, factor)))
+    factor = torch.ones_like(targets.quality) if positive_weight is None else positive_weight
+    pieces = zip(*(positives.per_level(part) for part in (elements, rows, targets.label, factor)))
     for number, (level, (element, row, own_label, own_factor)) in enumerate(zip(logits, pieces)):
         classes = level.shape[1]
         count = level.numel() // classes
@@ -121,9 +107,9 @@ def labelled_losses(
         labels = torch.full((count + 1,), classes, device=level.device)
         labels[row] = own_label
         weight = torch.ones(count + 1, device=level.device)
-        if weights is not None:
-            weight[:count] = weights[number].flatten()
+        if targets.weights is not None:
+            weight[:count] = targets.weights[number].flatten()
         weight[row] = weight[element] * own_factor
         flat = level.permute(0, 2, 3, 1).reshape(-1, classes).float()
-        losses.append(loss_cls(flat, labels[:count], weight[:count], avg_factor=avg_factor))
+        losses.append(loss_cls(flat, labels[:count], weight[:count], avg_factor=targets.avg_factor))
     return losses
