@@ -12,7 +12,12 @@ import argparse
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gfl_plugin.analysis.swap_check import Check
 
 
 def main() -> int:
@@ -39,16 +44,26 @@ def main() -> int:
         for check in track(check_all(configs, Path(folder), args.head), total=len(configs), console=console):
             checks.append(check)
             if check.failure:
-                console.print(f"failed {check.name} ({check.head}): {check.failure}", markup=False, soft_wrap=True)
+                console.print(
+                    f"{_verdict(check)} {check.name} ({check.head}): {check.failure}", markup=False, soft_wrap=True
+                )
             elif not console.is_terminal:
                 console.print(f"done {check.name} ({check.head}), {check.seconds:.1f} s", markup=False, soft_wrap=True)
-    failed = [check for check in checks if check.failure]
-    console.print(f"{len(checks) - len(failed)} of {len(checks)} done, {len(failed)} failed")
+    verdicts = Counter(_verdict(check) for check in checks)
+    console.print(f"{len(checks)} configs: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
     if args.out:
         lines = ["| config | head | |", "|---|---|---|"]
-        lines += [f"| {check.name} | {check.head} | {check.failure or 'done'} |" for check in checks]
+        lines += [
+            f"| {c.name} | {c.head} | {_verdict(c)}{': ' if c.failure else ''}{c.failure or ''} |" for c in checks
+        ]
         args.out.write_text("\n".join(lines) + "\n")
-    return 1 if failed else 0
+    return 1 if verdicts["failed"] else 0
+
+
+def _verdict(check: Check) -> str:
+    if check.failure is None:
+        return "done"
+    return "failed" if check.base_failure is None else "not buildable before the swap either"
 
 
 if __name__ == "__main__":

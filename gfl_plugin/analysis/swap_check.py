@@ -32,6 +32,7 @@ class Check:
     name: str  # family/file.py
     head: str  # the old head
     failure: str | None  # None where it built, trained a step and predicted
+    base_failure: str | None  # where it failed: why the config cannot be built before its head is swapped, if so
     seconds: float
 
 
@@ -62,13 +63,28 @@ def check_all(configs: list[tuple[str, str]], folder: Path, head: str = "gfl") -
     """
     MMLogger.get_current_instance().setLevel("WARNING")  # or every parameter's initialization is a line
     for name, old in configs:
-        started, failure = time.monotonic(), None
+        started, failure, base_failure = time.monotonic(), None, None
         try:
             new = swap_config_file(f"mmdet::{name}", folder / name, head)
             try_out(Config.fromfile(new), _SSD_SIDE if old in ("SSDHead", "PISASSDHead") else _SIDE)
         except Exception as error:  # whatever a config can do wrong is what is asked here
-            failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        yield Check(name, old, failure, time.monotonic() - started)
+            failure, base_failure = _in_a_line(error), _why_unbuildable(name)
+        yield Check(name, old, failure, base_failure, time.monotonic() - started)
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _why_unbuildable(name: str) -> str | None:
+    """What MMDetection says when it builds its own config, or None where it builds."""
+    try:
+        cfg = Config.fromfile(STOCK / name)
+        init_default_scope(cfg.get("default_scope", "mmdet"))
+        MODELS.build(cfg.model)
+    except Exception as error:
+        return _in_a_line(error)
+    return None
 
 
 def try_out(cfg: Config, side: int = _SIDE) -> None:
