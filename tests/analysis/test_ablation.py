@@ -182,7 +182,8 @@ def test_the_table_has_means_deviations_and_a_paired_test(tmp_path: Path) -> Non
     assert difference.p == pytest.approx(stats.ttest_rel(figures["b"], figures["a"]).pvalue)
     assert (rows[2].difference.mean, rows[2].difference.p) == (-1.0, None)
     assert rows[0].difference is None and rows[0].step_ms == 11.0
-    assert table.cells(rows[0])[1] == "31.3 ± 1.5"
+    assert table.cells(rows[0])[:2] == ["A", "31.3 ± 1.5"]
+    assert table.cells(rows[2])[0] == "C (1 of 3 seeds)"
     files = table.save(study, rows, dict(command="x"), tmp_path / "out")
     assert "| B | 32.3 ± 1.3" in files[0].read_text() and "+1.0 ± 0.5 (0.074)" in files[0].read_text()
     assert json.loads(files[1].read_text())["rows"][1]["AP"] == figures["b"]

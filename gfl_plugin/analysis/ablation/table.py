@@ -29,7 +29,8 @@ class Row:
     """A variant's figures over its seeds."""
 
     variant: Variant
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # those that are finished
+    planned: int  # number of seeds that were asked for
     values: dict[str, tuple[float, ...]]  # percent, one a seed, for each of run.THRESHOLDS
     parameters: int
     step_ms: float  # median over seeds
@@ -46,7 +47,7 @@ def rows_of(study: Study, runs: list[Run]) -> list[Row]:
     if not results:
         raise ValueError(f"no run of study {study.name} is finished in {runs[0].folder.parents[1]}; run it first")
     titles = {variant.name: variant.title for variant in study.variants}
-    rows = []
+    rows, planned = [], len({run.seed for run in runs})
     for variant in study.variants:
         own = {seed: result for (name, seed), result in results.items() if name == variant.name}
         if not own:
@@ -58,6 +59,7 @@ def rows_of(study: Study, runs: list[Run]) -> list[Row]:
             Row(
                 variant=variant,
                 seeds=tuple(own),
+                planned=planned,
                 values={name: tuple(result[name] for result in own.values()) for name in THRESHOLDS},
                 parameters=next(iter(own.values()))["parameters"],
                 step_ms=median(result["step_ms"] for result in own.values()),
@@ -77,8 +79,9 @@ def _difference(against: str, own: list[float], other: list[float]) -> Differenc
 
 def cells(row: Row) -> list[str]:
     """A row as text: title, APs, parameters, milliseconds a step, difference."""
+    missing = "" if len(row.seeds) == row.planned else f" ({len(row.seeds)} of {row.planned} seeds)"
     return [
-        row.variant.title,
+        row.variant.title + missing,
         *(_spread(values) for values in row.values.values()),
         f"{row.parameters:,}",
         f"{row.step_ms:.0f}",
