@@ -24,7 +24,9 @@ RUNTIME = [
 DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13"]
 # What only studies need: a progress display, a paired test, a plot.
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
-DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", *ABLATION]
+# What only safetensors files need.
+PUBLISH = ["safetensors>=0.4"]
+DEV = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "psutil>=5.9", *ABLATION, *PUBLISH]
 
 setup(
     name="gfl_plugin",
@@ -36,7 +38,7 @@ setup(
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
     python_requires=">=3.9",
     install_requires=[],
-    extras_require={"runtime": RUNTIME, "demo": DEMO, "ablation": ABLATION, "dev": DEV},
+    extras_require={"runtime": RUNTIME, "demo": DEMO, "ablation": ABLATION, "publish": PUBLISH, "dev": DEV},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Image Recognition",

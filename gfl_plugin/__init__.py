@@ -20,7 +20,20 @@ from . import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
+from . import assigners, checkpoints, coders, heads, hooks, losses, quality  # noqa: E402
 from .swap import swap_head  # noqa: E402
 
-__all__ = ["assigners", "coders", "compat", "heads", "hooks", "losses", "quality", "swap_head", "__version__"]
+checkpoints.register()
+
+__all__ = [
+    "assigners",
+    "checkpoints",
+    "coders",
+    "compat",
+    "heads",
+    "hooks",
+    "losses",
+    "quality",
+    "swap_head",
+    "__version__",
+]

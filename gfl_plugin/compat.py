@@ -1,6 +1,6 @@
 """What MMDetection needs before it can run on a new PyTorch, or on an mmcv without compiled ops.
 
-Three gaps are closed, each only where it exists:
+Four gaps are closed, each only where it exists:
 
 * ``mmcv-lite`` has no ``mmcv._ext``, and MMDetection cannot be imported without that module. A stand-in
   is provided whose ``nms`` and ``softnms`` are exact; every other op raises an error that says what to
@@ -9,6 +9,8 @@ Three gaps are closed, each only where it exists:
   ``HistoryBuffer`` and NumPy arrays; those are listed, and ``weights_only`` stays on.
 * In MMDetection 3.3.0 an SSD head trains and cannot predict: it is asked for a ``loss_cls`` it never had
   (open-mmlab/mmdetection#11780). It gets one that is None.
+* MMEngine's ``AmpOptimWrapper`` refuses to work without an accelerator, though its autocast knows a CPU's bf16. It is
+  let in; its gradient scaler, which bf16 does not need, is off there.
 
 Of this package it imports NMS alone, which needs nothing of MMDetection's, so that it can run before anything of
 MMDetection's is imported.
@@ -40,7 +42,7 @@ def prepare() -> list[str]:
     """
     global _prepared
     if _prepared is None:
-        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints(), _let_ssd_predict()]
+        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints(), _let_ssd_predict(), _allow_amp_on_cpu()]
         _prepared = [sentence for sentence in done if sentence]
         if _prepared:
             from mmengine.logging import print_log
@@ -203,3 +205,24 @@ def _let_ssd_predict() -> str:
 
     SSDHead.__init__ = with_loss_cls
     return "SSDHead has the loss_cls that its prediction asks for"
+
+
+# ---------------------------------------------------------------------------------------------------
+# Mixed precision on a CPU
+# ---------------------------------------------------------------------------------------------------
+
+
+def _allow_amp_on_cpu() -> str:
+    from mmengine.device import get_device
+    from mmengine.optim.optimizer import amp_optimizer_wrapper
+
+    if get_device() != "cpu":
+        return ""
+
+    def unscaled(**settings: object) -> object:
+        scaler = getattr(torch.amp, "GradScaler", None)  # new in PyTorch 2.3
+        return torch.cuda.amp.GradScaler(enabled=False) if scaler is None else scaler("cpu", enabled=False)
+
+    amp_optimizer_wrapper.is_cuda_available = lambda: True
+    amp_optimizer_wrapper.GradScaler = unscaled
+    return "AmpOptimWrapper may be used on a CPU, in bf16"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -21,3 +23,12 @@ def readable(tensor: Tensor) -> bool:
     A GPU would have to be waited for, and a function that torch.compile traces has no values yet.
     """
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def module_or_advice(name: str, extra: str) -> ModuleType:
+    """An optional package's module, or an ImportError that says which extra of this package brings it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.split(".")[0]
+        raise ImportError(f"{package} is not installed; pip install 'gfl_plugin[{extra}]', or {package}") from error

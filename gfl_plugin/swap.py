@@ -14,6 +14,8 @@ import mmdet
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
+from .files import write_whole
+
 # MMDetection's heads that predict boxes and classes from a pyramid and nothing besides.
 DENSE_HEADS = (
     "ATSSHead", "AutoAssignHead", "CenterNetUpdateHead", "DDODHead", "FCOSHead", "FSAFHead", "FoveaHead",
@@ -103,9 +105,7 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
         f"_base_ = {_as_code(_name_of(path, out))}",
         *(f"{key} = {_as_code(value)}" for key, value in changes.items()),
     ]
-    part = out.with_name(f".{out.name}.part")
-    part.write_text("\n".join(lines) + "\n")
-    os.replace(part, out)
+    write_whole(out, "\n".join(lines) + "\n")
     return out
 
 

@@ -1,5 +1,9 @@
 """What watches a training run: MMEngine hooks, one a file."""
 
 from .assignment_stats_hook import AssignmentStatsHook
+from .bad_boxes_hook import BadBoxesHook
+from .exact_resume_hook import ExactResumeHook
+from .non_finite_guard_hook import NonFiniteGuardHook
+from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ["AssignmentStatsHook"]
+__all__ = ["AssignmentStatsHook", "BadBoxesHook", "ExactResumeHook", "NonFiniteGuardHook", "WholeCheckpointHook"]

@@ -19,7 +19,7 @@ from scipy import stats
 from gfl_plugin.analysis.ablation import plan, scale, table
 from gfl_plugin.analysis.ablation.plan import Run, planned
 from gfl_plugin.analysis.ablation.queue import run_all
-from gfl_plugin.analysis.ablation.run import THRESHOLDS, average_precisions, write_whole
+from gfl_plugin.analysis.ablation.run import THRESHOLDS, average_precisions, write_json
 from gfl_plugin.analysis.ablation.study import Study, Variant, chosen, find_study
 from gfl_plugin.analysis.swap_check import try_out
 from gfl_plugin.demo.dataset import DemoSize
@@ -108,7 +108,7 @@ def give_result(run: Run, ap: float = 30.0, **changes: object) -> None:
     values = dict(variant=run.variant.name, seed=run.seed, fingerprint=run.fingerprint, parameters=10, step_ms=5.0)
     values.update(dict.fromkeys(THRESHOLDS, ap), **changes)
     run.folder.mkdir(parents=True)
-    write_whole(run.folder / "result.json", values)
+    write_json(run.folder / "result.json", values)
 
 
 def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from .run import write_whole
+from .run import write_json
 from .study import Variant
 
 try:
@@ -70,7 +70,7 @@ def claim(work_dir: Path, study: str, scale: str) -> None:
             "another folder with --work-dir"
         )
     work_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(mark, own)
+    write_json(mark, own)
 
 
 def to_do(runs: list[Run]) -> list[Run]:
@@ -100,7 +100,7 @@ def _taken_over(run: Run) -> dict | None:
         if result and result["fingerprint"] == run.fingerprint and "taken_from" not in result:
             run.folder.mkdir(parents=True, exist_ok=True)
             taken = {**result, "variant": run.variant.name, "taken_from": str(path.parent.relative_to(study.parent))}
-            write_whole(run.folder / "result.json", taken)
+            write_json(run.folder / "result.json", taken)
             return taken
     return None
 
@@ -143,7 +143,7 @@ def prepare(run: Run) -> None:
 def finish(run: Run) -> None:
     """Turn the figures that the run's process left into its result."""
     figures = _read(run.folder / "figures.json")
-    write_whole(
+    write_json(
         run.folder / "result.json",
         {
             "variant": run.variant.name,

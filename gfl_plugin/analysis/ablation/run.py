@@ -19,15 +19,15 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...files import write_whole
+
 # COCO's mean over IoU 0.5 … 0.95, and single thresholds as the paper prints.
 THRESHOLDS = {"AP": None, "AP50": 0.5, "AP60": 0.6, "AP70": 0.7, "AP80": 0.8, "AP90": 0.9}
 
 
-def write_whole(path: Path, content: object) -> None:
-    """JSON, put in its place at once: a reader finds the old file or the new one."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
+def write_json(path: Path, content: object) -> None:
+    """JSON, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 class _Progress(Hook):
@@ -46,7 +46,7 @@ class _Progress(Hook):
         if time.monotonic() - self.written > 0.5:
             self.written = time.monotonic()
             state = dict(step=runner.iter + 1, steps=runner.max_iters, epoch=runner.epoch + 1, epochs=runner.max_epochs)
-            write_whole(self.file, state)
+            write_json(self.file, state)
 
 
 def train_and_test(folder: Path) -> dict:
@@ -96,7 +96,7 @@ def average_precisions(truth: Path, detections: Path) -> dict[str, float]:
 def main() -> None:
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     folder = Path(sys.argv[1])
-    write_whole(folder / "figures.json", train_and_test(folder))
+    write_json(folder / "figures.json", train_and_test(folder))
 
 
 if __name__ == "__main__":

@@ -139,9 +139,18 @@ def _kernel(squared: bool) -> Callable[..., float]:
     return planes
 
 
+def _as_many_threads_as_pytorch() -> None:
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    # Both use one OpenMP, which Numba tells to use all cores when it starts. PyTorch would then do so from the first
+    # loss on, and round otherwise.
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 def sweep(work: Negatives) -> Result:
     """See :data:`choice.Result`; fp32 logits on a CPU."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    _as_many_threads_as_pytorch()
     kernel = _kernel(work.beta == 2.0)
     factor, beta = np.float32(work.scale.item()), np.float32(work.beta)
     nothing = np.empty((0, 0), np.float32)

@@ -1,0 +1,84 @@
+"""Files that are there whole or not at all, whenever the process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+BACKEND = "gfl_plugin.whole"
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Put a file in its place at once, after its bytes reached the disk: a reader finds the old one or the new one.
+
+    What a kill may leave is ``.<name>.<process>.part`` beside it; :func:`remove_parts` takes those away.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)  # a full disk, an interrupt: the old file stands
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_parts(folder: Path) -> list[Path]:
+    """Take away what killed writers left in a folder, and say what it was."""
+    parts = sorted(folder.glob(".*.part"))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return parts
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name is on the disk only with its folder; where folders cannot be opened (Windows) that is automatic."""
+    with contextlib.suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@register_backend(BACKEND)
+class WholeFileBackend(LocalBackend):
+    """MMEngine's backend of local files, which writes whole files and can put off removals."""
+
+    def __init__(self) -> None:
+        self._put_off: list[Path] | None = None
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes, whole or not at all."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, obj)
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
+        """Write text, whole or not at all."""
+        self.put(obj.encode(encoding), filepath)
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remove a file, inside of :meth:`removals_put_off` when that ends."""
+        if self._put_off is None:
+            super().remove(filepath)
+        else:
+            self._put_off.append(Path(filepath))
+
+    @contextlib.contextmanager
+    def removals_put_off(self) -> Iterator[list[Path]]:
+        """Remove nothing before the end, and nothing after an error; the list may be changed."""
+        self._put_off = waiting = []
+        try:
+            yield waiting
+        finally:
+            self._put_off = None
+        for path in waiting:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""Counts ground truths that nobody can learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class BadBoxesHook(Hook):
+    """Says once that there are boxes without an area or not finite, and at the end how many.
+
+    GFLHead gives such boxes no location to learn them, so training goes on; ``tools/check_data.py`` lists them all.
+    They are looked for before a batch goes to a GPU, which need not be waited for. Of several processes each says its
+    own.
+    """
+
+    def __init__(self) -> None:
+        self.found: set[tuple] = set()  # (image, box), each once however often it is seen
+        self._said = False
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        for sample in data_batch["data_samples"]:
+            boxes = get_box_tensor(sample.gt_instances.bboxes)
+            sides = boxes[:, 2:] - boxes[:, :2]
+            bad = (~boxes.isfinite().all(dim=1)) | (sides <= 0).any(dim=1)
+            if bad.any():
+                rows = bad.nonzero().squeeze(1).tolist()
+                self._note(runner, sample.get("img_path", sample.get("img_id")), rows, boxes[rows[0]].tolist())
+
+    def _note(self, runner: Runner, image: Any, rows: list[int], box: list[float]) -> None:
+        self.found.update((image, row) for row in rows)
+        if not self._said:
+            self._said = True
+            runner.logger.warning(
+                f"{image} has a box without an area or not finite, {box} in the network's input: such boxes are "
+                "ignored. tools/check_data.py CONFIG lists them all"
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        if self.found:
+            images = len({image for image, _ in self.found})
+            runner.logger.warning(
+                f"{len(self.found)} boxes without an area or not finite were ignored, in {images} images"
+            )

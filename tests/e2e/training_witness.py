@@ -1,0 +1,27 @@
+"""Imported by a training that a test kills: says which step is done, and makes writing a checkpoint take its time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+import gfl_plugin.files
+
+STEPS = Path(os.environ["WITNESS_STEPS"])  # one line a step that was done
+SLOW = os.environ.get("WITNESS_SLOW_STEP")  # of which the checkpoint takes its time
+
+
+@HOOKS.register_module()
+class WitnessHook(Hook):
+    """Writes the step's number when the step is done, before its checkpoint is."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        with STEPS.open("a") as file:
+            file.write(f"{runner.iter + 1}\n")
+        if SLOW is not None and runner.iter + 1 == int(SLOW):
+            plain = os.fsync
+            gfl_plugin.files.os.fsync = lambda descriptor: (time.sleep(30), plain(descriptor))
