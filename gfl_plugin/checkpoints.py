@@ -127,11 +127,11 @@ def publish(checkpoint: Path, folder: Path | None = None, config: Config | None 
         "source": json.dumps({"epoch": meta.get("epoch"), "iter": meta.get("iter"), "file": Path(checkpoint).name}),
     }
     out = (folder or Path(checkpoint).parent) / f"{Path(checkpoint).stem}-{digest[:8]}{SUFFIX}"
-    written = safetensors.save(weights, metadata=about)
-    if out.exists() and out.read_bytes() != written:
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, safetensors.save(weights, metadata=about))
+    elif _about(out) != about or hash_of(safetensors.load_file(str(out))) != digest:
         raise FileExistsError(f"{out} is there already with other content; remove it or name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, written)
     return out
 
 
@@ -145,14 +145,17 @@ def hash_of(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _about(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself."""
+    with module_or_advice("safetensors", "publish").safe_open(str(path), framework="pt") as file:
+        return file.metadata() or {}
+
+
 def _load_published(path: Path, map_location: Any) -> dict:
     safetensors = module_or_advice("safetensors.torch", "publish")
-    reader = module_or_advice("safetensors", "publish")
     try:
-        weights = safetensors.load_file(str(path))
-        with reader.safe_open(str(path), framework="pt") as file:
-            about = file.metadata() or {}
-    except (reader.SafetensorError, OSError, ValueError) as error:
+        weights, about = safetensors.load_file(str(path)), _about(path)
+    except (module_or_advice("safetensors", "publish").SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is truncated or no safetensors file ({_in_a_line(error)})") from error
     if "sha256" in about and about["sha256"] != hash_of(weights):
         raise CheckpointError(f"{path} was changed after it was written: its weights do not have the hash it names")

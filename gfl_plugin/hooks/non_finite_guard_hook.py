@@ -82,8 +82,7 @@ class NonFiniteGuardHook(Hook):
         self._wrapper.backward, self._wrapper.step = self._plain
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        named = self._model.named_buffers()
-        self._buffers = {name: value.clone() for name, value in named if value.is_floating_point()}
+        self._buffers = {name: value.clone() for name, value in self._model.named_buffers()}
         self._random = random_state()
 
     def _backward(self, loss: Tensor, **kwargs: Any) -> None:
@@ -107,10 +106,12 @@ class NonFiniteGuardHook(Hook):
             self._plain[1](**kwargs)
             return
         self._fault = non_finite((name, p.grad) for name, p in self._model.named_parameters())
-        with torch.no_grad():
-            for name, value in self._model.named_buffers():
-                if name in self._buffers:
-                    value.copy_(self._buffers[name])
+        self._restore_buffers()
+
+    @torch.no_grad()
+    def _restore_buffers(self) -> None:
+        for name, value in self._model.named_buffers():
+            value.copy_(self._buffers[name])
 
     def _weights(self) -> list[nn.Parameter]:
         return [p for group in self._wrapper.optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -137,7 +138,7 @@ class NonFiniteGuardHook(Hook):
         text = f"step {runner.iter + 1} was not done: {what or 'another process has a number that'} is not finite"
         text += written
         if self.action == "stop" or self._in_a_row >= self.patience:
-            why = "" if self.action == "stop" else f"; this is the {self._in_a_row}th step in a row"
+            why = "" if self.action == "stop" else f"; {self._in_a_row} steps in a row were not done"
             raise NonFiniteError(f"{text}{why}. The last checkpoint is sound; weights are as before this step")
         runner.logger.warning(text)
 
@@ -172,9 +173,7 @@ class NonFiniteGuardHook(Hook):
         set_random_state(self._random)
         with torch.no_grad(), self._wrapper.optim_context(self._model):
             outcome = run_step(self._model, batch, backward=False)
-            for name, value in self._model.named_buffers():
-                if name in self._buffers:
-                    value.copy_(self._buffers[name])
+            self._restore_buffers()
         set_random_state(before)
         return outcome.outputs
 

@@ -1,0 +1,129 @@
+"""Files from strangers: nothing in them is run, and what is wrong with them is said in a line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cases import our_head
+from mmengine.runner import load_checkpoint
+
+from gfl_plugin.checkpoints import CheckpointError, hash_of, load_from_local, publish
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class RunsCode:
+    """An object whose unpickling writes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.trace,)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+    trace, bad = tmp_path / "it_ran", tmp_path / "bad.pth"
+    head = our_head()
+    torch.save({"state_dict": head.state_dict(), "meta": RunsCode(trace)}, bad)
+    pickle.loads(pickle.dumps(RunsCode(trace)))  # what a plain reader would do
+    assert trace.exists()
+    trace.unlink()
+    for read in (lambda: load_from_local(str(bad)), lambda: load_checkpoint(head, str(bad))):
+        with pytest.raises(CheckpointError, match="is refused, and nothing in it was run"):
+            read()
+    with pytest.raises(CheckpointError, match="is refused"):
+        publish(bad)
+    assert not trace.exists()
+
+
+def test_protocol_0_pickle_is_refused(tmp_path: Path) -> None:
+    """Not PyTorch's zip, but a bare pickle, whose first bytes could already do harm."""
+    trace, bad = tmp_path / "it_ran", tmp_path / "bad.pth"
+    bad.write_bytes(pickle.dumps(RunsCode(trace), protocol=2))
+    with pytest.raises(CheckpointError):
+        load_from_local(str(bad))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "text", "picture", "list"])
+def test_what_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": our_head().state_dict()}, path)
+    whole = path.read_bytes()
+    if kind == "list":
+        torch.save([torch.zeros(3)], path)
+    else:
+        content = {
+            "empty": b"",
+            "truncated": whole[: len(whole) // 2],
+            "text": b"<!DOCTYPE html><html>404</html>",
+            "picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        }[kind]
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(our_head(), str(path))
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert {"empty": "is empty", "list": "holds a list"}.get(kind, "checkpoint of PyTorch's") in message
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        load_from_local(str(tmp_path / "nothing.pth"))
+
+
+def trained(path: Path) -> torch.nn.Module:
+    head = our_head()
+    meta = dict(epoch=3, iter=30, cfg="model = dict(type='x')\n", dataset_meta={"classes": ("a", "b"), "palette": None})
+    content = dict(meta=meta, state_dict=head.state_dict(), optimizer={"state": {}}, message_hub={})
+    torch.save(content, path)
+    return head
+
+
+def test_published_weights_are_the_same_and_need_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = trained(tmp_path / "epoch_3.pth")
+    out = publish(tmp_path / "epoch_3.pth", tmp_path / "released")
+    assert out.parent.name == "released"
+    assert out.name == f"epoch_3-{hash_of(head.state_dict())[:8]}.safetensors"
+    assert publish(tmp_path / "epoch_3.pth", tmp_path / "released") == out  # again, the same bytes
+    monkeypatch.setattr(pickle, "Unpickler", None)
+    monkeypatch.setattr(torch, "load", None)
+    other = our_head()
+    loaded = load_checkpoint(other, str(out), strict=True)
+    for name, value in head.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    assert loaded["meta"]["dataset_meta"] == {"classes": ["a", "b"], "palette": None}
+    assert loaded["meta"]["cfg"].startswith("model")
+
+
+def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+    trained(tmp_path / "epoch_3.pth")
+    out = publish(tmp_path / "epoch_3.pth")
+    content = bytearray(out.read_bytes())
+    content[-3] ^= 1
+    out.write_bytes(content)
+    with pytest.raises(CheckpointError, match="was changed after it was written"):
+        load_from_local(str(out))
+    with pytest.raises(FileExistsError, match="with other content"):
+        publish(tmp_path / "epoch_3.pth")
+    out.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="truncated or no safetensors"):
+        load_from_local(str(out))
+
+
+def test_the_tool(tmp_path: Path) -> None:
+    trained(tmp_path / "epoch_3.pth")
+    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "publish_model.py"]
+    told = subprocess.run([*command, tmp_path / "epoch_3.pth"], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    (out,) = tmp_path.glob("*.safetensors")
+    assert str(out) in told.stdout
+    header = json.loads(out.read_bytes()[8 : 8 + int.from_bytes(out.read_bytes()[:8], "little")])
+    assert header["__metadata__"]["config"] == "model = dict(type='x')\n"
+    told = subprocess.run([*command, tmp_path / "nothing.pth"], capture_output=True, text=True, timeout=120)
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1), told.stderr
