@@ -1,6 +1,6 @@
 """What MMDetection needs before it can run on a new PyTorch, or on an mmcv without compiled ops.
 
-Four gaps are closed, each only where it exists:
+Five gaps are closed, each only where it exists:
 
 * ``mmcv-lite`` has no ``mmcv._ext``, and MMDetection cannot be imported without that module. A stand-in
   is provided whose ``nms`` and ``softnms`` are exact; every other op raises an error that says what to
@@ -11,6 +11,8 @@ Four gaps are closed, each only where it exists:
   (open-mmlab/mmdetection#11780). It gets one that is None.
 * MMEngine's ``AmpOptimWrapper`` refuses to work without an accelerator, though its autocast knows a CPU's bf16. It is
   let in; its gradient scaler, which bf16 does not need, is off there.
+* MMEngine's ``pytorch`` launcher and its data-parallel wrapper take a GPU a process for granted. Without one they use
+  gloo and no device number.
 
 Of this package it imports NMS alone, which needs nothing of MMDetection's, so that it can run before anything of
 MMDetection's is imported.
@@ -42,7 +44,8 @@ def prepare() -> list[str]:
     """
     global _prepared
     if _prepared is None:
-        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints(), _let_ssd_predict(), _allow_amp_on_cpu()]
+        done = [_provide_mmcv_ops(), _allow_mmengine_checkpoints(), _let_ssd_predict()]
+        done += [_allow_amp_on_cpu(), _allow_workers_on_cpu()]
         _prepared = [sentence for sentence in done if sentence]
         if _prepared:
             from mmengine.logging import print_log
@@ -226,3 +229,29 @@ def _allow_amp_on_cpu() -> str:
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     amp_optimizer_wrapper.GradScaler = unscaled
     return "AmpOptimWrapper may be used on a CPU, in bf16"
+
+
+# ---------------------------------------------------------------------------------------------------
+# Several processes on a CPU
+# ---------------------------------------------------------------------------------------------------
+
+
+def _allow_workers_on_cpu() -> str:
+    from mmengine.device import get_device
+    from mmengine.dist import utils
+    from mmengine.runner import runner
+
+    if get_device() != "cpu":
+        return ""
+
+    def init(backend: str, init_backend: str = "torch", **kwargs: object) -> None:
+        torch.distributed.init_process_group(backend="gloo" if backend == "nccl" else backend, **kwargs)
+
+    plain = runner.MMDistributedDataParallel
+
+    def data_parallel(module: torch.nn.Module, device_ids: object = None, **kwargs: object) -> torch.nn.Module:
+        return plain(module=module, **kwargs)
+
+    utils._init_dist_pytorch = init
+    runner.MMDistributedDataParallel = data_parallel
+    return "several processes may train on a CPU, by gloo"

@@ -1,0 +1,87 @@
+"""Several processes by torchrun: the step of one, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gfl_plugin.demo.dataset import DemoSize, make_dataset
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+def torchrun(workers: int, script: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", workers]
+    command += ["--master_addr", "127.0.0.1", "--master_port", port, script, *arguments]
+    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=240,  # a deadlock ends here
+        env={**os.environ, **threads, **environment},
+    )
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
+    """Losses and gradients on the joined batch; one process has no object, or all its images are ignored."""
+    done = torchrun(workers, HERE / "step_of_workers.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    cases = [line.split("|")[1:] for line in done.stdout.splitlines() if line.startswith("case|")]
+    assert len(cases) == 8
+    for name, scores, loss, gradient, total in cases:
+        assert float(total) > 0
+        if scores == "usual":
+            assert float(loss) <= 1e-6, name
+            assert float(gradient) <= 1e-6, name
+        elif name != "nobody has an object":
+            # Box losses are divided by the mean over processes of the sum of scores, but by 1 at least, as in
+            # MMDetection: below 1 a process more makes them smaller.
+            assert 0.1 < float(loss) < 1, name
+
+
+@pytest.mark.parametrize("action", ["skip", "stop"])
+def test_one_process_with_a_nan(tmp_path: Path, action: str) -> None:
+    """All skip the step or all end: through MMDetection's launcher, with a NaN in one process's second batch."""
+    data = make_dataset(tmp_path / "data", DemoSize(train=12, val=2, side=96))
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / 'configs' / 'demo' / 'gfl_r18_demo_trusted.py')!r}\n"
+        'custom_imports = dict(imports=["gfl_plugin", "nan_in_one_process"], allow_failed_imports=False)\n'
+        "custom_hooks = [\n"
+        '    dict(type="gfl_plugin.ExactResumeHook"),\n'
+        '    dict(type="NanInOneProcessHook"),\n'
+        f'    dict(type="gfl_plugin.NonFiniteGuardHook", action={action!r}),\n'
+        "]\n"
+        "train_dataloader = dict(batch_size=2)\n"
+        "train_cfg = dict(max_epochs=1, val_interval=9)\n"
+        "val_dataloader = val_evaluator = val_cfg = None\n"
+    )
+    script = ROOT / "tools" / "train.py"
+    arguments = (config, "--work-dir", tmp_path / "work", "--launcher", "pytorch")
+    done = torchrun(2, script, *arguments, GFL_DEMO_DATA=str(data), NAN_TRACE=str(tmp_path))
+    records = sorted(path.name for path in (tmp_path / "work" / "non_finite").iterdir())
+    assert "iter_2_rank_1.pth" in records
+    if action == "stop":
+        assert done.returncode != 0
+        assert "step 2 was not done" in done.stdout + done.stderr
+        return
+    assert done.returncode == 0, done.stderr[-3000:]
+    sums = [(tmp_path / f"rank_{rank}.txt").read_text() for rank in range(2)]
+    assert sums[0] == sums[1], "the processes' weights went apart"
+    assert re.fullmatch(r"1 \S+", sums[0]), "each process skipped one step"
+    saved = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=True)["state_dict"]
+    assert all(bool(value.isfinite().all()) for value in saved.values() if value.is_floating_point())
