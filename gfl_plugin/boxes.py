@@ -43,3 +43,11 @@ def _area(sides: Tensor) -> Tensor:
 def _overlap_and_union(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> tuple[Tensor, Tensor]:
     overlap = _area((torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0))
     return overlap, _area(high - low) + _area(other_high - other_low) - overlap
+
+
+def in_reach(boxes: Tensor) -> Tensor:
+    """(N, 4) -> (N,) bool: whether every coordinate is a number up to 2^24 pixels.
+
+    Beyond, fp32 does not know neighbouring pixels apart, and areas overflow.
+    """
+    return (boxes.abs() <= 2.0**24).all(dim=-1)  # False for NaN, too

@@ -11,6 +11,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .boxes import in_reach
 from .grid import host_tensor
 from .memory import zeros
 from .optional import readable
@@ -29,12 +30,13 @@ class GroundTruths:
     def of(instances: Sequence[InstanceData | None], device: torch.device) -> GroundTruths:
         """From MMDetection's ``gt_instances``, or its ignored regions (None for an image without, no labels: 0).
 
-        A box that is not finite becomes an empty one, which no location ever learns.
+        A box that is not finite, or out of reach (:func:`boxes.in_reach`), becomes an empty one, which no location ever
+        learns.
         """
         per_image = [_boxes(entry, device) for entry in instances]
         counts = tuple(len(boxes) for boxes in per_image)
         boxes = torch.cat(per_image).to(device, torch.float32)
-        boxes = torch.where(boxes.isfinite().all(dim=1, keepdim=True), boxes, 0.0)
+        boxes = torch.where(in_reach(boxes)[:, None], boxes, 0.0)
         labels = [_labels(entry, count, device) for entry, count in zip(instances, counts)]
         image = [index for index, count in enumerate(counts) for _ in range(count)]
         return GroundTruths(

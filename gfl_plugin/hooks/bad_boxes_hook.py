@@ -8,6 +8,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..boxes import in_reach
 from ..registry import HOOKS
 
 
@@ -28,7 +29,7 @@ class BadBoxesHook(Hook):
         for sample in data_batch["data_samples"]:
             boxes = get_box_tensor(sample.gt_instances.bboxes)
             sides = boxes[:, 2:] - boxes[:, :2]
-            bad = (~boxes.isfinite().all(dim=1)) | (sides <= 0).any(dim=1)
+            bad = ~in_reach(boxes) | (sides <= 0).any(dim=1)
             if bad.any():
                 rows = bad.nonzero().squeeze(1).tolist()
                 self._note(runner, sample.get("img_path", sample.get("img_id")), rows, boxes[rows[0]].tolist())

@@ -129,3 +129,17 @@ def test_triton_kernel_in_its_interpreter(root: Path) -> None:
     test = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "triton and not interpreter", __file__]
     run = subprocess.run(test, cwd=root, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")
+def test_pytorch_keeps_its_number_of_threads() -> None:
+    """Numba's start changes OpenMP's number, which PyTorch shares; in a process of its own, as it starts but once."""
+    program = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from gfl_plugin.losses.negatives import Negatives\n"
+        "from gfl_plugin.losses.negatives.numba_cpu import sweep\n"
+        "sweep(Negatives([torch.zeros(1, 2, 4, 4)], [True], torch.ones(()), 2.0, None))\n"
+        "print('threads', torch.get_num_threads())\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
+    assert "threads 1" in done.stdout, done.stdout + done.stderr[-2000:]

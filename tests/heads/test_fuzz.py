@@ -1,0 +1,108 @@
+"""The whole head against whatever a run may give it: it answers with finite numbers, or with a clear error.
+
+``GFL_FUZZ_CASES`` says how many cases; 2,000 by default.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import torch
+from cases import our_head
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+CASES = int(os.environ.get("GFL_FUZZ_CASES", "2000"))
+STRIDES, CLASSES, BINS = (8, 16, 32), 7, 17
+LARGEST = float(torch.finfo(torch.bfloat16).max)  # of what a bf16 tensor can hold
+LOGITS = (0.0, 1.0, -4.6, 20.0, -20.0, 88.0, -104.0, 1e4, -1e4, 1e30, -1e30, LARGEST, -LARGEST)
+COORDINATES = (0.0, 1e-30, 0.5, 7.99, 8.0, 63.9, 64.0, 1e4, -1e4, 1e20, -3.4e38, 3.4e38, float("nan"), float("inf"))
+
+
+@functools.lru_cache(maxsize=4)
+def head(ignoring: bool):
+    return our_head(train_cfg=dict(assigner=dict(ignore_iof_thr=0.5 if ignoring else -1)))
+
+
+@st.composite
+def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values: tuple[float, ...]) -> list[Tensor]:
+    """One map a level: noise, a constant, or noise with single numbers set; in one of the layouts convolutions give."""
+    seed, kind = draw(st.integers(0, 2**16)), draw(st.sampled_from(["noise", "constant", "spiked"]))
+    layout = draw(st.sampled_from(["contiguous", "channels_last", "sliced"]))
+    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    random = torch.Generator().manual_seed(seed)
+    levels = []
+    for height, width in sizes:
+        level = torch.randn(images, channels, height, width, generator=random)
+        if kind == "constant":
+            level = torch.full_like(level, draw(st.sampled_from(values)))
+        elif kind == "spiked":
+            index = torch.randint(0, level.numel(), (4,), generator=random)
+            level.view(-1)[index] = draw(st.sampled_from(values))
+        level = level.to(dtype)
+        if layout == "channels_last":
+            level = level.to(memory_format=torch.channels_last)
+        elif layout == "sliced":
+            level = torch.cat([level, level], dim=3)[..., :width]
+        levels.append(level.requires_grad_())
+    return levels
+
+
+@st.composite
+def boxes(draw) -> Tensor:
+    kind = draw(st.sampled_from(["none", "usual", "same", "limits"]))
+    if kind == "none":
+        return torch.zeros(0, 4)
+    if kind == "same":
+        return torch.tensor([[9.0, 11.0, 41.0, 37.0]]).repeat(draw(st.sampled_from([2, 50, 3000])), 1)
+    if kind == "limits":
+        numbers = st.lists(st.sampled_from(COORDINATES), min_size=4, max_size=4)
+        return torch.tensor(draw(st.lists(numbers, min_size=1, max_size=4)))
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
+    corner = torch.rand(draw(st.integers(1, 9)), 2, generator=random) * 60
+    return torch.cat([corner, corner + torch.rand(len(corner), 2, generator=random) * 60], dim=1)
+
+
+@st.composite
+def batches(draw) -> tuple:
+    images = draw(st.integers(1, 3))
+    height, width = draw(st.sampled_from([(64, 64), (40, 72), (8, 8), (96, 33)]))
+    sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+    cls_scores = draw(maps(CLASSES, images, sizes, LOGITS))
+    bbox_preds = draw(maps(4 * BINS, images, sizes, LOGITS))
+    truths, ignored, metas = [], [], []
+    for _ in range(images):
+        own = draw(boxes())
+        truths.append(InstanceData(bboxes=own, labels=torch.arange(len(own)) % CLASSES))
+        ignored.append(InstanceData(bboxes=draw(boxes())[:3]))
+        shape = (height, width) if draw(st.booleans()) else (max(1, height // 2), max(1, width // 3))
+        metas.append(dict(img_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0)))
+    return cls_scores, bbox_preds, truths, metas, ignored if draw(st.booleans()) else None
+
+
+@settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
+@given(batches())
+def test_losses_gradients_and_detections_are_finite(batch: tuple) -> None:
+    cls_scores, bbox_preds, truths, metas, ignored = batch
+    model = head(ignored is not None)
+    losses = model.loss_by_feat(cls_scores, bbox_preds, truths, metas, ignored)
+    values = torch.stack([level for levels in losses.values() for level in levels])
+    assert values.dtype == torch.float32
+    assert not values.isnan().any()
+    extreme = max(float(level.detach().abs().max()) for level in (*cls_scores, *bbox_preds)) > 1e30
+    assert extreme or values.isfinite().all()
+    values.sum().backward()
+    for level in (*cls_scores, *bbox_preds):
+        assert level.grad is None or level.grad.isfinite().all()
+        assert level.grad is None or level.grad.dtype == level.dtype
+    found = model.predict_by_feat(cls_scores, bbox_preds, batch_img_metas=metas)
+    assert len(found) == len(metas)
+    for one, meta in zip(found, metas):
+        assert len(one) <= 100
+        assert one.bboxes.isfinite().all()
+        assert ((one.scores > 0.05) & (one.scores <= 1)).all()
+        limit = torch.tensor(meta["img_shape"][::-1]).repeat(2)
+        assert ((one.bboxes >= 0) & (one.bboxes <= limit)).all()
