@@ -1,0 +1,157 @@
+"""Each kind of mistake, put into a small data set, is found; and nothing is found in a sound one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import gfl_plugin  # noqa: F401  # isort: skip
+from gfl_plugin.analysis.data_check import annotations, findings, training_view
+from gfl_plugin.demo.dataset import DemoSize, make_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The demo's data, small; a test may spoil it."""
+    return make_dataset(tmp_path / "data", DemoSize(train=4, val=2, side=96))
+
+
+def spoil(data: Path, change) -> None:
+    file = data / "train.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def config(data: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setenv("GFL_DEMO_DATA", str(data))
+    init_default_scope("mmdet")
+    return Config.fromfile(CONFIG)
+
+
+def found_in(data: Path, monkeypatch: pytest.MonkeyPatch, decode: bool = True) -> dict[str, findings.Finding]:
+    dataset = config(data, monkeypatch).train_dataloader.dataset
+    known = annotations.read(dataset, "coco")
+    found = findings.of_annotations(known, dataset.metainfo.classes)
+    found += findings.of_files(known.images, decode, lambda done, total: None)
+    return {one.kind: one for one in found}
+
+
+def test_sound_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not findings.serious(found_in(data, monkeypatch).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda c: c["annotations"][0].update(bbox=[5, 5, 0, 7]), "boxes of zero or negative size"),
+        (lambda c: c["annotations"][0].update(bbox=[5, 5, 4, -7]), "boxes of zero or negative size"),
+        (lambda c: c["annotations"][0].update(bbox=[5, 5, float("nan"), 7]), "boxes that are not numbers"),
+        (lambda c: c["annotations"][0].update(bbox=[5, None, 3, 7]), "boxes that are not numbers"),
+        (lambda c: c["annotations"][0].update(bbox=[90, 90, 50, 7]), "boxes outside of their image"),
+        (lambda c: c["categories"][0].update(name="zero"), "classes that metainfo does not name"),
+        (lambda c: c["annotations"][1].update(id=c["annotations"][0]["id"]), "identifiers that occur twice"),
+        (lambda c: c["images"].append(c["images"][0]), "identifiers that occur twice"),
+        (lambda c: c["annotations"][0].update(image_id=999), "objects of an image that is not listed"),
+        (lambda c: c["images"][0].update(file_name="nowhere.jpg"), "images that are missing"),
+        (lambda c: c["images"][0].update(width=300, height=300), "images of another size than annotated"),
+    ],
+)
+def test_each_mistake_is_found(data: Path, monkeypatch: pytest.MonkeyPatch, change, kind: str) -> None:
+    # Every class has to occur, for the one that is renamed.
+    spoil(data, lambda c: c["annotations"][0].update(category_id=c["categories"][0]["id"]))
+    spoil(data, change)
+    found = found_in(data, monkeypatch)
+    assert found[kind].serious
+    assert found[kind].count == 1
+    assert len(found[kind].examples) == 1
+
+
+def test_images_without_objects_and_broken_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads((data / "train.json").read_text())
+    first = content["images"][0]
+    spoil(data, lambda c: c.update(annotations=[one for one in c["annotations"] if one["image_id"] != first["id"]]))
+    file = data / "train" / first["file_name"]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    found = found_in(data, monkeypatch)
+    assert found["images without an object"].examples == (first["file_name"],)
+    assert not found["images without an object"].serious
+    assert first["file_name"] in found["images that cannot be read to their end"].examples[0]
+    assert "images that cannot be read to their end" not in found_in(data, monkeypatch, decode=False)
+
+
+def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny object that ATSS gives no positive, and sides beyond four strides."""
+    cfg = config(data, monkeypatch)
+    # 0.2 px between the centres of two locations: none lies inside.
+    spoil(data, lambda c: c["annotations"][0].update(bbox=[44.0, 44.0, 0.2, 0.2]))
+    image = json.loads((data / "train.json").read_text())["annotations"][0]["image_id"]
+    cfg.train_dataloader.dataset.filter_cfg = None
+    head = training_view.gfl_head(cfg)
+    seen = training_view.look(cfg, cfg.train_dataloader.dataset, head, 100, lambda done, total: None)
+    # MMDetection's data set takes objects below one pixel for no objects.
+    assert seen.alone == ()
+    spoil(data, lambda c: c["annotations"][0].update(bbox=[44.5, 44.5, 1.5, 1.5], area=2.25))
+    seen = training_view.look(cfg, cfg.train_dataloader.dataset, head, 100, lambda done, total: None)
+    assert len(seen.alone) == 1, image
+    assert "1.5×1.5 px" in seen.alone[0]
+    assert training_view.findings_of(seen, head)[0].kind == "objects that no location learns"
+
+    cfg.model.bbox_head.reg_max = 2
+    short = training_view.gfl_head(cfg)
+    (finding,) = (one for one in training_view.findings_of(seen, short) if one.kind == "sides beyond the last bin")
+    sides = np.concatenate([level.numpy() for level in seen.sides])
+    assert finding.count == int((sides > 2).sum()) > 0
+    assert f"reg_max={int(np.ceil(np.quantile(sides, 0.999)))}" in finding.advice
+    assert all(example.startswith("stride ") for example in finding.examples)
+
+
+def test_other_heads_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(data, monkeypatch)
+    cfg.model.bbox_head.type = "mmdet.ATSSHead"
+    assert training_view.gfl_head(cfg) is None
+
+
+def tool(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "check_data.py", *arguments]
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+def test_the_tool_and_its_mistakes(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    done = tool(CONFIG, "--images", "--json", out, GFL_DEMO_DATA=str(data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name.split(":")[0] for name in json.loads(out.read_text())} == {"train", "val", "test"}
+    done = tool(CONFIG, GFL_DEMO_DATA=str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert "there is no annotation file" in done.stderr
+
+
+def test_bccds_two_boxes_without_a_size(gfl_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    done = tool(ROOT / "configs" / "bccd" / "gfl_r18_bccd.py", "--json", out, GFL_DATA=str(gfl_data))
+    assert done.returncode == 1, done.stderr
+    found = [one for part in json.loads(out.read_text()).values() for one in part]
+    flat = [one for one in found if one["kind"] == "boxes of zero or negative size"]
+    assert sum(one["count"] for one in flat) == 2
+    assert {example.split(":")[0] for one in flat for example in one["examples"]} == {
+        "BloodImage_00338",
+        "BloodImage_00343",
+    }
