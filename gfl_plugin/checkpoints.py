@@ -123,7 +123,7 @@ def publish(checkpoint: Path, folder: Path | None = None, config: Config | None 
         "format": _FORMAT,
         "sha256": digest,
         "config": config.pretty_text if config is not None else meta.get("cfg", ""),
-        "dataset_meta": json.dumps(_plain(meta.get("dataset_meta") or {})),
+        "dataset_meta": json.dumps(meta.get("dataset_meta") or {}, default=_for_json),
         "source": json.dumps({"epoch": meta.get("epoch"), "iter": meta.get("iter"), "file": Path(checkpoint).name}),
     }
     out = (folder or Path(checkpoint).parent) / f"{Path(checkpoint).stem}-{digest[:8]}{SUFFIX}"
@@ -165,12 +165,8 @@ def _load_published(path: Path, map_location: Any) -> dict:
     return {"state_dict": weights, "meta": meta}
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: what is neither number, text, list nor dict becomes text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
+def _for_json(value: Any) -> Any:
+    """What JSON does not know: arrays and sets as lists, anything else as text."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    return list(value) if isinstance(value, (set, frozenset)) else str(value)

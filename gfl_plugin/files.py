@@ -12,8 +12,10 @@ from mmengine.fileio import LocalBackend, register_backend
 BACKEND = "gfl_plugin.whole"
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Put a file in its place at once, after its bytes reached the disk: a reader finds the old one or the new one.
+def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
+    """Put a file in its place at once: a reader finds the old one or the new one.
+
+    Its bytes reach the disk first, so that this holds after a power cut, too; ``durable=False`` does not wait for that.
 
     What a kill may leave is ``.<name>.<process>.part`` beside it; :func:`remove_parts` takes those away.
     """
@@ -21,13 +23,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
     try:
         with open(part, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)  # a full disk, an interrupt: the old file stands
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def remove_parts(folder: Path) -> list[Path]:

@@ -63,22 +63,21 @@ def check(args: argparse.Namespace, console) -> dict[str, list]:
                 if kind is None:
                     console.print(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
                     continue
-                task = progress.add_task(f"{name}: files", total=None)
-
-                def report(done: int, total: int, task=task) -> None:
-                    progress.update(task, completed=done, total=total)
-
                 known = annotations.read(dataset, kind)
                 own = findings.of_annotations(known, (dataset.get("metainfo") or {}).get("classes", ()))
-                own += findings.of_files(known.images, args.images, report)
+                own += findings.of_files(known.images, args.images, reporter(progress, f"{name}: files"))
                 if split == "train" and head is not None:
-                    task = progress.add_task(f"{name}: what GFL learns", total=None)
-                    seen = training_view.look(
-                        cfg, dataset, head, args.limit, lambda done, total, task=task: report(done, total, task)
-                    )
+                    report = reporter(progress, f"{name}: what GFL learns")
+                    seen = training_view.look(cfg, dataset, head, args.limit, report)
                     own += training_view.findings_of(seen, head)
                 found[f"{name}: {known.source}"] = own
     return found
+
+
+def reporter(progress, description: str):
+    """A bar, and the function that moves it."""
+    task = progress.add_task(description, total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def show(found: dict[str, list], console) -> int:

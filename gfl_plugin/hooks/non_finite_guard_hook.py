@@ -147,14 +147,15 @@ class NonFiniteGuardHook(Hook):
         if len(self.records) >= self.max_records:
             return f" (no further record: max_records={self.max_records})"
         state = {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
+        plain = plain_batch(batch)
         record = StepRecord(
             config=runner.cfg.pretty_text,
             epoch=runner.epoch,
             iteration=runner.iter,
             state_dict=state,
             random_state=self._random,
-            batch=plain_batch(batch),
-            inputs=non_finite(named_tensors(plain_batch(batch))),
+            batch=plain,
+            inputs=non_finite(named_tensors(plain)),
             losses=losses,
             gradients=gradients,
             outputs=self._first_outputs(batch),

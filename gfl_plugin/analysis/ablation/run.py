@@ -25,9 +25,9 @@ from ...files import write_whole
 THRESHOLDS = {"AP": None, "AP50": 0.5, "AP60": 0.6, "AP70": 0.7, "AP80": 0.8, "AP90": 0.9}
 
 
-def write_json(path: Path, content: object) -> None:
-    """JSON, whole or not at all."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+def write_json(path: Path, content: object, durable: bool = True) -> None:
+    """JSON, whole or not at all; see :func:`gfl_plugin.files.write_whole`."""
+    write_whole(path, json.dumps(content, indent=2) + "\n", durable)
 
 
 class _Progress(Hook):
@@ -46,7 +46,7 @@ class _Progress(Hook):
         if time.monotonic() - self.written > 0.5:
             self.written = time.monotonic()
             state = dict(step=runner.iter + 1, steps=runner.max_iters, epoch=runner.epoch + 1, epochs=runner.max_epochs)
-            write_json(self.file, state)
+            write_json(self.file, state, durable=False)  # training does not wait for the disk
 
 
 def train_and_test(folder: Path) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +17,8 @@ from ...coders import IntegralBBoxCoder
 from ...grid import Grid, Regions
 from ...heads import GFLHead
 from ...targets import GroundTruths
-from .findings import Finding
+from .findings import Finding, Report
 
-Report = Callable[[int, int], None]
 _COVERED = 0.999  # share of the sides that a suggested reg_max reaches
 
 
