@@ -219,5 +219,5 @@ def losses_and_gradients(head, batch: Batch) -> tuple[dict[str, list[float]], li
 
 def gradient_difference(theirs: list[Tensor], ours: list[Tensor]) -> float:
     """Largest difference of two lists of gradients, as a part of the largest gradient."""
-    largest = max(float(level.abs().max()) for level in theirs)
-    return max(float((a - b).abs().max()) for a, b in zip(theirs, ours)) / max(largest, 1e-12)
+    largest = max(float(level.abs().max()) for level in theirs if level.numel())
+    return max(float((a - b).abs().max()) for a, b in zip(theirs, ours) if a.numel()) / max(largest, 1e-12)

@@ -58,9 +58,15 @@ def candidates_on_grid(
     the topk nearest are among the pairs with i·j <= topk.
     """
     if readable(truths.boxes) and _is_plain(iou_calculator) and installed("numba"):
-        from .candidates_numba import candidates_on_grid as compiled
+        from .candidates_numba import candidates_on_grid as found
+    else:
+        found = functools.partial(_on_grid, iou_calculator=iou_calculator)
+    return _without_empty_levels(found(truths, grid, regions, topk), grid)
 
-        return compiled(truths, grid, regions, topk)
+
+def _on_grid(
+    truths: GroundTruths, grid: Grid, regions: Regions, topk: int, iou_calculator: IoUCalculator
+) -> Candidates:
     # Columns and rows are two of the same kind: (2, G, L) throughout.
     centre = centres(truths.boxes).t()[..., None]
     base, stride = grid.base_centre.t()[:, None], grid.stride
@@ -88,6 +94,20 @@ def candidates_on_grid(
         counts=(topk,) * grid.num_levels,
         iou_calculator=iou_calculator,
     )
+
+
+def _without_empty_levels(candidates: Candidates, grid: Grid) -> Candidates:
+    """The candidates without the slots of levels that have no location; nothing of theirs could be read."""
+    counts = tuple(count * (height * width > 0) for count, (height, width) in zip(candidates.counts, grid.sizes))
+    if counts == candidates.counts:
+        return candidates
+
+    def kept(rows: Tensor) -> Tensor:
+        levels = rows.split_with_sizes(candidates.counts, dim=1)
+        return torch.cat([level[:, :count] for level, count in zip(levels, counts)], dim=1)
+
+    parts = (candidates.prior, candidates.distance, candidates.iou, candidates.inside, candidates.valid)
+    return Candidates(*map(kept, parts), counts=counts)
 
 
 def _ascending(values: Tensor) -> tuple[Tensor, Tensor]:

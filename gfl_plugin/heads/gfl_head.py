@@ -171,7 +171,8 @@ class GFLHead(MMDetGFLHead):
             scalar a level, fp32.
 
         Raises:
-            ValueError: for a label that is no class, or an image without a location.
+            ValueError: for a label that is no class, an image without a location, a batch without an image, or parts
+                that do not belong together: other numbers of images, other sizes, other devices.
         """
         if not inputs:
             named_inputs.setdefault("score_factors", None)
@@ -189,6 +190,9 @@ class GFLHead(MMDetGFLHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
     ) -> dict[str, list[Tensor]]:
+        if not batch_img_metas:
+            raise ValueError("the batch holds no image; there is nothing to learn from it")
+        self._check_batch(cls_scores, bbox_preds, batch_img_metas, batch_gt_instances, batch_gt_instances_ignore)
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         regions = Regions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
@@ -254,6 +258,38 @@ class GFLHead(MMDetGFLHead):
         weight = self.train_cfg["pos_weight"]
         return weight if weight > 0 else 1.0
 
+    def _check_batch(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        metas: Sequence[dict],
+        *instances: Sequence[InstanceData] | None,
+    ) -> None:
+        """Refuse parts that are not of the same images, classes, locations and device: indices would go astray."""
+        if len(cls_scores) != len(bbox_preds):
+            raise ValueError(
+                f"{len(cls_scores)} class maps came with {len(bbox_preds)} box maps; give one of each a level"
+            )
+        for number, (scores, boxes) in enumerate(zip(cls_scores, bbox_preds)):
+            if scores.device != boxes.device or scores.device != cls_scores[0].device:
+                raise ValueError(
+                    f"level {number}'s class map lies on {scores.device}, its box map on {boxes.device}, and level 0's "
+                    f"class map on {cls_scores[0].device}; bring all to one device"
+                )
+            expected = (len(metas), self.cls_out_channels, *scores.shape[2:])
+            expected_boxes = (len(metas), bbox_preds[0].shape[1], *scores.shape[2:])
+            if scores.shape != expected or boxes.shape != expected_boxes:
+                raise ValueError(
+                    f"level {number} has a class map {tuple(scores.shape)} and a box map {tuple(boxes.shape)} for "
+                    f"{len(metas)} images and {self.cls_out_channels} classes; they must be "
+                    "(images, classes, H, W) and (images, numbers a box, H, W)"
+                )
+        for given in instances:
+            if given is not None and len(given) != len(metas):
+                raise ValueError(
+                    f"boxes of {len(given)} images came with maps of {len(metas)}; give one InstanceData an image"
+                )
+
     def _check_labels(self, truths: GroundTruths) -> None:
         # Only where looking is free: a GPU would have to be waited for.
         if readable(truths.labels) and len(truths):
@@ -293,8 +329,14 @@ class GFLHead(MMDetGFLHead):
 
         Returns:
             ``bboxes``, ``scores`` and ``labels`` of each image.
+
+        Raises:
+            ValueError: for parts that do not belong together: other numbers of images, other sizes, other devices.
         """
         cfg = self.test_cfg if cfg is None else cfg
+        self._check_batch(cls_scores, bbox_preds, batch_img_metas)
+        if not batch_img_metas:
+            return []
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         found = survivors(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))

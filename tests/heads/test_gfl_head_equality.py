@@ -305,6 +305,30 @@ def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int
     assert gradient_difference(expected[2], found[2]) < 1e-6
 
 
+@pytest.mark.parametrize("empty", [(0,), (1,), (2,), (0, 2)])
+@pytest.mark.parametrize("compact", [True, False])
+def test_levels_without_a_location(monkeypatch, empty: tuple[int, ...], compact: bool) -> None:
+    """A map of no rows or no columns takes no part; in the form a GPU uses, too."""
+    monkeypatch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=compact))
+    if not compact:
+        monkeypatch.setattr("gfl_plugin.assigners.candidates.installed", lambda package: False)
+    theirs, ours = both_heads()
+    batch = random_batch(Recipe(objects=(9, 7)))
+    for number, level in enumerate(empty):
+        for maps in (batch.cls_scores, batch.bbox_preds):
+            maps[level] = maps[level][..., :0] if number else maps[level][:, :, :0]
+    batch = without_ties(batch, theirs)
+    compare_losses(theirs, ours, batch)
+    batch = with_distinct_scores(batch)
+    results = [
+        head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+        for head in (theirs, ours)
+    ]
+    for expected, found in zip(*results):
+        assert torch.equal(expected.labels, found.labels)
+        assert torch.allclose(expected.bboxes, found.bboxes, rtol=0, atol=1e-3)
+
+
 def test_box_types_of_mmdetection_are_taken() -> None:
     from mmdet.structures.bbox import HorizontalBoxes
 

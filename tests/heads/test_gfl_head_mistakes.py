@@ -110,6 +110,42 @@ def test_number_of_maps_and_strides_differ() -> None:
         head.loss_by_feat(*batch.arguments())
 
 
+def test_batch_without_an_image() -> None:
+    """As in MMDetection there is nothing to detect; MMDetection's losses are an IndexError, here it says why."""
+    head = our_head()
+    batch = random_batch(Recipe())
+    none = [level[:0] for level in batch.cls_scores], [level[:0] for level in batch.bbox_preds]
+    assert head.predict_by_feat(*none, batch_img_metas=[]) == []
+    with pytest.raises(ValueError, match="the batch holds no image"):
+        head.loss_by_feat(*none, [], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.bbox_preds.pop(), "3 class maps came with 2 box maps"),
+        (lambda b: b.gt_instances.pop(), "boxes of 1 images came with maps of 2"),
+        (lambda b: b.gt_instances_ignore.pop(), "boxes of 1 images came with maps of 2"),
+        (lambda b: b.img_metas.pop(), r"level 0 has a class map \(2, 7, 20, 24\).* for 1 images and 7 classes"),
+        (lambda b: b.cls_scores.insert(1, b.cls_scores.pop(1)[:, :6]), r"level 1 has a class map \(2, 6, 10, 12\)"),
+        (lambda b: b.cls_scores.insert(1, b.cls_scores.pop(1)[..., 1:]), r"level 1 has a class map \(2, 7, 10, 11\)"),
+        (lambda b: b.bbox_preds.insert(2, b.bbox_preds.pop(2)[:1]), r"level 2.*box map \(1, 68, 5, 6\)"),
+        (lambda b: b.bbox_preds.insert(2, b.bbox_preds.pop(2)[:, :60]), r"level 2.*box map \(2, 60, 5, 6\)"),
+        (lambda b: b.bbox_preds.insert(1, b.bbox_preds.pop(1).to("meta")), "level 1.*on cpu, its box map on meta"),
+        (lambda b: b.cls_scores.insert(1, b.cls_scores.pop(1).to("meta")), "level 1.*on meta, its box map on cpu"),
+    ],
+)
+def test_parts_of_a_batch_that_do_not_belong_together(change, message: str) -> None:
+    head = our_head()
+    batch = random_batch(Recipe(ignored=(1, 1), same_size=True))
+    change(batch)
+    with pytest.raises(ValueError, match=message):
+        head.loss_by_feat(*batch.arguments())
+    if "boxes of" not in message:
+        with pytest.raises(ValueError, match=message):
+            head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+
+
 def test_checkpoint_of_another_head() -> None:
     state = {"retina_cls.weight": torch.zeros(1), "retina_reg.weight": torch.zeros(1)}
     model = torch.nn.ModuleDict({"bbox_head": our_head()})
