@@ -11,8 +11,8 @@ Five gaps are closed, each only where it exists:
   (open-mmlab/mmdetection#11780). It gets one that is None.
 * MMEngine's ``AmpOptimWrapper`` refuses to work without an accelerator, though its autocast knows a CPU's bf16. It is
   let in; its gradient scaler, which bf16 does not need, is off there.
-* MMEngine's ``pytorch`` launcher and its data-parallel wrapper take a GPU a process for granted. Without one they use
-  gloo and no device number.
+* MMEngine's ``pytorch`` launcher and its data-parallel wrapper take a GPU a process for granted. Without one they
+  use gloo and no device number.
 
 Of this package it imports NMS alone, which needs nothing of MMDetection's, so that it can run before anything of
 MMDetection's is imported.
@@ -20,6 +20,7 @@ MMDetection's is imported.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import importlib.util
 import sys
@@ -239,19 +240,25 @@ def _allow_amp_on_cpu() -> str:
 def _allow_workers_on_cpu() -> str:
     from mmengine.device import get_device
     from mmengine.dist import utils
-    from mmengine.runner import runner
+    from mmengine.model.wrappers import MMDistributedDataParallel
 
     if get_device() != "cpu":
         return ""
 
     def init(backend: str, init_backend: str = "torch", **kwargs: object) -> None:
         torch.distributed.init_process_group(backend="gloo" if backend == "nccl" else backend, **kwargs)
+        atexit.register(leave)
 
-    plain = runner.MMDistributedDataParallel
-
-    def data_parallel(module: torch.nn.Module, device_ids: object = None, **kwargs: object) -> torch.nn.Module:
-        return plain(module=module, **kwargs)
+    def leave() -> None:  # nobody does, and gloo's threads would abort the process when it ends
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     utils._init_dist_pytorch = init
-    runner.MMDistributedDataParallel = data_parallel
+    plain = MMDistributedDataParallel.__init__
+
+    @functools.wraps(plain)
+    def without_device(self: object, *args: object, device_ids: object = None, **kwargs: object) -> None:
+        plain(self, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = without_device
     return "several processes may train on a CPU, by gloo"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,11 +35,37 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
         _sync_folder(path.parent)
 
 
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a file or a folder, which somebody else has written as ``.<name>.part``, the name it is to have.
+
+    Its bytes reach the disk first. What bore that name is gone; a folder, which cannot be exchanged at once, is for a
+    moment neither there nor lost, but under a name of :func:`remove_parts`.
+    """
+    for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+        if file.is_file():
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+    old = path.with_name(f".{path.name}.old.part")
+    if path.is_dir():
+        os.replace(path, old)
+    os.replace(part, path)
+    _sync_folder(path.parent)
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or nothing."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_parts(folder: Path) -> list[Path]:
     """Take away what killed writers left in a folder, and say what it was."""
     parts = sorted(folder.glob(".*.part"))
     for part in parts:
-        part.unlink(missing_ok=True)
+        remove(part)
     return parts
 
 
@@ -85,4 +112,4 @@ class WholeFileBackend(LocalBackend):
         finally:
             self._put_off = None
         for path in waiting:
-            path.unlink(missing_ok=True)
+            remove(path)

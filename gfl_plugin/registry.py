@@ -5,6 +5,7 @@ registries alike, and no name of theirs is overwritten.
 """
 
 from mmdet import registry as mmdet_registry
+from mmengine.registry import STRATEGIES as ROOT_STRATEGIES
 from mmengine.registry import Registry
 
 SCOPE = "gfl_plugin"
@@ -12,8 +13,10 @@ SCOPE = "gfl_plugin"
 MODELS = Registry("model", parent=mmdet_registry.MODELS, scope=SCOPE, locations=["gfl_plugin"])
 TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE, locations=["gfl_plugin"])
 HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])
+MODEL_WRAPPERS = Registry("model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin"])
+STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin"])  # MMDetection has none
 
 # MMEngine looks a scope up among a registry's own children; as its grandchildren these would be found only while the
 # default scope is MMDetection's.
-for _registry in (MODELS, TASK_UTILS, HOOKS):
+for _registry in (MODELS, TASK_UTILS, HOOKS, MODEL_WRAPPERS):
     _registry.root._add_child(_registry)

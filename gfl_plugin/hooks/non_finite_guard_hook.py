@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..nonfinite import (
     NonFiniteError,
@@ -36,7 +37,8 @@ class NonFiniteGuardHook(Hook):
     processes all skip when one has to. A checkpoint that holds a number that is not finite is not written.
 
     With a gradient scaler (fp16) only losses are judged: gradients that overflow are the scaler's business, which skips
-    them itself. The check reads all gradients once and makes the host wait for a GPU once a step.
+    them itself. Of weights sharded over processes (FSDP) no record is written. The check reads all gradients once
+    and makes the host wait for a GPU once a step.
 
     Args:
         action: "skip" to go on with the next batch, "stop" to end training at once.
@@ -114,7 +116,8 @@ class NonFiniteGuardHook(Hook):
             value.copy_(self._buffers[name])
 
     def _weights(self) -> list[nn.Parameter]:
-        return [p for group in self._wrapper.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        every = (p for group in self._wrapper.optimizer.param_groups for p in group["params"])
+        return [p for p in every if p.grad is not None and p.grad.numel()]  # a shard may be empty
 
     # -----------------------------------------------------------------------------------------------
     # After a step that was not done
@@ -146,6 +149,8 @@ class NonFiniteGuardHook(Hook):
         """Write what the step was, and say where."""
         if len(self.records) >= self.max_records:
             return f" (no further record: max_records={self.max_records})"
+        if isinstance(runner.model, FullyShardedDataParallel):
+            return " (no record: its weights are spread over the processes)"
         state = {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
         plain = plain_batch(batch)
         record = StepRecord(

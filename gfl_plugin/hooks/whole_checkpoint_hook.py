@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
-from ..files import BACKEND, remove_parts, write_whole
+from ..files import BACKEND, put_in_place, remove, remove_parts, write_whole
 from ..registry import HOOKS
 
 
@@ -21,7 +21,8 @@ class WholeCheckpointHook(CheckpointHook):
       a checkpoint's name. So is ``last_checkpoint``, which ``--resume`` reads.
     * An old checkpoint is removed when the new one is whole, not before (``max_keep_ckpts``, ``save_best``).
 
-    The disk holds one checkpoint more than is kept while one is being written.
+    The disk holds one checkpoint more than is kept while one is being written. FlexibleRunner's checkpoints (FSDP,
+    DeepSpeed), files or folders, are treated alike, but for those of ``save_best``, which it writes in their place.
 
     Args: as CheckpointHook, which writes files elsewhere (``backend_args``, an ``out_dir`` such as s3://) as before.
     """
@@ -47,11 +48,14 @@ class WholeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         name = self.filename_tmpl.format(step)
-        self.last_ckpt = str(Path(self.out_dir) / name)
+        whole = Path(self.out_dir) / name
+        # FlexibleRunner's strategies write by themselves, several of them folders, and know no backend.
+        by_strategy = isinstance(runner, FlexibleRunner)
+        self.last_ckpt = str(whole)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
-            name,
+            f".{name}.part" if by_strategy else name,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
@@ -59,10 +63,13 @@ class WholeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        barrier()  # every process has written its share
         if is_main_process():
+            if by_strategy:
+                put_in_place(whole.with_name(f".{name}.part"), whole)
             write_whole(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt)
             for old in outdated:
-                Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+                remove(Path(self.out_dir, self.filename_tmpl.format(old)))
 
     def _make_room(self, step: int) -> list[int]:
         """Note a checkpoint as kept; the steps of those that are not kept any more."""

@@ -5,8 +5,10 @@ Prints, from the first process, a line a case: its name and the largest differen
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -56,12 +58,16 @@ def shares(case: str, workers: int) -> list[list[dict]]:
     return every
 
 
+def batch_of(items: list[dict]) -> dict:
+    """A batch as a data loader gives it, of copies."""
+    items = copy.deepcopy(items)
+    return dict(inputs=[item["inputs"] for item in items], data_samples=[item["data_samples"] for item in items])
+
+
 def step(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:
     """Losses of a step, summed over levels; gradients are left in the parameters."""
     bare = model.module if isinstance(model, MMDistributedDataParallel) else model
-    items = copy.deepcopy(items)
-    batch = dict(inputs=[item["inputs"] for item in items], data_samples=[item["data_samples"] for item in items])
-    losses = model(**bare.data_preprocessor(batch, True), mode="loss")
+    losses = model(**bare.data_preprocessor(batch_of(items), True), mode="loss")
     total, values = bare.parse_losses(losses)
     total.backward()
     return {name: value.detach() for name, value in values.items()}
@@ -71,13 +77,14 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def joined_step(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:
-    """The step as one process does it, inside of several: sums over processes are left out."""
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """A process computes as if there were no others: sums over processes are left out."""
     from gfl_plugin.heads import gfl_head
 
     plain, gfl_head.reduce_mean = gfl_head.reduce_mean, lambda value: value
     try:
-        return step(model, items)
+        yield
     finally:
         gfl_head.reduce_mean = plain
 
@@ -94,9 +101,10 @@ def main() -> None:
             for value in losses.values():
                 all_reduce(value, "mean")
             if rank == 0:
-                alone = build(low_scores)
-                expected = joined_step(alone, sum(parts, []))
-                ours, theirs = gradients(parallel.module), gradients(alone)
+                single = build(low_scores)
+                with alone():
+                    expected = step(single, sum(parts, []))
+                ours, theirs = gradients(parallel.module), gradients(single)
                 assert ours.keys() == theirs.keys()
                 largest = max(float(value.abs().max()) for value in theirs.values())
                 gradient = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) / largest
@@ -104,7 +112,6 @@ def main() -> None:
                 scores = "low" if low_scores else "usual"
                 print(f"case|{case}|{scores}|{loss:.3e}|{gradient:.3e}|{float(expected['loss']):.4f}", flush=True)
     torch.distributed.barrier()  # nobody leaves while the first still computes
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,19 @@ def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
             assert 0.1 < float(loss) < 1, name
 
 
+def test_sharded_steps_are_the_steps_of_one() -> None:
+    """Two processes with FSDP, gradients clipped: losses, weights after two steps, and names and shapes of weights."""
+    done = torchrun(2, HERE / "sharded_steps_of_workers.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("sharded|")]
+    share, loss, weights, norm, clipped = (float(value) for value in line.split("|")[1:])
+    assert 0.49 < share < 0.52, "each process holds half of the weights"
+    assert loss <= 1e-6
+    assert weights <= 5e-6, "of the largest change, 0.05, of a weight near 1, whose rounding alone is 1e-6 of that"
+    assert norm <= 1e-6
+    assert clipped > 0.5, "nothing was clipped"
+
+
 @pytest.mark.parametrize("action", ["skip", "stop"])
 def test_one_process_with_a_nan(tmp_path: Path, action: str) -> None:
     """All skip the step or all end: through MMDetection's launcher, with a NaN in one process's second batch."""
