@@ -334,6 +334,7 @@ class GFLHead(MMDetGFLHead):
             ValueError: for parts that do not belong together: other numbers of images, other sizes, other devices.
         """
         cfg = self.test_cfg if cfg is None else cfg
+        cfg = cfg if isinstance(cfg, ConfigDict) else ConfigDict(cfg)  # of a model built without a config file
         self._check_batch(cls_scores, bbox_preds, batch_img_metas)
         if not batch_img_metas:
             return []

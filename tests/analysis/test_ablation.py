@@ -27,12 +27,12 @@ from gfl_plugin.demo.dataset import DemoSize
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 STUDIES = {
-    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "qfl_detectors": 10, "quality_atss": 6,
-    "quality_fcos": 6, "spacing": 4,
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "precision": 3, "qfl_detectors": 10,
+    "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
 }  # fmt: skip
 
 
-def test_the_papers_comparisons_are_there() -> None:
+def test_all_studies_are_there() -> None:
     folders = {path.name for path in (CONFIGS / "ablation").iterdir() if path.name != "_base_"}
     assert folders == set(STUDIES)
     for name, count in STUDIES.items():
@@ -52,7 +52,8 @@ def test_unknown_names_list_what_exists() -> None:
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) -> None:
-    """The head is the COCO config's but for width, depth and classes; backbone, data and schedule are one."""
+    """The head is the COCO config's but for width, depth and classes; backbone, data and schedule are one. In the study
+    of precision the optimizer's wrapper differs in place of the head."""
     study = find_study(CONFIGS / "ablation", name)
     heads, rest = [], []
     for variant in study.variants:
@@ -60,9 +61,11 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
         small = scale.config_of(variant, "demo", CONFIGS, "/data").to_dict()
         head = small["model"].pop("bbox_head")
         assert head["type"] == full.model.bbox_head.type and head["num_classes"] == 10
-        heads.append(
-            (head, small["model"].pop("train_cfg"), small["model"].pop("test_cfg"), small["model"].pop("type"))
-        )
+        wrapper = {key: small["optim_wrapper"].pop(key, None) for key in ("type", "dtype", "loss_scale")}
+        if name != "precision":
+            assert wrapper == dict(type="OptimWrapper", dtype=None, loss_scale=None)
+        parts = (small["model"].pop(key) for key in ("train_cfg", "test_cfg", "type"))
+        heads.append((head, *parts, wrapper))
         small["model"]["neck"].pop("num_outs")
         rest.append(small)
     assert all(other == rest[0] for other in rest)

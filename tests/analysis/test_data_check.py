@@ -17,6 +17,8 @@ import gfl_plugin  # noqa: F401  # isort: skip
 from gfl_plugin.analysis.data_check import annotations, findings, training_view
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
 

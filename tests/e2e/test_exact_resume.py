@@ -15,6 +15,8 @@ import torch
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 STEPS_AN_EPOCH, EPOCHS, INTERVAL = 6, 4, 2
 CONFIG = """

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from gfl_plugin.assigners.atss_assigner import Assignment
 
+pytestmark = pytest.mark.once
+
 CASES = int(os.environ.get("GFL_FUZZ_CASES", "2000"))
 STRIDES, CLASSES, BINS = (8, 16, 32), 7, 17
 LARGEST = float(torch.finfo(torch.bfloat16).max)  # of what a bf16 tensor can hold
@@ -36,7 +38,7 @@ def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values:
     """One map a level: noise, a constant, or noise with single numbers set; in one of the layouts convolutions give."""
     seed, kind = draw(st.integers(0, 2**16)), draw(st.sampled_from(["noise", "constant", "spiked"]))
     layout = draw(st.sampled_from(["contiguous", "channels_last", "sliced"]))
-    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    dtype = draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
     random = torch.Generator().manual_seed(seed)
     levels = []
     for height, width in sizes:
@@ -46,7 +48,7 @@ def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values:
         elif kind == "spiked":
             index = torch.randint(0, max(1, level.numel()), (min(4, level.numel()),), generator=random)
             level.view(-1)[index] = draw(st.sampled_from(values))
-        level = level.to(dtype)
+        level = level.clamp(torch.finfo(dtype).min, torch.finfo(dtype).max).to(dtype)
         if layout == "channels_last":
             level = level.to(memory_format=torch.channels_last)
         elif layout == "sliced":

@@ -110,6 +110,16 @@ def test_number_of_maps_and_strides_differ() -> None:
         head.loss_by_feat(*batch.arguments())
 
 
+def test_settings_as_a_plain_dict() -> None:
+    """Where a model is built in Python, its settings need not be MMEngine's ConfigDict."""
+    head = our_head()
+    batch = random_batch(Recipe())
+    arguments = (batch.cls_scores, batch.bbox_preds)
+    expected = head.predict_by_feat(*arguments, batch_img_metas=batch.img_metas)
+    found = head.predict_by_feat(*arguments, batch_img_metas=batch.img_metas, cfg=head.test_cfg.to_dict())
+    assert len(expected[0]) and all(torch.equal(one.bboxes, two.bboxes) for one, two in zip(expected, found))
+
+
 def test_batch_without_an_image() -> None:
     """As in MMDetection there is nothing to detect; MMDetection's losses are an IndexError, here it says why."""
     head = our_head()

@@ -34,6 +34,7 @@ SMALL_SCALES = {
 }
 SCALES = (*SMALL_SCALES, "coco")
 DEMO_SIZE = DemoSize(train=600, val=300, side=128)
+_PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
 
 def find_data(scale: str, root: Path, report: Report) -> str:
@@ -81,6 +82,7 @@ def config_of(variant: Variant, scale: str, configs: Path, data: str) -> Config:
     cfg.merge_from_dict(Config.fromfile(configs / "_base_" / small.data).to_dict())
     cfg.model = _small_model(full.model, Config.fromfile(configs / "_base_" / "small_detector.py").model, small)
     cfg.model.bbox_head.merge(variant.small_head)
+    cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
     cfg.train_cfg.update(max_epochs=small.epochs, val_interval=small.epochs + 1)  # tested once, after training
     cfg.param_scheduler[1].T_max = small.epochs
     # Each run is tested by its last weights; others serve nobody.

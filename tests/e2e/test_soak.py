@@ -1,0 +1,111 @@
+"""A long training with images of all sizes: memory, tensors, file handles and threads do not grow."""
+
+from __future__ import annotations
+
+import gc
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from cases import record
+from mmdet.structures import DetDataSample
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.structures import InstanceData
+from runs import runner
+from torch.utils.data import DataLoader, Dataset
+
+pytestmark = pytest.mark.once
+
+STEPS = int(os.environ.get("GFL_SOAK_STEPS", "2000"))
+WARM, EVERY = STEPS // 10, 20  # steps before memory must be flat; steps between two looks
+IMAGES, SIDES, OBJECTS = 2, (64, 224), 40  # a batch; least and largest side, pixels; most objects an image
+
+
+class AllSizes(Dataset):
+    """Images of random sizes with random numbers of objects, noise all of them, some objects without a size."""
+
+    def __len__(self) -> int:
+        return STEPS * IMAGES
+
+    def __getitem__(self, index: int) -> dict:
+        random = np.random.default_rng(index)
+        height, width = (int(side) for side in random.integers(*SIDES, size=2))
+        count = int(random.integers(0, OBJECTS + 1))
+        corner = random.random((count, 2)) * (width, height)
+        sides = random.random((count, 2)) ** 3 * (width, height) * (random.random((count, 1)) > 0.02)
+        boxes = torch.from_numpy(np.concatenate([corner, corner + sides], axis=1)).float()
+        shape = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
+        sample = DetDataSample(metainfo={**shape, "img_id": index, "img_path": f"{index}.jpg"})
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.from_numpy(random.integers(0, 10, count)))
+        image = torch.from_numpy(random.integers(0, 256, (3, height, width), dtype=np.uint8))
+        return dict(inputs=image, data_samples=sample)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process holds."""
+
+    step: int
+    memory: float  # MB resident
+    handles: int
+    threads: int
+    tensors: int
+
+    @staticmethod
+    def now(step: int) -> Look:
+        gc.collect()
+        process = psutil.Process()
+        tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        return Look(step, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads(), tensors)
+
+
+class WatchHook(Hook):
+    """Looks every so many steps, and has the model predict what it has just learned from."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.looks: list[Look] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if (runner.iter + 1) % EVERY == 0:
+            runner.model.eval()
+            with torch.no_grad():
+                runner.model.val_step(data_batch)
+            runner.model.train()
+            self.looks.append(Look.now(runner.iter + 1))
+
+
+def test_nothing_grows(tmp_path: Path) -> None:
+    watch = WatchHook()
+    guards = ("ExactResumeHook", "NonFiniteGuardHook", "BadBoxesHook", "AssignmentStatsHook")
+    hooks = [*(dict(type=f"gfl_plugin.{name}") for name in guards), watch]
+    data = DataLoader(AllSizes(), batch_size=IMAGES, collate_fn=pseudo_collate)
+    optimizer = dict(
+        type="OptimWrapper", optimizer=dict(type="SGD", lr=1e-3, momentum=0.9), clip_grad=dict(max_norm=10)
+    )
+    runner(tmp_path, [], hooks, train_dataloader=data, optim_wrapper=optimizer).train()
+    looks = [look for look in watch.looks if look.step >= WARM]
+    assert looks[-1].step == STEPS
+    steps = np.array([look.step for look in looks])
+    slope = float(np.polyfit(steps, [look.memory for look in looks], 1)[0])  # MB a step
+    for name, value in (
+        ("kB a step of memory", 1000 * slope),
+        ("MB of memory at the end", looks[-1].memory),
+        ("MB of memory more than after a tenth", looks[-1].memory - looks[0].memory),
+        ("file handles", looks[-1].handles),
+        ("threads", looks[-1].threads),
+        ("tensors alive", looks[-1].tensors),
+    ):
+        record(f"soak of {STEPS} steps: {name}", value)
+    assert len({look.handles for look in looks}) == 1
+    assert len({look.threads for look in looks}) == 1
+    assert max(look.tensors for look in looks) - looks[0].tensors <= 0
+    assert slope * STEPS < 0.02 * looks[0].memory, (
+        "of what the process holds; one map kept a step would be 10 times that"
+    )
