@@ -17,8 +17,6 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-KINDS = {"CocoDataset": "coco", "XMLDataset": "voc", "VOCDataset": "voc"}
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,75 +26,61 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the findings to this file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
-    from rich.console import Console
-
     try:
-        found = check(args, Console(stderr=True))
+        found = check(args)
     except (ValueError, OSError, KeyError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     if args.json:
-        content = {name: [asdict(one) for one in part] for name, part in found.items()}
+        content = {one.name: [asdict(finding) for finding in one.findings] for one in found}
         args.json.write_text(json.dumps(content, indent=2) + "\n")
-    return show(found, Console())
+    return show(found)
 
 
-def check(args: argparse.Namespace, console) -> dict[str, list]:
+def check(args: argparse.Namespace) -> list:
+    """What was found, under a progress bar."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
+    from rich.console import Console
     from rich.progress import Progress
 
-    from gfl_plugin.analysis.data_check import annotations, findings, training_view
+    from gfl_plugin.analysis.data_check import walk
+
+    class Bars:
+        note = staticmethod(lambda text: progress.console.print(text))
+
+        def begin(self, task: str):
+            bar = progress.add_task(task, total=None)
+            return lambda done, total: progress.update(bar, completed=done, total=total)
 
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    head = training_view.gfl_head(cfg)
-    if head is None:
-        console.print("the head is no GFLHead with ATSS or FCOS assignment: what it can learn is not looked at")
-    found: dict[str, list] = {}
-    with Progress(console=console) as progress:
-        for split in ("train", "val", "test"):
-            loader = cfg.get(f"{split}_dataloader")
-            for number, dataset in enumerate(annotations.leaves(loader.dataset) if loader else ()):
-                kind = KINDS.get(str(dataset.type).split(".")[-1])
-                name = f"{split} {number + 1}" if number else split
-                if kind is None:
-                    console.print(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
-                    continue
-                known = annotations.read(dataset, kind)
-                own = findings.of_annotations(known, (dataset.get("metainfo") or {}).get("classes", ()))
-                own += findings.of_files(known.images, args.images, reporter(progress, f"{name}: files"))
-                if split == "train" and head is not None:
-                    report = reporter(progress, f"{name}: what GFL learns")
-                    seen = training_view.look(cfg, dataset, head, args.limit, report)
-                    own += training_view.findings_of(seen, head)
-                found[f"{name}: {known.source}"] = own
-    return found
+    with Progress(console=Console(stderr=True)) as progress:
+        return walk.check(cfg, args.images, args.limit, Bars())
 
 
-def reporter(progress, description: str):
-    """A bar, and the function that moves it."""
-    task = progress.add_task(description, total=None)
-    return lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def show(found: dict[str, list], console) -> int:
+def show(found: list) -> int:
     """Print a table a data set; the exit status."""
+    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from gfl_plugin.analysis.data_check.findings import serious
 
-    for name, part in found.items():
-        if not part:
-            console.print(f"[green]{name}: nothing found")
+    console = Console()
+    for checked in found:
+        if not checked.findings:
+            console.print(f"[green]{escape(checked.name)}: nothing found")
             continue
-        table = Table("", "what", "how many", "for example", "what to do", title=name, title_justify="left")
-        for one in part:
+        table = Table("", "what", "how many", title=escape(checked.name), title_justify="left")
+        table.add_column("for example", overflow="fold")  # names are shown whole
+        table.add_column("what to do")
+        for one in checked.findings:
             mark = "[red]wrong" if one.serious else "[yellow]look"
-            cells = (mark, one.kind, f"{one.count} of {one.of}", "\n".join(one.examples), one.advice)
+            cells = (mark, one.kind, f"{one.count} of {one.of}", escape("\n".join(one.examples)), one.advice)
             table.add_row(*cells, end_section=True)
         console.print(table)
-    return int(any(serious(part) for part in found.values()))
+    return int(any(serious(checked.findings) for checked in found))
 
 
 if __name__ == "__main__":

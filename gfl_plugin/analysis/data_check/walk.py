@@ -1,0 +1,68 @@
+"""All data sets of a config, each looked at in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from mmengine.config import Config, ConfigDict
+
+from . import annotations, findings, training_view
+from .findings import Finding, Report
+
+# How the annotations of MMDetection's data sets are written.
+KINDS = {"CocoDataset": "coco", "XMLDataset": "voc", "VOCDataset": "voc"}
+
+
+class Watcher(Protocol):
+    """Is told what happens."""
+
+    def note(self, text: str) -> None:
+        """Something that is not looked at."""
+
+    def begin(self, task: str) -> Report:
+        """A task begins; what is returned is called with how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in one data set."""
+
+    name: str  # train, val or test, numbered from the second, and the annotations' source
+    findings: tuple[Finding, ...]
+
+
+def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Checked]:
+    """Look at every data set of a config.
+
+    Args:
+        cfg: the config; its default scope is set.
+        images: whether each image is opened, to its last byte.
+        limit: training images that go through the pipeline.
+        watcher: is told.
+    """
+    head = training_view.gfl_head(cfg)
+    if head is None:
+        watcher.note("the head is no GFLHead with ATSS or FCOS assignment: what it can learn is not looked at")
+    found = []
+    for name, dataset in _datasets(cfg):
+        kind = KINDS.get(str(dataset.type).split(".")[-1])
+        if kind is None:
+            watcher.note(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
+            continue
+        known = annotations.read(dataset, kind)
+        own = findings.of_annotations(known, (dataset.get("metainfo") or {}).get("classes", ()))
+        own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
+        if name.startswith("train") and head is not None:
+            seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
+            own += training_view.findings_of(seen, head)
+        found.append(Checked(f"{name}: {known.source}", tuple(own)))
+    return found
+
+
+def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    for split in ("train", "val", "test"):
+        loader = cfg.get(f"{split}_dataloader")
+        for number, dataset in enumerate(annotations.leaves(loader.dataset) if loader else ()):
+            yield f"{split} {number + 1}" if number else split, dataset
