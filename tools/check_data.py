@@ -74,7 +74,7 @@ def show(found: list) -> int:
             continue
         table = Table("", "what", "how many", title=escape(checked.name), title_justify="left")
         table.add_column("for example", overflow="fold")  # names are shown whole
-        table.add_column("what to do")
+        table.add_column("what to do", overflow="fold")
         for one in checked.findings:
             mark = "[red]wrong" if one.serious else "[yellow]look"
             cells = (mark, one.kind, f"{one.count} of {one.of}", escape("\n".join(one.examples)), one.advice)

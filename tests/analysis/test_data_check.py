@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import gfl_plugin  # noqa: F401  # isort: skip
-from gfl_plugin.analysis.data_check import annotations, findings, training_view
+from gfl_plugin.analysis.data_check import annotations, findings, training_view, walk
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
 pytestmark = pytest.mark.once
@@ -123,6 +124,33 @@ def test_other_heads_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPat
     cfg = config(data, monkeypatch)
     cfg.model.bbox_head.type = "mmdet.ATSSHead"
     assert training_view.gfl_head(cfg) is None
+
+
+class NoWatcher:
+    def note(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def begin(self, task: str):
+        return lambda done, total: None
+
+
+@pytest.mark.parametrize("named_by", ["metainfo", "class", "file"])
+def test_classes_are_those_that_training_takes(data: Path, monkeypatch, tmp_path: Path, named_by: str) -> None:
+    """A config need not name classes: MMDetection's COCO configs leave it to their data set's class."""
+    cfg = config(data, monkeypatch)
+    classes = list(cfg.train_dataloader.dataset.metainfo.classes)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        if named_by == "class":
+            monkeypatch.setitem(CocoDataset.METAINFO, "classes", tuple(classes))
+            loader.dataset.pop("metainfo")
+        if named_by == "file":
+            (tmp_path / "classes.txt").write_text("\n".join(classes))
+            loader.dataset.metainfo = dict(classes=str(tmp_path / "classes.txt"))
+    spoil(data, lambda c: c["categories"][0].update(name="zero"))
+    spoil(data, lambda c: c["annotations"][0].update(category_id=c["categories"][0]["id"]))
+    train = walk.check(cfg, images=False, limit=2, watcher=NoWatcher())[0]
+    (unknown,) = [one for one in train.findings if one.kind == "classes that metainfo does not name"]
+    assert unknown.examples == ("zero",)
 
 
 def tool(*arguments: object, **environment: str) -> subprocess.CompletedProcess:

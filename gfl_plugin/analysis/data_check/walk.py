@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 
 from . import annotations, findings, training_view
@@ -52,13 +53,19 @@ def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Check
             watcher.note(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
             continue
         known = annotations.read(dataset, kind)
-        own = findings.of_annotations(known, (dataset.get("metainfo") or {}).get("classes", ()))
+        own = findings.of_annotations(known, _classes(dataset))
         own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
         if name.startswith("train") and head is not None:
             seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
             own += training_view.findings_of(seen, head)
         found.append(Checked(f"{name}: {known.source}", tuple(own)))
     return found
+
+
+def _classes(dataset: ConfigDict) -> Sequence[str]:
+    """The classes as MMEngine settles them: its metainfo's, a file's that it names, or its class's own."""
+    kind = dataset.type if isinstance(dataset.type, type) else DATASETS.get(dataset.type)
+    return kind._load_metainfo(dataset.get("metainfo")).get("classes", ())
 
 
 def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
