@@ -24,6 +24,7 @@ import atexit
 import functools
 import importlib.util
 import sys
+import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Callable
@@ -249,9 +250,12 @@ def _allow_workers_on_cpu() -> str:
         torch.distributed.init_process_group(backend="gloo" if backend == "nccl" else backend, **kwargs)
         atexit.register(leave)
 
-    def leave() -> None:  # nobody does, and gloo's threads would abort the process when it ends
+    def leave() -> None:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        # A thread of gloo's may still hold tensors of the last exchange. To let go of them it needs Python's lock, which
+        # sleeping lends it; if it asks when the interpreter has begun to end, the process is aborted.
+        time.sleep(0.1)
 
     utils._init_dist_pytorch = init
     plain = MMDistributedDataParallel.__init__
