@@ -253,8 +253,8 @@ def _allow_workers_on_cpu() -> str:
     def leave() -> None:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        # A thread of gloo's may still hold tensors of the last exchange. To let go of them it needs Python's lock, which
-        # sleeping lends it; if it asks when the interpreter has begun to end, the process is aborted.
+        # A thread of gloo's may still hold the last exchange's tensors. To let go of them it needs Python's lock, which
+        # sleeping lends; where it asks when the interpreter has begun to end, the process is aborted.
         time.sleep(0.1)
 
     utils._init_dist_pytorch = init

@@ -98,6 +98,7 @@ def ablate(args: argparse.Namespace) -> int:
     about = {
         "scale": args.scale,
         "command": f"python tools/ablate.py {study.name} --scale {args.scale} --seeds {' '.join(map(str, args.seeds))}"
+        + (f" --variants {' '.join(args.variants)}" if args.variants else "")
         + (f" --jobs {args.jobs}" if args.jobs else ""),
         "machine": f"{machine.processor}, {machine.cores} cores, PyTorch {machine.torch}",
         "date": datetime.now(timezone.utc).date().isoformat(),
