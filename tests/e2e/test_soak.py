@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 pytestmark = pytest.mark.once
 
 STEPS = int(os.environ.get("GFL_SOAK_STEPS", "2000"))
-WARM, EVERY = STEPS // 10, 20  # steps before memory must be flat; steps between two looks
-IMAGES, SIDES, OBJECTS = 2, (64, 224), 40  # a batch; least and largest side, pixels; most objects an image
+WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two looks
+IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # a batch; least and largest side, pixels; most objects an image
 
 
 class AllSizes(Dataset):

@@ -114,12 +114,11 @@ def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strat
         detector.load_state_dict(expected, strict=True)
 
 
-@pytest.mark.parametrize("action", ["skip", "stop"])
-def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) -> None:
-    """All skip the step or all end: through MMDetection's launcher, with a NaN in one process's second batch."""
-    config = tmp_path / "config.py"
-    config.write_text(
-        f"_base_ = {str(ROOT / 'configs' / 'demo' / 'gfl_r18_demo_trusted.py')!r}\n"
+def train_with_a_nan(folder: Path, data: Path, config: str, action: str) -> subprocess.CompletedProcess:
+    """Through MMDetection's launcher, with a NaN in the second process's second batch."""
+    own = folder / "config.py"
+    own.write_text(
+        f"_base_ = {str(ROOT / 'configs' / 'demo' / config)!r}\n"
         'custom_imports = dict(imports=["gfl_plugin", "nan_in_one_process"], allow_failed_imports=False)\n'
         "custom_hooks = [\n"
         '    dict(type="gfl_plugin.ExactResumeHook"),\n'
@@ -130,9 +129,25 @@ def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) ->
         "train_cfg = dict(max_epochs=1, val_interval=9)\n"
         "val_dataloader = val_evaluator = val_cfg = None\n"
     )
+    arguments = (own, "--work-dir", folder / "work", "--launcher", "pytorch")
     script = ROOT / "tools" / "train.py"
-    arguments = (config, "--work-dir", tmp_path / "work", "--launcher", "pytorch")
-    done = torchrun(2, script, *arguments, GFL_DEMO_DATA=str(demo_data), NAN_TRACE=str(tmp_path))
+    return torchrun(2, script, *arguments, GFL_DEMO_DATA=str(data), NAN_TRACE=str(folder))
+
+
+def skipped_and_sums(folder: Path) -> list[list[str]]:
+    """Of each process: steps that it skipped, and the sum of its weights."""
+    return [(folder / f"rank_{rank}.txt").read_text().split() for rank in range(2)]
+
+
+def is_sound(checkpoint: Path) -> bool:
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return all(bool(value.isfinite().all()) for value in saved.values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("action", ["skip", "stop"])
+def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) -> None:
+    """All skip the step or all end."""
+    done = train_with_a_nan(tmp_path, demo_data, "gfl_r18_demo_trusted.py", action)
     records = sorted(path.name for path in (tmp_path / "work" / "non_finite").iterdir())
     assert "iter_2_rank_1.pth" in records
     if action == "stop":
@@ -140,8 +155,15 @@ def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) ->
         assert "step 2 was not done" in done.stdout + done.stderr
         return
     assert done.returncode == 0, done.stderr[-3000:]
-    sums = [(tmp_path / f"rank_{rank}.txt").read_text() for rank in range(2)]
-    assert sums[0] == sums[1], "the processes' weights went apart"
-    assert re.fullmatch(r"1 \S+", sums[0]), "each process skipped one step"
-    saved = torch.load(tmp_path / "work" / "epoch_1.pth", weights_only=True)["state_dict"]
-    assert all(bool(value.isfinite().all()) for value in saved.values() if value.is_floating_point())
+    (skipped, weights), other = skipped_and_sums(tmp_path)
+    assert skipped == "1", "each process skipped one step"
+    assert [skipped, weights] == other, "the processes' weights went apart"
+    assert is_sound(tmp_path / "work" / "epoch_1.pth")
+
+
+def test_one_process_with_a_nan_and_sharded_weights(tmp_path: Path, demo_data: Path) -> None:
+    done = train_with_a_nan(tmp_path, demo_data, "gfl_r18_demo_fsdp.py", "skip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "no record" in done.stdout + done.stderr
+    assert [skipped for skipped, _ in skipped_and_sums(tmp_path)] == ["1", "1"]
+    assert is_sound(tmp_path / "work" / "epoch_1.pth")
