@@ -16,6 +16,8 @@ from torch import Tensor
 
 # The largest difference to MMDetection seen in this run, by what was compared; printed at its end.
 LARGEST_DIFFERENCES: dict[str, float] = {}
+# Whatever else a run measured, as it is printed.
+FIGURES: dict[str, str] = {}
 SCOPE = "gfl_plugin."
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import LARGEST_DIFFERENCES
+from cases import FIGURES, LARGEST_DIFFERENCES
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,8 +38,12 @@ def _seeded() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the largest differences to MMDetection that the run met."""
+    """Print the largest differences to MMDetection that the run met, and what else it measured."""
     if LARGEST_DIFFERENCES:
         terminalreporter.section("largest differences to MMDetection")
         for name, value in sorted(LARGEST_DIFFERENCES.items()):
             terminalreporter.write_line(f"{name}: {value:.2e}")
+    if FIGURES:
+        terminalreporter.section("measured")
+        for name, value in FIGURES.items():
+            terminalreporter.write_line(f"{name}: {value}")
