@@ -20,7 +20,7 @@ from . import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, checkpoints, coders, heads, hooks, losses, quality, sharding  # noqa: E402
+from . import assigners, checkpoints, coders, heads, hooks, losses, quality  # noqa: E402
 from .swap import swap_head  # noqa: E402
 
 checkpoints.register()
@@ -34,7 +34,6 @@ __all__ = [
     "hooks",
     "losses",
     "quality",
-    "sharding",
     "swap_head",
     "__version__",
 ]

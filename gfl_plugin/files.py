@@ -38,19 +38,16 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
 def put_in_place(part: Path, path: Path) -> None:
     """Give a file or a folder, which somebody else has written as ``.<name>.part``, the name it is to have.
 
-    Its bytes reach the disk first. What bore that name is gone; a folder, which cannot be exchanged at once, is for a
-    moment neither there nor lost, but under a name of :func:`remove_parts`.
+    Its bytes reach the disk first. A file of that name is exchanged at once; a folder goes before the new one comes.
     """
     for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
         if file.is_file():
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
-    old = path.with_name(f".{path.name}.old.part")
     if path.is_dir():
-        os.replace(path, old)
+        remove(path)
     os.replace(part, path)
     _sync_folder(path.parent)
-    remove(old)
 
 
 def remove(path: Path) -> None:

@@ -13,8 +13,11 @@ SCOPE = "gfl_plugin"
 MODELS = Registry("model", parent=mmdet_registry.MODELS, scope=SCOPE, locations=["gfl_plugin"])
 TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE, locations=["gfl_plugin"])
 HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])
-MODEL_WRAPPERS = Registry("model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin"])
-STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin"])  # MMDetection has none
+# Imported when a config first names something of theirs: few do, and PyTorch's FSDP is not in every build.
+MODEL_WRAPPERS = Registry(
+    "model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin.sharding"]
+)
+STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin.sharding"])
 
 # MMEngine looks a scope up among a registry's own children; as its grandchildren these would be found only while the
 # default scope is MMDetection's.

@@ -27,8 +27,11 @@ class ShardingStrategy(FSDPStrategy):
 
     Args:
         model_wrapper: config of the wrapper, :class:`FullyShardedDataParallel` by default.
-        state_dict_cfg: "full" for checkpoints as of any other training, "local" for a folder with a file a process.
+        state_dict_cfg: "full", or MMEngine's dict of that type: checkpoints as of any other training.
         **kwargs: as MMEngine's FSDPStrategy.
+
+    Raises:
+        ValueError: for another ``state_dict_cfg``.
     """
 
     def __init__(
@@ -36,6 +39,11 @@ class ShardingStrategy(FSDPStrategy):
     ) -> None:
         model_wrapper = model_wrapper or {"type": f"{SCOPE}.FullyShardedDataParallel"}
         super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
+        if not self._is_full_state_dict():
+            raise ValueError(
+                f"state_dict_cfg is {state_dict_cfg!r}, of type {self.state_dict_type.name}: its checkpoints hold objects "
+                "that only an unsafe load takes, and no other runner; write state_dict_cfg='full'"
+            )
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load what :meth:`optim_state_dict` has given."""
@@ -89,8 +97,8 @@ class FullyShardedDataParallel(MMFullyShardedDataParallel):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Load a state dict, with numbers as vectors of one."""
-        numbers = {name: state_dict[name].reshape(1) for name in self._numbers & state_dict.keys()}
-        return super().load_state_dict({**state_dict, **numbers}, *args, **kwargs)
+        vectors = {name: state_dict[name].reshape(1) for name in self._numbers & state_dict.keys()}
+        return super().load_state_dict({**state_dict, **vectors}, *args, **kwargs)
 
     @staticmethod
     def set_state_dict_type(

@@ -22,6 +22,8 @@ NAMES = [
     ("TASK_UTILS", "GaussianBBoxCoder"),
     ("TASK_UTILS", "IntegralBBoxCoder"),
     ("HOOKS", "AssignmentStatsHook"),
+    *(("HOOKS", f"{name}Hook") for name in ("BadBoxes", "ExactResume", "NonFiniteGuard", "WholeCheckpoint")),
+    ("MODEL_WRAPPERS", "FullyShardedDataParallel"),
 ]
 
 
@@ -30,6 +32,11 @@ NAMES = [
 def test_scoped_names_resolve(package, registry: str, name: str) -> None:
     found = getattr(package, registry).get(f"gfl_plugin.{name}")
     assert found.__module__.startswith("gfl_plugin.")
+
+
+def test_strategies_resolve() -> None:
+    """MMDetection has no registry of them."""
+    assert mmengine.registry.STRATEGIES.get("gfl_plugin.FSDPStrategy").__module__ == "gfl_plugin.sharding"
 
 
 @pytest.mark.parametrize("name", ["GFLHead", "QualityFocalLoss", "DistributionFocalLoss"])

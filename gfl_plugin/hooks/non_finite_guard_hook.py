@@ -12,7 +12,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..nonfinite import (
     NonFiniteError,
@@ -149,7 +148,7 @@ class NonFiniteGuardHook(Hook):
         """Write what the step was, and say where."""
         if len(self.records) >= self.max_records:
             return f" (no further record: max_records={self.max_records})"
-        if isinstance(runner.model, FullyShardedDataParallel):
+        if hasattr(runner.model, "sharding_strategy"):  # FSDP's
             return " (no record: its weights are spread over the processes)"
         state = {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
         plain = plain_batch(batch)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import Runner
 
 from ..files import BACKEND, put_in_place, remove, remove_parts, write_whole
 from ..registry import HOOKS
@@ -50,7 +50,7 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         whole = Path(self.out_dir) / name
         # FlexibleRunner's strategies write by themselves, several of them folders, and know no backend.
-        by_strategy = isinstance(runner, FlexibleRunner)
+        by_strategy = hasattr(runner, "strategy")
         self.last_ckpt = str(whole)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
@@ -63,7 +63,8 @@ class WholeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        barrier()  # every process has written its share
+        if by_strategy:
+            barrier()  # every process has written its share
         if is_main_process():
             if by_strategy:
                 put_in_place(whole.with_name(f".{name}.part"), whole)
