@@ -41,8 +41,8 @@ class ShardingStrategy(FSDPStrategy):
         super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
         if not self._is_full_state_dict():
             raise ValueError(
-                f"state_dict_cfg is {state_dict_cfg!r}, of type {self.state_dict_type.name}: its checkpoints hold objects "
-                "that only an unsafe load takes, and no other runner; write state_dict_cfg='full'"
+                f"state_dict_cfg is {state_dict_cfg!r}, of type {self.state_dict_type.name}: its checkpoints hold "
+                "objects that only an unsafe load takes, and no other runner; write state_dict_cfg='full'"
             )
 
     def load_optim_state_dict(self, state_dict: dict) -> None:

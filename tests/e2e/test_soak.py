@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from dataclasses import dataclass
@@ -46,12 +47,15 @@ class AllSizes(Dataset):
         return dict(inputs=image, data_samples=sample)
 
 
+C = ctypes.CDLL(None)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a process holds."""
 
     step: int
-    memory: float  # MB resident
+    memory: float  # MB resident, after free memory was given back to the system
     handles: int
     threads: int
     tensors: int
@@ -59,6 +63,10 @@ class Look:
     @staticmethod
     def now(step: int) -> Look:
         gc.collect()
+        if hasattr(
+            C, "malloc_trim"
+        ):  # glibc keeps what is freed between what is not; sizes that change make much of it
+            C.malloc_trim(0)
         process = psutil.Process()
         tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
         return Look(step, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads(), tensors)
@@ -103,8 +111,8 @@ def test_nothing_grows(tmp_path: Path) -> None:
     assert len({look.threads for look in looks}) == 1
     # Grids and the like are kept for the last sizes; one tensor kept every tenth step would be more.
     assert last.tensors - looks[0].tensors < (STEPS - WARM) / 10
-    # PyTorch keeps what it has compiled for a size; a level's map kept every other step would be more.
-    assert last.memory - second_half[0].memory < 0.01 * last.memory
+    # A level's map kept every eighth step would be more.
+    assert last.memory - second_half[0].memory < 0.005 * last.memory
 
 
 def slope(looks: list[Look]) -> float:
