@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A second environment, with a compiled mmcv in place of mmcv-lite, is tested where this names its wheel.
+# A second environment, with a compiled mmcv in place of mmcv-lite, is tested where this names its wheel; there without what
+# one environment shows for both (the marker "once").
 GFL_MMCV_WHEEL ?=
 VENV_COMPILED := .venv-compiled
 
