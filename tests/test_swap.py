@@ -45,6 +45,7 @@ def stock(name: str) -> Config:
     return Config.fromfile(STOCK / name)
 
 
+@pytest.mark.once
 def test_all_dense_configs_are_found() -> None:
     """197 in MMDetection 3.3.0: of each kind of head there is at least one, or it has a config only through another."""
     found = dense_configs()
@@ -171,6 +172,7 @@ def test_where_it_cannot(name: str, head: str, message: str) -> None:
         gfl_plugin.swap_head(stock(name), head)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "swap").glob("*.py")), ids=lambda path: path.stem)
 def test_the_configs_in_swap_are_what_the_tool_writes(path: Path, tmp_path: Path) -> None:
     base = path.read_text().split('"')[1]
@@ -183,6 +185,7 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.once
 def test_the_tool_writes_a_config_that_inherits_and_never_overwrites(tmp_path: Path) -> None:
     out = tmp_path / "retinanet_gfl.py"
     base = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"

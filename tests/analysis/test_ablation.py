@@ -238,6 +238,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "DEMO_SIZE", DemoSize(train=8, val=4, side=64))
 
 
+@pytest.mark.once
 def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path, tiny: None) -> None:
     study = chosen(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
     data = scale.find_data("demo", tmp_path, lambda done, total: None)
@@ -253,6 +254,7 @@ def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path, tiny: None) -> No
     assert np.isfinite(list(table.rows_of(study, runs)[0].values.values())).all()
 
 
+@pytest.mark.once
 def test_a_killed_study_takes_its_runs_along_and_leaves_no_half_result(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "ablate.py"), "components", "--seeds", "0", "--variants", "gfl"]
     folder = tmp_path / "demo" / "components"
@@ -272,6 +274,7 @@ def test_a_killed_study_takes_its_runs_along_and_leaves_no_half_result(tmp_path:
     assert not (progress.parent / "result.json").exists()
 
 
+@pytest.mark.once
 def test_the_tools_errors(tmp_path: Path) -> None:
     def tool(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "tools" / "ablate.py"), *arguments]
