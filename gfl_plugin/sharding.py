@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Callable
 
 import torch
-from mmengine._strategy import FSDPStrategy
+from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.device import get_device
 from mmengine.model.wrappers import MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper
@@ -19,8 +19,8 @@ from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 from .registry import MODEL_WRAPPERS, SCOPE, STRATEGIES
 
 
-@STRATEGIES.register_module(name="FSDPStrategy")
-class ShardingStrategy(FSDPStrategy):
+@STRATEGIES.register_module()
+class FSDPStrategy(MMEngineFSDPStrategy):
     """MMEngine's strategy for FSDP, with :class:`FullyShardedDataParallel`, and able to resume.
 
     MMEngine hands an optimizer's state to PyTorch in the order of arguments that PyTorch 2.0 had.

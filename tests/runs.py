@@ -46,13 +46,14 @@ def poisoned(items: list[dict], batch: int) -> list[dict]:
 
 def model_config() -> dict:
     """The demo's detector, without its files."""
-    return Config.fromfile(ROOT / "configs" / "_base_" / "small_gfl.py").model.to_dict()
+    model = Config.fromfile(ROOT / "configs" / "_base_" / "small_gfl.py").model.to_dict()
+    model["bbox_head"]["num_classes"] = 10
+    return model
 
 
 def runner(work_dir: Path, items: list[dict], hooks: list, epochs: int = 1, **settings: object) -> Runner:
     """A runner over samples in their order; SGD with momentum, a checkpoint an epoch."""
     model = model_config()
-    model["bbox_head"]["num_classes"] = 10
     config = dict(
         model=model,
         work_dir=str(work_dir),

@@ -11,13 +11,21 @@ from mmengine.registry import STRATEGIES
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "demo"
 
 
-def test_the_configs_strategies_build() -> None:
+def test_the_fsdp_configs_strategy_builds() -> None:
     strategy = STRATEGIES.build(dict(Config.fromfile(CONFIGS / "gfl_r18_demo_fsdp.py").strategy))
     assert strategy.model_wrapper == {"type": "gfl_plugin.FullyShardedDataParallel"}
+
+
+def test_deepspeed_clips_in_place_of_the_optimizer_wrapper() -> None:
     cfg = Config.fromfile(CONFIGS / "gfl_r18_demo_deepspeed.py")
     assert "clip_grad" not in cfg.optim_wrapper
-    if pytest.importorskip("deepspeed", reason="DeepSpeed is not installed"):
-        assert STRATEGIES.build(dict(cfg.strategy)).config["zero_optimization"] == {"stage": 3}
+    assert cfg.strategy.gradient_clipping == 35.0
+
+
+def test_the_deepspeed_configs_strategy_builds() -> None:
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
+    strategy = STRATEGIES.build(dict(Config.fromfile(CONFIGS / "gfl_r18_demo_deepspeed.py").strategy))
+    assert strategy.config["zero_optimization"] == {"stage": 3}
 
 
 @pytest.mark.parametrize("kind", ["local", dict(state_dict_type="LOCAL_STATE_DICT")])

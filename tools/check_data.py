@@ -47,7 +47,8 @@ def check(args: argparse.Namespace) -> list:
     from gfl_plugin.analysis.data_check import walk
 
     class Bars:
-        note = staticmethod(lambda text: progress.console.print(text))
+        def note(self, text: str) -> None:
+            progress.console.print(text)
 
         def begin(self, task: str):
             bar = progress.add_task(task, total=None)

@@ -58,15 +58,18 @@ def candidates_on_grid(
     the topk nearest are among the pairs with i·j <= topk.
     """
     if readable(truths.boxes) and _is_plain(iou_calculator) and installed("numba"):
-        from .candidates_numba import candidates_on_grid as found
+        from .candidates_numba import candidates_on_grid as compiled
+
+        found = compiled(truths, grid, regions, topk)
     else:
-        found = functools.partial(_on_grid, iou_calculator=iou_calculator)
-    return _without_empty_levels(found(truths, grid, regions, topk), grid)
+        found = _in_operations(truths, grid, regions, topk, iou_calculator)
+    return _without_empty_levels(found, grid)
 
 
-def _on_grid(
+def _in_operations(
     truths: GroundTruths, grid: Grid, regions: Regions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
+    """:func:`candidates_on_grid` in PyTorch's operations, as a GPU does it."""
     # Columns and rows are two of the same kind: (2, G, L) throughout.
     centre = centres(truths.boxes).t()[..., None]
     base, stride = grid.base_centre.t()[:, None], grid.stride

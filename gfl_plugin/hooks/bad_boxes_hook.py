@@ -8,8 +8,8 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..boxes import in_reach
 from ..registry import HOOKS
+from ..targets import GroundTruths
 
 
 @HOOKS.register_module()
@@ -28,8 +28,7 @@ class BadBoxesHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         for sample in data_batch["data_samples"]:
             boxes = get_box_tensor(sample.gt_instances.bboxes)
-            sides = boxes[:, 2:] - boxes[:, :2]
-            bad = ~in_reach(boxes) | (sides <= 0).any(dim=1)
+            bad = GroundTruths.of([sample.gt_instances], boxes.device).empty
             if bad.any():
                 rows = bad.nonzero().squeeze(1).tolist()
                 self._note(runner, sample.get("img_path", sample.get("img_id")), rows, boxes[rows[0]].tolist())

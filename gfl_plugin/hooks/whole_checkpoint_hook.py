@@ -48,14 +48,14 @@ class WholeCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         name = self.filename_tmpl.format(step)
-        whole = Path(self.out_dir) / name
         # FlexibleRunner's strategies write by themselves, several of them folders, and know no backend.
         by_strategy = hasattr(runner, "strategy")
-        self.last_ckpt = str(whole)
+        written = f".{name}.part" if by_strategy else name
+        self.last_ckpt = str(Path(self.out_dir) / name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
-            f".{name}.part" if by_strategy else name,
+            written,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
             meta=meta,
@@ -67,7 +67,7 @@ class WholeCheckpointHook(CheckpointHook):
             barrier()  # every process has written its share
         if is_main_process():
             if by_strategy:
-                put_in_place(whole.with_name(f".{name}.part"), whole)
+                put_in_place(Path(self.out_dir) / written, Path(self.last_ckpt))
             write_whole(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt)
             for old in outdated:
                 remove(Path(self.out_dir, self.filename_tmpl.format(old)))

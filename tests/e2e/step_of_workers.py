@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from mmdet.registry import MODELS
+from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_reduce, get_rank, get_world_size, init_dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
@@ -31,7 +32,6 @@ def build(low_scores: bool) -> nn.Module:
     """The demo's detector with batch norm's statistics fixed: those of one batch are not those of its parts."""
     config = model_config()
     config["backbone"]["norm_eval"] = True
-    config["bbox_head"]["num_classes"] = 10
     config["train_cfg"]["assigner"]["ignore_iof_thr"] = 0.5
     torch.manual_seed(0)
     model = MODELS.build(config)
@@ -60,8 +60,7 @@ def shares(case: str, workers: int) -> list[list[dict]]:
 
 def batch_of(items: list[dict]) -> dict:
     """A batch as a data loader gives it, of copies."""
-    items = copy.deepcopy(items)
-    return dict(inputs=[item["inputs"] for item in items], data_samples=[item["data_samples"] for item in items])
+    return pseudo_collate(copy.deepcopy(items))
 
 
 def step(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.once
 STEPS = int(os.environ.get("GFL_SOAK_STEPS", "2000"))
 WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two looks
 IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # a batch; least and largest side, pixels; most objects an image
+C_LIBRARY = ctypes.CDLL(None)
 
 
 class AllSizes(Dataset):
@@ -47,9 +48,6 @@ class AllSizes(Dataset):
         return dict(inputs=image, data_samples=sample)
 
 
-C = ctypes.CDLL(None)
-
-
 @dataclass(frozen=True)
 class Look:
     """What a process holds."""
@@ -63,10 +61,9 @@ class Look:
     @staticmethod
     def now(step: int) -> Look:
         gc.collect()
-        if hasattr(
-            C, "malloc_trim"
-        ):  # glibc keeps what is freed between what is not; sizes that change make much of it
-            C.malloc_trim(0)
+        # glibc keeps what is freed between what is not; sizes that change make much of it.
+        if hasattr(C_LIBRARY, "malloc_trim"):
+            C_LIBRARY.malloc_trim(0)
         process = psutil.Process()
         tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
         return Look(step, process.memory_info().rss / 1e6, process.num_fds(), process.num_threads(), tensors)

@@ -47,7 +47,7 @@ def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Check
     if head is None:
         watcher.note("the head is no GFLHead with ATSS or FCOS assignment: what it can learn is not looked at")
     found = []
-    for name, dataset in _datasets(cfg):
+    for split, name, dataset in _datasets(cfg):
         kind = KINDS.get(str(dataset.type).split(".")[-1])
         if kind is None:
             watcher.note(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
@@ -55,7 +55,7 @@ def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Check
         known = annotations.read(dataset, kind)
         own = findings.of_annotations(known, _classes(dataset))
         own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
-        if name.startswith("train") and head is not None:
+        if split == "train" and head is not None:
             seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
             own += training_view.findings_of(seen, head)
         found.append(Checked(f"{name}: {known.source}", tuple(own)))
@@ -68,8 +68,9 @@ def _classes(dataset: ConfigDict) -> Sequence[str]:
     return kind._load_metainfo(dataset.get("metainfo")).get("classes", ())
 
 
-def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+def _datasets(cfg: Config) -> Iterator[tuple[str, str, ConfigDict]]:
+    """Split, name and config of each, wrappers taken off."""
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
         for number, dataset in enumerate(annotations.leaves(loader.dataset) if loader else ()):
-            yield f"{split} {number + 1}" if number else split, dataset
+            yield split, f"{split} {number + 1}" if number else split, dataset
