@@ -16,11 +16,12 @@ if _missing:
         "tested with by: pip install 'gfl_plugin[runtime]' (or bring your own mmdet 3.x with its mmcv and torch)."
     )
 
-from . import compat  # noqa: E402
+from .runtime import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, checkpoints, coders, heads, hooks, losses, quality  # noqa: E402
+from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
+from .runtime import checkpoints  # noqa: E402
 from .swap import swap_head  # noqa: E402
 
 checkpoints.register()

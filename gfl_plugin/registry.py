@@ -15,9 +15,9 @@ TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE
 HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])
 # Imported when a config first names something of theirs: few do, and PyTorch's FSDP is not in every build.
 MODEL_WRAPPERS = Registry(
-    "model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin.sharding"]
+    "model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin.runtime.sharding"]
 )
-STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin.sharding"])
+STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin.runtime.sharding"])
 
 # MMEngine looks a scope up among a registry's own children; as its grandchildren these would be found only while the
 # default scope is MMDetection's.

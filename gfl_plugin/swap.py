@@ -14,7 +14,7 @@ import mmdet
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
-from .files import write_whole
+from .runtime.atomic_files import write_whole
 
 # MMDetection's heads that predict boxes and classes from a pyramid and nothing besides.
 DENSE_HEADS = (

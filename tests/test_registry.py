@@ -36,7 +36,7 @@ def test_scoped_names_resolve(package, registry: str, name: str) -> None:
 
 def test_strategies_resolve() -> None:
     """MMDetection has no registry of them."""
-    assert mmengine.registry.STRATEGIES.get("gfl_plugin.FSDPStrategy").__module__ == "gfl_plugin.sharding"
+    assert mmengine.registry.STRATEGIES.get("gfl_plugin.FSDPStrategy").__module__ == "gfl_plugin.runtime.sharding"
 
 
 @pytest.mark.parametrize("name", ["GFLHead", "QualityFocalLoss", "DistributionFocalLoss"])

@@ -23,7 +23,7 @@ def main() -> int:
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     from mmengine.config import Config
 
-    from gfl_plugin.checkpoints import CheckpointError, publish
+    from gfl_plugin.runtime.checkpoints import CheckpointError, publish
 
     try:
         config = Config.fromfile(args.config) if args.config else None

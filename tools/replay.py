@@ -21,8 +21,8 @@ def main() -> int:
     parser.add_argument("--full-precision", action="store_true", help="leave mixed precision out")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
-    from gfl_plugin.analysis.replay import replay
-    from gfl_plugin.nonfinite import StepRecord
+    from gfl_plugin.runtime.replay import replay
+    from gfl_plugin.runtime.step_record import StepRecord
 
     try:
         record = StepRecord.load(args.record)

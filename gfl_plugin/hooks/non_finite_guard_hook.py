@@ -13,7 +13,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..nonfinite import (
+from ..registry import HOOKS
+from ..runtime.step_record import (
     NonFiniteError,
     StepRecord,
     named_tensors,
@@ -23,7 +24,6 @@ from ..nonfinite import (
     run_step,
     set_random_state,
 )
-from ..registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -9,8 +9,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..files import BACKEND, put_in_place, remove, remove_parts, write_whole
 from ..registry import HOOKS
+from ..runtime.atomic_files import BACKEND, put_in_place, remove, remove_parts, write_whole
 
 
 @HOOKS.register_module()

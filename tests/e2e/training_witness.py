@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-import gfl_plugin.files
+import gfl_plugin.runtime.atomic_files
 
 STEPS = Path(os.environ["WITNESS_STEPS"])  # one line a step that was done
 SLOW = os.environ.get("WITNESS_SLOW_STEP")  # of which the checkpoint takes its time
@@ -24,4 +24,4 @@ class WitnessHook(Hook):
             file.write(f"{runner.iter + 1}\n")
         if SLOW is not None and runner.iter + 1 == int(SLOW):
             plain = os.fsync
-            gfl_plugin.files.os.fsync = lambda descriptor: (time.sleep(30), plain(descriptor))
+            gfl_plugin.runtime.atomic_files.os.fsync = lambda descriptor: (time.sleep(30), plain(descriptor))

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from runs import runner, samples
 
 from gfl_plugin.hooks import BadBoxesHook
-from gfl_plugin.nonfinite import non_finite
+from gfl_plugin.runtime.step_record import non_finite
 
 
 def test_counts_each_box_once_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

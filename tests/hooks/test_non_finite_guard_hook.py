@@ -11,9 +11,9 @@ import torch
 from mmengine.hooks import Hook
 from runs import ROOT, poisoned, runner, samples, weights
 
-from gfl_plugin.analysis.replay import replay
 from gfl_plugin.hooks import NonFiniteGuardHook
-from gfl_plugin.nonfinite import NonFiniteError, StepRecord, non_finite
+from gfl_plugin.runtime.replay import replay
+from gfl_plugin.runtime.step_record import NonFiniteError, StepRecord, non_finite
 
 GUARD = dict(type="gfl_plugin.NonFiniteGuardHook")
 EMA = dict(type="EMAHook")

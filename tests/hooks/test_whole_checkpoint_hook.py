@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from runs import runner, samples
 
-import gfl_plugin.files
+import gfl_plugin.runtime.atomic_files
 
 HOOK = dict(type="gfl_plugin.WholeCheckpointHook", interval=1)
 
@@ -20,7 +20,7 @@ class FullDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.plain, self.calls = os.fsync, 0
-        monkeypatch.setattr(gfl_plugin.files.os, "fsync", self)
+        monkeypatch.setattr(gfl_plugin.runtime.atomic_files.os, "fsync", self)
 
     def __call__(self, descriptor: int) -> None:
         name = os.readlink(f"/proc/self/fd/{descriptor}")

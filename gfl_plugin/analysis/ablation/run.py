@@ -19,14 +19,14 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...files import write_whole
+from ...runtime.atomic_files import write_whole
 
 # COCO's mean over IoU 0.5 … 0.95, and single thresholds as the paper prints.
 THRESHOLDS = {"AP": None, "AP50": 0.5, "AP60": 0.6, "AP70": 0.7, "AP80": 0.8, "AP90": 0.9}
 
 
 def write_json(path: Path, content: object, durable: bool = True) -> None:
-    """JSON, whole or not at all; see :func:`gfl_plugin.files.write_whole`."""
+    """JSON, whole or not at all; see :func:`gfl_plugin.runtime.atomic_files.write_whole`."""
     write_whole(path, json.dumps(content, indent=2) + "\n", durable)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gfl_plugin.files import put_in_place, remove, remove_parts, write_whole
+from gfl_plugin.runtime.atomic_files import put_in_place, remove, remove_parts, write_whole
 
 
 def folder(path: Path, content: str) -> Path:

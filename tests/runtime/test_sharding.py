@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import STRATEGIES
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "demo"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "demo"
 
 
 def test_the_fsdp_configs_strategy_builds() -> None:

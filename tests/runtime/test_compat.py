@@ -13,7 +13,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
-from gfl_plugin import compat
+from gfl_plugin.runtime.compat import mmcv_ops
 
 SSD_ANCHORS = dict(
     type="SSDAnchorGenerator", strides=[8, 16], ratios=[[2], [2]], min_sizes=[10, 20], max_sizes=[20, 40]
@@ -44,13 +44,13 @@ def test_nms_is_greedy(count: int, offset: int) -> None:
     boxes = random_boxes(count, 60, 80) if count < 1000 else random_boxes(count, 300, 300)
     scores = torch.rand(count)
     for threshold in (0.3, 0.6) if count < 1000 else (0.5,):
-        assert compat.nms(boxes, scores, threshold, offset).tolist() == greedy(boxes, scores, threshold, offset)
+        assert mmcv_ops.nms(boxes, scores, threshold, offset).tolist() == greedy(boxes, scores, threshold, offset)
 
 
 def test_nms_of_identical_and_empty_boxes() -> None:
     boxes = torch.tensor([[1.0, 1.0, 5.0, 5.0]]).repeat(700, 1)
     boxes[-2:] = 3.0  # no area: 0/0 suppresses nothing
-    assert compat.nms(boxes, torch.linspace(1, 0.1, 700), 0.5).tolist() == [0, 698, 699]
+    assert mmcv_ops.nms(boxes, torch.linspace(1, 0.1, 700), 0.5).tolist() == [0, 698, 699]
 
 
 @needs_compiled
@@ -59,7 +59,7 @@ def test_nms_equals_the_compiled_op(count: int) -> None:
     boxes, scores = random_boxes(count, 200, 200), torch.rand(count)
     for offset in (0, 1):
         expected = ext.nms(boxes, scores, iou_threshold=0.5, offset=offset)
-        assert compat.nms(boxes, scores, 0.5, offset).tolist() == expected.tolist()
+        assert mmcv_ops.nms(boxes, scores, 0.5, offset).tolist() == expected.tolist()
 
 
 @needs_compiled
@@ -69,14 +69,14 @@ def test_softnms_equals_the_compiled_op(method: int) -> None:
     dets = [torch.zeros(80, 5), torch.zeros(80, 5)]
     settings = dict(iou_threshold=0.3, sigma=0.5, min_score=1e-2, method=method, offset=0)
     expected = ext.softnms(boxes, scores, dets[0], **settings)
-    found = compat.softnms(boxes, scores, dets[1], **settings)
+    found = mmcv_ops.softnms(boxes, scores, dets[1], **settings)
     assert found.tolist() == expected.tolist()
     assert torch.allclose(dets[0][: len(found)], dets[1][: len(found)], atol=1e-6)
 
 
 @needs_compiled
 def test_compiled_ops_stay() -> None:
-    assert not isinstance(ext, compat._OpsStandIn)
+    assert not isinstance(ext, mmcv_ops._OpsStandIn)
 
 
 @pytest.mark.parametrize("method", [0, 1, 2])
@@ -84,7 +84,7 @@ def test_softnms_by_hand(method: int) -> None:
     """Two boxes of IoU 1/3 and one apart."""
     boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [1.0, 0.0, 3.0, 1.0], [10.0, 0.0, 11.0, 1.0]])
     dets = torch.zeros(3, 5)
-    kept = compat.softnms(boxes, torch.tensor([0.9, 0.8, 0.3]), dets, 0.3, 0.5, 0.05, method, 0)
+    kept = mmcv_ops.softnms(boxes, torch.tensor([0.9, 0.8, 0.3]), dets, 0.3, 0.5, 0.05, method, 0)
     decayed = {0: 0.0, 1: 0.8 * 2 / 3, 2: 0.8 * float(torch.exp(torch.tensor(-(1 / 9) / 0.5)))}[method]
     expected = {0: 0.9, 1: decayed, 2: 0.3}
     order = sorted((box for box, score in expected.items() if score >= 0.05), key=lambda box: -expected[box])
@@ -152,7 +152,7 @@ def test_other_classes_are_still_refused(tmp_path, capsys) -> None:
 
 
 def test_says_once_what_it_did() -> None:
-    code = "import gfl_plugin; from gfl_plugin import compat; compat.prepare(); compat.prepare()"
+    code = "import gfl_plugin; from gfl_plugin.runtime import compat; compat.prepare(); compat.prepare()"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = [line for line in (output.stdout + output.stderr).splitlines() if "gfl_plugin:" in line]
     assert len(lines) == 1 and "HistoryBuffer" in lines[0]

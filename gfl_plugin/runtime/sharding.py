@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import OptimStateDictConfig, StateDictConfig, StateDictSettings, StateDictType
 from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
-from .registry import MODEL_WRAPPERS, SCOPE, STRATEGIES
+from ..registry import MODEL_WRAPPERS, SCOPE, STRATEGIES
 
 
 @STRATEGIES.register_module()

@@ -13,7 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..nonfinite import StepOutcome, StepRecord, batch_of, run_step, set_random_state
+from .step_record import StepOutcome, StepRecord, batch_of, run_step, set_random_state
 
 
 def replay(record: StepRecord, full_precision: bool = False) -> StepOutcome:

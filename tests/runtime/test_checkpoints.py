@@ -13,9 +13,9 @@ import torch
 from cases import our_head
 from mmengine.runner import load_checkpoint
 
-from gfl_plugin.checkpoints import CheckpointError, hash_of, load_from_local, publish
+from gfl_plugin.runtime.checkpoints import CheckpointError, hash_of, load_from_local, publish
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunsCode:

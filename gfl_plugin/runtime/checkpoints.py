@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from .files import write_whole
-from .optional import module_or_advice
+from ..optional import module_or_advice
+from .atomic_files import write_whole
 
 SUFFIX = ".safetensors"
 _FORMAT = "gfl_plugin.weights.1"
