@@ -22,15 +22,15 @@ compat.prepare()
 
 from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
+from .runtime.checkpoints import embedded_config  # noqa: E402
 from .swap import swap_head  # noqa: E402
-
-checkpoints.register()
 
 __all__ = [
     "assigners",
     "checkpoints",
     "coders",
     "compat",
+    "embedded_config",
     "heads",
     "hooks",
     "losses",

@@ -51,8 +51,10 @@ def model_config() -> dict:
     return model
 
 
-def runner(work_dir: Path, items: list[dict], hooks: list, epochs: int = 1, **settings: object) -> Runner:
-    """A runner over samples in their order; SGD with momentum, a checkpoint an epoch."""
+def runner(
+    work_dir: Path, items: list[dict], hooks: list, epochs: int = 1, kind: type | None = None, **settings: object
+) -> Runner:
+    """A runner over samples in their order; SGD with momentum, a checkpoint per epoch."""
     model = model_config()
     config = dict(
         model=model,
@@ -67,7 +69,7 @@ def runner(work_dir: Path, items: list[dict], hooks: list, epochs: int = 1, **se
         log_level="WARNING",
         cfg=Config(dict(model=model, default_scope="mmdet")),
     )
-    return Runner(**{**config, **settings})
+    return (kind or Runner)(**{**config, **settings})
 
 
 def weights(run: Runner) -> dict[str, torch.Tensor]:

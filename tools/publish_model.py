@@ -23,7 +23,8 @@ def main() -> int:
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     from mmengine.config import Config
 
-    from gfl_plugin.runtime.checkpoints import CheckpointError, publish
+    from gfl_plugin.runtime.errors import CheckpointError
+    from gfl_plugin.runtime.publish import publish
 
     try:
         config = Config.fromfile(args.config) if args.config else None

@@ -40,10 +40,14 @@ def put_in_place(part: Path, path: Path) -> None:
 
     Its bytes reach the disk first. A file of that name is exchanged at once; a folder goes before the new one comes.
     """
-    for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
-        if file.is_file():
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
+    try:
+        for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            if file.is_file():
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+    except BaseException:
+        remove(part)  # a full disk needs the room, and the old file stands
+        raise
     if path.is_dir():
         remove(path)
     os.replace(part, path)

@@ -1,172 +1,162 @@
-"""Checkpoints from strangers: read without running what they hold, and passed on without a pickle."""
+"""Checkpoints, read without running what they hold; a damaged or refused file is one clear line."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Union
 
 import torch
 from mmengine.config import Config
-from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor
 
-from ..optional import module_or_advice
-from .atomic_files import write_whole
+from . import config_text, published_weights
+from .errors import CheckpointError, in_a_line
 
-SUFFIX = ".safetensors"
-_FORMAT = "gfl_plugin.weights.1"
+Source = Union[str, Path, BinaryIO]
 
-
-class CheckpointError(RuntimeError):
-    """A file that is no checkpoint, or one that is refused."""
+_ZIP = b"PK\x03\x04"  # how PyTorch's files begin since 1.6
+_TRUE = ("1", "y", "yes", "true")  # as PyTorch reads its environment variables
 
 
-def register() -> None:
-    """Have MMEngine read local files through :func:`load_from_local`."""
-    CheckpointLoader.register_scheme("", load_from_local, force=True)
+def read(source: Source, map_location: Any = None) -> dict:
+    """A checkpoint from a file: tensors, numbers and texts, and nothing that is run.
 
-
-def load_from_local(filename: str, map_location: Any = None) -> dict:
-    """A checkpoint from a file: MMEngine's or any other dict of tensors, or :func:`publish`'s.
+    Files of PyTorch are read with ``weights_only``, whatever the default is, and their checksums are compared, which
+    PyTorch itself does not do: a changed byte is found.
 
     Args:
-        filename: of PyTorch's format, read with ``weights_only``, or ``.safetensors``.
+        source: a path, or an open binary file. A path that ends in ``.safetensors`` is one that
+            :func:`gfl_plugin.runtime.published_weights.publish` has written, or any other of that format.
         map_location: see ``torch.load``.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        CheckpointError: for a file that is empty, truncated or something else, or that asks for code to be run.
+        CheckpointError: for a file that is empty, truncated, damaged or something else, or that asks for code to be
+            run.
     """
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    size = path.stat().st_size
-    if not size:
-        raise CheckpointError(f"{path} is empty; it was never written to its end: take the checkpoint before")
-    checkpoint = _load_published(path, map_location) if path.suffix == SUFFIX else _load_pickled(path, map_location)
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f"{path} holds a {type(checkpoint).__name__}; a checkpoint is a dict of tensors")
+    name = str(source) if isinstance(source, (str, Path)) else "the file"
+    if isinstance(source, (str, Path)):
+        source = Path(source).expanduser()
+        if not source.is_file():
+            raise FileNotFoundError(f"checkpoint not found: {source}")
+        if not source.stat().st_size:
+            raise CheckpointError(f"{name} is empty; it was never written to its end: take the checkpoint before")
+        if source.suffix == published_weights.SUFFIX:
+            return published_weights.read(source, map_location)
+    checkpoint = _unpickled(source, name, map_location)
+    _require_shape(checkpoint, name)
     return checkpoint
 
 
-def _load_pickled(path: Path, map_location: Any) -> Any:
+def embedded_config(source: Source) -> Config:
+    """The config that training or publishing put into a checkpoint, read as data.
+
+    Building a model from a config can run code (a ``type`` may name any function that can be imported), so nothing does
+    it without you: look at the config, and hand it over where you trust its author::
+
+        DetInferencer(model=gfl_plugin.embedded_config("released.safetensors"), weights="released.safetensors")
+
+    Raises:
+        CheckpointError: see :func:`read`; or for a checkpoint without a config, or with one that is not plain data.
+    """
+    checkpoint = read(source, "cpu")
+    text = (checkpoint.get("meta") or {}).get("cfg") or _of_message_hub(checkpoint)
+    if not text:
+        raise CheckpointError(f"{source} holds no config; pass the one that it was trained with")
+    try:
+        return config_text.parse(text)
+    except config_text.ConfigTextError as error:
+        raise CheckpointError(f"{source}: {error}; pass the config that it was trained with") from error
+
+
+def _of_message_hub(checkpoint: Mapping) -> Any:
+    hub = checkpoint.get("message_hub")
+    info = hub.get("runtime_info") if isinstance(hub, Mapping) else None
+    return info.get("cfg") if isinstance(info, Mapping) else None
+
+
+# ---------------------------------------------------------------------------------------------------
+# PyTorch's files
+# ---------------------------------------------------------------------------------------------------
+
+
+def protection_is_off() -> bool:
+    """Whether the user has told PyTorch to load whatever a file holds, by TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD."""
+    return os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0").lower() in _TRUE
+
+
+def _unpickled(source: Path | BinaryIO, name: str, map_location: Any) -> Any:
+    _require_checksums(source, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return torch.load(source, map_location=map_location, weights_only=not protection_is_off())
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_why_refused(path, str(error))) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        raise CheckpointError(_why_refused(name, str(error))) from error
+    except Exception as error:  # a damaged pickle can make PyTorch's reader fail in any way
         if "Attempting to deserialize object on" in str(error):  # a GPU's tensors without one: map_location helps
             raise
-        raise CheckpointError(f"{path} is truncated or no checkpoint of PyTorch's ({_in_a_line(error)})") from error
+        raise CheckpointError(f"{name} is truncated or not a PyTorch checkpoint ({in_a_line(error)})") from error
 
 
-def _why_refused(path: Path, message: str) -> str:
+def _require_checksums(source: Path | BinaryIO, name: str) -> None:
+    """Compare each part of a file with the CRC-32 that PyTorch wrote beside it."""
+    try:
+        with open(source, "rb") if isinstance(source, Path) else _kept(source) as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return  # an older format, which has no checksums
+            file.seek(0)
+            with zipfile.ZipFile(file) as parts:
+                damaged = parts.testzip()
+    except Exception as error:  # whatever a damaged file does to the reader
+        raise CheckpointError(f"{name} is truncated or not a PyTorch checkpoint ({in_a_line(error)})") from error
+    if damaged is not None:
+        raise CheckpointError(f"{name} was changed after it was written: its part {damaged!r} has another checksum")
+
+
+class _kept:
+    """An open file that stays open and goes back to its beginning."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def __enter__(self) -> BinaryIO:
+        self.file.seek(0)
+        return self.file
+
+    def __exit__(self, *error: object) -> None:
+        self.file.seek(0)
+
+
+def _why_refused(name: str, message: str) -> str:
     """What is wrong with a pickle that ``weights_only`` does not take."""
-    if "GLOBAL" not in message and "class" not in message.lower():
-        return f"{path} is no checkpoint of PyTorch's, or a damaged one ({_first_line(message)})"
-    wanted = next((line.strip() for line in message.splitlines() if "GLOBAL" in line), _first_line(message))
+    lines = message.splitlines() or ["no reason given"]
+    cause = next((line.strip() for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line), lines[0])
+    cause = cause.partition("WeightsUnpickler error: ")[2] or cause
+    cause = cause.partition(". Please use")[0][:200]
+    if not any(word in cause for word in ("GLOBAL", "reduce", "create new object", "build")):
+        return f"{name} is damaged or not a PyTorch checkpoint ({cause})"
     return (
-        f"{path} is refused, and nothing in it was run: beside tensors it holds objects whose loading would run code "
-        f"({wanted}). Ask whoever made it for the weights alone: python tools/publish_model.py CHECKPOINT"
+        f"{name} is refused, and nothing in it was run: beside tensors it holds objects whose loading would run code "
+        f"({cause}). Ask whoever made it for the weights alone: python tools/publish_model.py CHECKPOINT"
     )
 
 
-def _first_line(message: str) -> str:
-    return message.splitlines()[0][:200] if message else "no message"
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {_first_line(str(error))}"
-
-
-# ---------------------------------------------------------------------------------------------------
-# Weights without a pickle
-# ---------------------------------------------------------------------------------------------------
-
-
-def publish(checkpoint: Path, folder: Path | None = None, config: Config | None = None) -> Path:
-    """Write a checkpoint's weights as safetensors, with the config, the classes and a hash inside.
-
-    What belongs to training (optimizer, logs) stays behind. Where there is a moving average, ``state_dict`` is it, as
-    MMEngine saves it.
-
-    Args:
-        checkpoint: the file.
-        folder: where to write, the checkpoint's folder by default.
-        config: the model's; by default the one in the checkpoint.
-
-    Returns:
-        ``<name>-<first eight digits of the hash>.safetensors``.
-
-    Raises:
-        CheckpointError: see :func:`load_from_local`; or for a checkpoint without weights.
-        FileExistsError: where there is such a file with other content.
-    """
-    safetensors = module_or_advice("safetensors.torch", "publish")
-    content = load_from_local(str(checkpoint), "cpu")
-    meta = content.get("meta", {})
-    weights = content.get("state_dict", content)
-    weights = {name: value.detach() for name, value in weights.items() if isinstance(value, Tensor)}
-    if not weights:
-        raise CheckpointError(f"{checkpoint} holds no weights")
-    # Tensors that share memory, or are slices of larger ones, are written each on its own.
-    weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
-    digest = hash_of(weights)
-    about = {
-        "format": _FORMAT,
-        "sha256": digest,
-        "config": config.pretty_text if config is not None else meta.get("cfg", ""),
-        "dataset_meta": json.dumps(meta.get("dataset_meta") or {}, default=_for_json),
-        "source": json.dumps({"epoch": meta.get("epoch"), "iter": meta.get("iter"), "file": Path(checkpoint).name}),
-    }
-    out = (folder or Path(checkpoint).parent) / f"{Path(checkpoint).stem}-{digest[:8]}{SUFFIX}"
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, safetensors.save(weights, metadata=about))
-    elif _about(out) != about or hash_of(safetensors.load_file(str(out))) != digest:
-        raise FileExistsError(f"{out} is there already with other content; remove it or name another folder")
-    return out
-
-
-def hash_of(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _about(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself."""
-    with module_or_advice("safetensors", "publish").safe_open(str(path), framework="pt") as file:
-        return file.metadata() or {}
-
-
-def _load_published(path: Path, map_location: Any) -> dict:
-    safetensors = module_or_advice("safetensors.torch", "publish")
-    try:
-        weights, about = safetensors.load_file(str(path)), _about(path)
-    except (module_or_advice("safetensors", "publish").SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is truncated or no safetensors file ({_in_a_line(error)})") from error
-    if "sha256" in about and about["sha256"] != hash_of(weights):
-        raise CheckpointError(f"{path} was changed after it was written: its weights do not have the hash it names")
-    if map_location is not None and not callable(map_location):
-        weights = {name: value.to(map_location) for name, value in weights.items()}
-    meta = {"cfg": about.get("config", ""), "dataset_meta": json.loads(about.get("dataset_meta", "{}"))}
-    return {"state_dict": weights, "meta": meta}
-
-
-def _for_json(value: Any) -> Any:
-    """What JSON does not know: arrays and sets as lists, anything else as text."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return list(value) if isinstance(value, (set, frozenset)) else str(value)
+def _require_shape(checkpoint: Any, name: str) -> None:
+    """What every reader of a checkpoint takes for granted."""
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f"{name} holds a {type(checkpoint).__name__}; a checkpoint is a dict of tensors")
+    for key in ("state_dict", "meta", "message_hub"):
+        part = checkpoint.get(key)
+        if not (part is None or isinstance(part, Mapping)):
+            raise CheckpointError(f"{name}: its {key!r} is a {type(part).__name__} and must be a dict")
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{name}: its 'state_dict' is empty")
+    wrong = next((key for key in weights if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise CheckpointError(f"{name}: a weight's name is a {type(wrong).__name__} and must be a text")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,18 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import BaseBoxes, get_box_tensor
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from . import checkpoints
+from .atomic_files import write_whole
+from .errors import CheckpointError
+
 _KIND = "gfl_plugin.step"  # says what a file is
+_KINDS = dict(
+    config=str, epoch=int, iteration=int, state_dict=dict, random_state=dict, batch=dict,
+    inputs=list, losses=list, gradients=list, outputs=list,
+)  # fmt: skip
 _INSTANCES = ("gt_instances", "ignored_instances")
 
 
@@ -42,6 +51,12 @@ def named_tensors(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(tree, (list, tuple)):
         for index, value in enumerate(tree):
             yield from named_tensors(value, f"{name}.{index}" if name else str(index))
+
+
+def listed(kind: str, names: Sequence[str]) -> str:
+    """``a, b, c and 4 more losses``, shortened."""
+    more = f" and {len(names) - 3} more {kind}" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 @contextlib.contextmanager
@@ -80,20 +95,41 @@ class StepRecord:
     outputs: list[str]  # modules whose output was not finite, the first one first; empty where it was not looked
 
     def save(self, path: Path) -> None:
-        """Write the record; ``weights_only`` can load it."""
+        """Write the record, whole or not at all; ``weights_only`` can load it.
+
+        Raises:
+            OSError: where it cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"kind": _KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, path)
+        content = io.BytesIO()
+        torch.save({"kind": _KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, content)
+        write_whole(path, content.getvalue(), durable=False)
+
+    @property
+    def images(self) -> int:
+        """How many images the batch has, over all branches."""
+        inputs = self.batch.get("inputs")
+        branches = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+        return sum(len(branch) for branch in branches if isinstance(branch, (list, tuple)))
 
     @staticmethod
     def load(path: Path) -> StepRecord:
         """A record from its file.
 
         Raises:
-            ValueError: for another file.
+            FileNotFoundError: where there is no such file.
+            CheckpointError: for a file that is damaged, refused, or not a record of a step.
         """
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.pop("kind", None) != _KIND:
-            raise ValueError(f"{path} is no record of a step; NonFiniteGuardHook writes them to WORK_DIR/non_finite/")
+        content = dict(checkpoints.read(path, "cpu"))
+        if content.pop("kind", None) != _KIND:
+            raise CheckpointError(
+                f"{path} is not a record of a step; NonFiniteGuardHook writes them to WORK_DIR/non_finite/"
+            )
+        wanted = {name: _KINDS[name] for name in StepRecord.__dataclass_fields__}
+        wrong = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
+        if wrong or content.keys() != wanted.keys():
+            names = ", ".join(wrong or map(str, content.keys() ^ wanted.keys()))
+            raise CheckpointError(f"{path} is a damaged record of a step, or one of another version: {names[:200]}")
         return StepRecord(**content)
 
 
@@ -118,31 +154,76 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def plain_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch as a data loader gives it, as tensors and plain values: images, boxes, labels, image metas."""
-    inputs = batch["inputs"]
-    images = [image.detach().cpu().clone() for image in inputs]
-    samples = []
-    for sample in batch["data_samples"]:
-        plain = {"metainfo": _plain(sample.metainfo)}
-        for name in _INSTANCES:
-            if name in sample:
-                items = getattr(sample, name).items()
-                kept = {key: _tensor(value) for key, value in items if isinstance(value, (Tensor, BaseBoxes))}
-                plain[name] = kept
-        samples.append(plain)
-    return {"inputs": images, "data_samples": samples}
+    """A batch as a data loader gives it, as tensors and plain values: images, boxes, labels, image metas.
+
+    Args:
+        batch: ``inputs`` and ``data_samples``, each a list with an entry per image, or, for MMDetection's
+            MultiBranchDataPreprocessor, a dict of such lists with the branch as key. In the lists of branches, None
+            stands for an image of another branch. ``data_samples`` may be None.
+
+    Raises:
+        ValueError: for a batch of another form.
+    """
+    if not isinstance(batch, Mapping) or "inputs" not in batch:
+        got = f"a dict of {list(batch)}" if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
+        raise ValueError(f"the batch is {got}; it must be a dict of inputs and data_samples")
+    samples = batch.get("data_samples")
+    return {
+        "inputs": _per_branch(batch["inputs"], _plain_image, "inputs"),
+        "data_samples": None if samples is None else _per_branch(samples, _plain_sample, "data_samples"),
+    }
 
 
 def batch_of(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The batch again, as a data loader would give it."""
-    samples = []
-    for entry in plain["data_samples"]:
-        sample = DetDataSample(metainfo=entry["metainfo"])
-        for name in _INSTANCES:
-            if name in entry:
-                setattr(sample, name, InstanceData(**entry[name]))
-        samples.append(sample)
-    return {"inputs": [image.clone() for image in plain["inputs"]], "data_samples": samples}
+    samples = plain["data_samples"]
+    return {
+        "inputs": _per_branch(plain["inputs"], Tensor.clone, "inputs"),
+        "data_samples": None if samples is None else _per_branch(samples, _sample_of, "data_samples"),
+    }
+
+
+def _per_branch(entries: Any, convert: Callable[[Any], Any], where: str) -> Any:
+    """Convert every entry of a list, or of each branch's list.
+
+    Args:
+        entries: a list, a tensor whose rows are the entries, or a dict of these; None stays None.
+        convert: of one entry.
+        where: the entries' place in the batch, for errors.
+
+    Raises:
+        ValueError: for something else.
+    """
+    if isinstance(entries, Mapping):
+        return {str(name): _per_branch(branch, convert, f"{where}.{name}") for name, branch in entries.items()}
+    if not isinstance(entries, (list, tuple, Tensor)):
+        raise ValueError(f"{where} of the batch is a {type(entries).__name__}; it must be a list, or a dict of lists")
+    return [None if entry is None else convert(entry) for entry in entries]
+
+
+def _plain_image(image: Any) -> Tensor:
+    if not isinstance(image, Tensor):
+        raise ValueError(f"inputs of the batch hold a {type(image).__name__}; they must hold tensors")
+    return image.detach().cpu().clone()
+
+
+def _plain_sample(sample: Any) -> dict[str, Any]:
+    if not isinstance(sample, BaseDataElement):
+        raise ValueError(f"data_samples of the batch hold a {type(sample).__name__}; they must hold DetDataSample")
+    plain = {"metainfo": _plain(sample.metainfo)}
+    for name in _INSTANCES:
+        if name in sample:
+            items = getattr(sample, name).items()
+            plain[name] = {key: _tensor(value) for key, value in items if isinstance(value, (Tensor, BaseBoxes))}
+    return plain
+
+
+def _sample_of(plain: Mapping[str, Any]) -> DetDataSample:
+    sample = DetDataSample(metainfo=plain["metainfo"])
+    for name in _INSTANCES:
+        if name in plain:
+            setattr(sample, name, InstanceData(**plain[name]))
+    return sample
 
 
 def _tensor(value: Tensor | BaseBoxes) -> Tensor:
@@ -156,7 +237,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item) for item in value)
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return np.array(value) if value.dtype.kind in "biuf" else _plain(value.tolist())
     if isinstance(value, np.generic):
         return value.item()
     return value if isinstance(value, (str, int, float, bool, type(None), Tensor)) else None

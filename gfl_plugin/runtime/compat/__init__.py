@@ -1,13 +1,33 @@
 """Gaps of third-party versions, one per file, each closed only where it exists.
 
-This package imports only NMS, which needs nothing of MMDetection, so that it can run before anything of MMDetection is
-imported.
+This package imports only NMS and the readers of checkpoints, which need nothing of MMDetection, so that it can run
+before anything of MMDetection is imported.
 """
 
 from __future__ import annotations
 
-from . import amp_on_cpu, mmcv_ops, processes_on_cpu, ssd_prediction, weights_only
+from . import (
+    amp_on_cpu,
+    checkpoint_loaders,
+    config_texts,
+    mmcv_ops,
+    processes_on_cpu,
+    resume,
+    ssd_prediction,
+    weights_only,
+)
 
+# mmcv's operators first: MMDetection, which later ones import, needs them.
+_GAPS = (
+    mmcv_ops,
+    weights_only,
+    checkpoint_loaders,
+    config_texts,
+    resume,
+    ssd_prediction,
+    amp_on_cpu,
+    processes_on_cpu,
+)
 _prepared: list[str] | None = None
 
 
@@ -19,8 +39,7 @@ def prepare() -> list[str]:
     """
     global _prepared
     if _prepared is None:
-        gaps = (mmcv_ops, weights_only, ssd_prediction, amp_on_cpu, processes_on_cpu)
-        _prepared = [sentence for sentence in (gap.close() for gap in gaps) if sentence]
+        _prepared = [sentence for sentence in (gap.close() for gap in _GAPS) if sentence]
         if _prepared:
             from mmengine.logging import print_log
 

@@ -1,0 +1,116 @@
+"""``--resume`` goes on from the newest checkpoint that is whole, and says which; it never begins anew over others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from runs import runner, samples
+
+from gfl_plugin.runtime.errors import CheckpointError
+
+WHOLE = dict(checkpoint=dict(type="gfl_plugin.WholeCheckpointHook", interval=1))
+STOCK = dict(checkpoint=dict(type="CheckpointHook", interval=1))
+
+
+@pytest.fixture(params=[WHOLE, STOCK], ids=["WholeCheckpointHook", "CheckpointHook"])
+def trained(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict]:
+    """A folder with the checkpoints of three epochs, and the hooks that wrote them."""
+    runner(tmp_path, samples(1), [], epochs=3, default_hooks=request.param).train()
+    return tmp_path, request.param
+
+
+def resumed(folder: Path, hooks: dict, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """The epoch that a resumed training began with, and what was said of checkpoints."""
+    said: list[str] = []
+    monkeypatch.setattr(
+        "gfl_plugin.runtime.compat.resume.print_log", lambda text, **settings: said.append(text), raising=False
+    )
+    run = runner(folder, samples(1), [], epochs=4, default_hooks=hooks, resume=True)
+    first: list[int] = []
+    begin = run.call_hook
+    monkeypatch.setattr(
+        run,
+        "call_hook",
+        lambda name, **kwargs: (
+            (first.append(run.epoch) if name == "before_train_epoch" else None) or begin(name, **kwargs)
+        ),
+    )
+    run.train()
+    return first[0], said
+
+
+def truncate(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_from_the_last_one_where_nothing_is_wrong(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resumed(*trained, monkeypatch) == (3, [])
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_from_the_newest_whole_one(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, damage) -> None:
+    folder, hooks = trained
+    damage(folder / "epoch_3.pth")
+    epoch, (said,) = resumed(folder, hooks, monkeypatch)
+    assert epoch == 2
+    assert f"resuming from {folder / 'epoch_2.pth'}, the newest checkpoint that is whole" in said
+    assert "last_checkpoint names epoch_3.pth" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("left", [None, b"", b"\xff\xfe"])
+def test_without_last_checkpoint_nothing_is_overwritten(
+    trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, left: bytes | None
+) -> None:
+    """The newest is told by what is inside, not by names or by times of files, which a copy changes."""
+    folder, hooks = trained
+    (folder / "last_checkpoint").unlink()
+    if left is not None:
+        (folder / "last_checkpoint").write_bytes(left)
+    for age, name in enumerate(("epoch_3.pth", "epoch_2.pth", "epoch_1.pth")):
+        os.utime(folder / name, (1e9 + age, 1e9 + age))
+    before = {path.name: path.read_bytes() for path in folder.glob("*.pth")}
+    epoch, (said,) = resumed(folder, hooks, monkeypatch)
+    assert epoch == 3 and "last_checkpoint" in said
+    assert {path.name: path.read_bytes() for path in folder.glob("*.pth") if path.name != "epoch_4.pth"} == before
+
+
+def test_a_folder_that_was_moved(trained: tuple[Path, dict], tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, hooks = trained
+    moved = tmp_path_factory.mktemp("moved") / "run"
+    shutil.move(folder, moved)
+    assert resumed(moved, hooks, monkeypatch) == (3, [])
+
+
+def test_weights_beside_checkpoints_are_passed_over(
+    trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, hooks = trained
+    (folder / "last_checkpoint").unlink()
+    torch.save({"w": torch.zeros(1)}, folder / "zz_pretrained.pth")
+    torch.save({**torch.load(folder / "epoch_3.pth"), "meta": {"time": "99999999"}}, folder / "best_score_epoch_9.pth")
+    assert resumed(folder, hooks, monkeypatch)[0] == 3
+
+
+def test_nothing_whole_is_an_error_and_nothing_there_a_beginning(
+    trained: tuple[Path, dict], tmp_path_factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, hooks = trained
+    for path in folder.glob("*.pth"):
+        truncate(path)
+    before = {path: path.read_bytes() for path in folder.glob("*.pth")}
+    with pytest.raises(CheckpointError, match="there is no whole checkpoint to resume from: .*epoch_1.pth") as error:
+        resumed(folder, hooks, monkeypatch)
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in folder.glob("*.pth")} == before
+    assert resumed(tmp_path_factory.mktemp("new"), hooks, monkeypatch) == (0, [])
