@@ -8,24 +8,29 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import FlexibleRunner
 from runs import runner, samples
 
 import gfl_plugin.runtime.atomic_files
+from gfl_plugin.hooks import WholeCheckpointHook
 
 HOOK = dict(type="gfl_plugin.WholeCheckpointHook", interval=1)
 
 
 class FullDisk:
-    """The second checkpoint finds no room."""
+    """Some checkpoints, by default the second, find no room."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.plain, self.calls = os.fsync, 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, full: tuple[int, ...] = (2,)) -> None:
+        self.plain, self.calls, self.full = os.fsync, 0, full
         monkeypatch.setattr(gfl_plugin.runtime.atomic_files.os, "fsync", self)
 
     def __call__(self, descriptor: int) -> None:
         name = os.readlink(f"/proc/self/fd/{descriptor}")
-        self.calls += ".pth." in name
-        if self.calls == 2:
+        if ".pth." not in name:
+            self.plain(descriptor)
+            return
+        self.calls += 1
+        if self.calls in self.full:
             raise OSError(28, "No space left on device")
         self.plain(descriptor)
 
@@ -48,7 +53,7 @@ def test_the_old_one_stands_until_the_new_one_is_whole(
         settings, hooks = dict(HOOK, max_keep_ckpts=1), []
     else:
         settings, hooks = dict(HOOK, interval=100, save_last=False, save_best="score", rule="greater"), [Score()]
-    run = runner(tmp_path, samples(1), hooks, epochs=2, default_hooks=dict(checkpoint=settings))
+    run = runner(tmp_path, samples(1), hooks, epochs=2, default_hooks=dict(checkpoint=dict(settings, max_failures=0)))
     with pytest.raises(OSError, match="No space left"):
         run.train()
     (left,) = tmp_path.glob("*.pth")
@@ -70,6 +75,92 @@ def test_keeps_as_many_as_told_and_clears_what_was_left(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*.part"))
     saved = torch.load(tmp_path / "epoch_4.pth", weights_only=True)
     assert saved["message_hub"]["runtime_info"]["keep_ckpt_ids"] == [3, 4]
+
+
+def warnings_of(run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(run.logger, "warning", said.append)
+    return said
+
+
+@pytest.mark.parametrize("kind", ["Runner", "FlexibleRunner"])
+def test_training_goes_on_when_a_checkpoint_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The one before stands meanwhile, and the next interval tries again."""
+    FullDisk(monkeypatch, full=(2, 3))
+    settings = dict(checkpoint=dict(HOOK, max_keep_ckpts=1))
+    there = []
+
+    class Look(Hook):
+        def before_train_epoch(self, runner) -> None:
+            there.append([path.name for path in tmp_path.glob("*.pth")])
+
+    flexible = FlexibleRunner if kind == "FlexibleRunner" else None
+    if flexible:  # whose strategies write files themselves
+        settings["checkpoint"]["save_param_scheduler"] = False
+    run = runner(tmp_path, samples(1), [Look()], epochs=5, kind=flexible, default_hooks=settings)
+    said = warnings_of(run, monkeypatch)
+    run.train()
+    assert there == [[], ["epoch_1.pth"], ["epoch_1.pth"], ["epoch_1.pth"], ["epoch_4.pth"]]
+    assert [text.split(";")[0] for text in said if "could not be written" in text] == [
+        "a checkpoint could not be written (OSError: [Errno 28] No space left on device)"
+    ] * 2
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["epoch_5.pth"]
+    assert not list(tmp_path.glob(".*.part"))
+    saved = torch.load(tmp_path / "epoch_5.pth", weights_only=True)["message_hub"]["runtime_info"]
+    assert saved["keep_ckpt_ids"] == [5] and saved["last_ckpt"].endswith("epoch_5.pth")
+
+
+def test_ends_after_too_many_failures_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FullDisk(monkeypatch, full=(2, 4, 5, 6))  # one that succeeds begins the count anew
+    run = runner(tmp_path, samples(1), [], epochs=9, default_hooks=dict(checkpoint=dict(HOOK, max_failures=2)))
+    with pytest.raises(OSError, match="No space left"):
+        run.train()
+    assert run.epoch == 5
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["epoch_1.pth", "epoch_3.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_3.pth")
+    with pytest.raises(ValueError, match="max_failures is -1"):
+        WholeCheckpointHook(interval=1, max_failures=-1)
+
+
+@pytest.mark.parametrize("room_at_the_end", [True, False])
+def test_the_last_one_is_tried_again_when_training_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_at_the_end: bool
+) -> None:
+    FullDisk(monkeypatch, full=(2,) if room_at_the_end else (2, 3))
+    run = runner(tmp_path, samples(1), [], epochs=2, default_hooks=dict(checkpoint=dict(HOOK)))
+    if room_at_the_end:
+        run.train()
+        saved = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
+        assert saved["meta"]["epoch"] == 2 and saved["meta"]["iter"] == 2
+    else:
+        with pytest.raises(OSError, match="No space left"):
+            run.train()
+        assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_1.pth")
+
+
+def test_a_best_checkpoint_without_room_leaves_the_score_to_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, full=(2,))
+    settings = dict(HOOK, interval=100, save_last=False, save_best="score", rule="greater")
+    run = runner(tmp_path, samples(1), [Score()], epochs=2, default_hooks=dict(checkpoint=settings))
+    run.train()
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["best_score_epoch_0.pth"]
+    assert run.message_hub.get_info("best_score") == 0.0
+    assert run.message_hub.get_info("best_ckpt").endswith("best_score_epoch_0.pth")
+
+
+def test_a_training_that_may_overwrite_anothers_checkpoints_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = dict(checkpoint=dict(HOOK))
+    for number, settings in enumerate((dict(), dict(), dict(resume=True))):
+        run = runner(tmp_path, samples(1), [], epochs=number + 1, default_hooks=hooks, **settings)
+        said = warnings_of(run, monkeypatch)
+        run.train()
+        assert sum("which this one may overwrite" in text for text in said) == (number == 1)
 
 
 def test_goes_on_from_what_it_saved(tmp_path: Path) -> None:
