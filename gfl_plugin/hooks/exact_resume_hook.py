@@ -6,11 +6,12 @@ import copy
 import itertools
 import random
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from mmdet.datasets import AspectRatioBatchSampler
+from mmdet.datasets.samplers import MultiSourceSampler
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -18,6 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, Dataset
 
 from ..registry import HOOKS
+from .exact_resume_layout import Layout, batches_since_step, inexact_warning, reasons_not_exact, sampler_of, unsupported
 
 _KEY = "gfl_plugin_exact_resume"
 # What a data loader is made of, beside its data set and its batches.
@@ -28,80 +30,130 @@ _SETTINGS = (
 _DATA, _STEP = 0, 1  # which stream of random numbers
 
 
+@dataclass(frozen=True)
+class Position:
+    """Where a training is in its data."""
+
+    epoch: int  # from 0; in IterBasedTrainLoop the number of passes over the data that are complete
+    batches: int  # of this epoch that are trained on
+
+
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Makes random numbers a function of the seed and the step, not of what ran before.
+    """Resumes a training at the batch after its checkpoint's, with the random numbers that it would have drawn.
 
-    Each sample is loaded with numbers of its own (of seed, epoch, batch, place in the batch, worker process of the
-    training), each training step runs with numbers of its own; so the state of no generator has to be saved, and the
-    number of loading processes does not matter. A resumed training starts at the batch after the last one that its
-    checkpoint has seen, also inside an epoch, and the skipped ones are not loaded.
+    Random numbers are a function of the seed and the step, not of what ran before: each sample is loaded with numbers
+    of its own (of seed, epoch, batch, place in the batch, process of the training), and each training step runs with
+    numbers of its own. So no generator's state is saved, and the number of data loading workers does not matter.
+    Batches that were trained on already are not loaded again.
 
-    With the same number of processes on the same machine, weights are then the same to the last bit as those of a
-    training never interrupted. Not covered: what keeps a state outside of its checkpoint (gradients accumulated over
-    several batches when it is written, YOLOX's random batch sizes), and GPU kernels that are not deterministic
-    themselves (``randomness=dict(deterministic=True)``).
+    On the same machine, weights are then the same to the last bit as those of a training never interrupted. That holds
+    for EpochBasedTrainLoop and IterBasedTrainLoop with
 
-    Raises:
-        ValueError: for a train loop or data that it cannot do that with.
+    - DefaultSampler, InfiniteSampler, MultiSourceSampler, MultiDataSampler, ClassAwareSampler, TrackImgSampler,
+      PyTorch's SequentialSampler and DistributedSampler;
+    - PyTorch's BatchSampler and MMDetection's AspectRatioBatchSampler, TrackAspectRatioBatchSampler and
+      MultiDataAspectRatioBatchSampler, with or without ``drop_last``.
+
+    A resume is not exact
+
+    - if the batch size, the number of processes or samples, the samplers, the kind of train loop or
+      ``accumulative_counts`` has changed;
+    - if the checkpoint was written between two batches whose gradients are accumulated, or without this hook;
+    - with GroupMultiSourceSampler and RandomSampler (they draw from global random numbers), CustomSampleSizeSampler
+      (its order depends on all epochs before) and any other sampler or batch sampler, subclasses included;
+    - with IterBasedTrainLoop in several processes whose epochs may differ in length (``round_up=False``,
+      AspectRatioBatchSampler with ``drop_last``, MultiDataAspectRatioBatchSampler);
+    - with CachedMosaic and CachedMixUp (they keep earlier samples) and BatchSyncRandomResize (it keeps an image size);
+    - with data without indices, or another train loop.
+
+    Training then goes on as with MMEngine alone, and one warning names the reasons: EpochBasedTrainLoop begins the
+    checkpoint's epoch anew, IterBasedTrainLoop passes over as many batches as it has done iterations. Checkpoints
+    written after that can be resumed exactly again.
+
+    Not detected: other states outside of checkpoints, transforms with generators of their own, and GPU kernels that are
+    not deterministic (``randomness=dict(deterministic=True)``).
     """
 
     priority = "HIGHEST"
 
     def __init__(self) -> None:
         self._seed = 0
-        self._resumed: dict | None = None
-        self._batches: _Batches | None = None
+        self._resumed: dict | None = None  # what the hook stored in the checkpoint that is resumed
+        self._layout: Layout | None = None
+        self._position: Position | None = None  # None: the data loader is not supported
+        self._batches: _SeededBatches | None = None
+        self._steps: _EpochAfterEpoch | None = None  # of IterBasedTrainLoop
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._resumed = checkpoint.get(_KEY)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        sampler = _sampler_of(runner.train_loop.dataloader)
-        checkpoint[_KEY] = dict(seed=self._seed, sampler_seed=getattr(sampler, "seed", None))
+        stored = dict(seed=self._seed, position=None)
+        if self._position is not None:
+            stored.update(
+                sampler_seed=getattr(self._batches.sampler, "seed", None),
+                position=asdict(self._position),
+                layout=asdict(self._layout),
+                batches_since_step=batches_since_step(runner.optim_wrapper),
+            )
+        checkpoint[_KEY] = stored
 
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
-        loader = loop.dataloader
-        self._seed = runner.seed
-        if runner.iter > 0:
-            self._take_over(runner, loader)
-        self._batches = _Batches(loader.batch_sampler, self._seed, get_rank())
-        settings = {name: getattr(loader, name) for name in _SETTINGS}
-        exact = DataLoader(_SeededData(loader.dataset), batch_sampler=self._batches, **settings)
-        if isinstance(loop, EpochBasedTrainLoop):
-            self._batches.skipped = loop.iter - loop.epoch * len(loader)
-        elif isinstance(loop, IterBasedTrainLoop):
-            loop.dataloader_iterator = _Endless(exact, self._batches, loop.iter)
-        else:
-            raise ValueError(
-                f"the train loop is a {type(loop).__name__}; ExactResumeHook knows MMEngine's EpochBasedTrainLoop and "
-                "IterBasedTrainLoop"
-            )
-        loop.dataloader = exact
+        resumes = runner.iter > 0
+        self._seed = self._resumed["seed"] if resumes and self._resumed else runner.seed
+        no_support = unsupported(loop)
+        if no_support is None:
+            self._take_loader(runner, resumes)
+        elif resumes:
+            runner.logger.warning(inexact_warning(loop, [no_support]))
 
-    def _take_over(self, runner: Runner, loader: DataLoader) -> None:
-        """The seeds of the training that goes on."""
-        if self._resumed is None:
-            runner.logger.warning(
-                "the checkpoint was written without ExactResumeHook: training goes on from it, though not exactly as "
-                "it would have without an interruption"
-            )
-            return
-        self._seed = self._resumed["seed"]
-        sampler = _sampler_of(loader)
-        if hasattr(sampler, "seed"):
-            sampler.seed = self._resumed["sampler_seed"]
+    def _take_loader(self, runner: Runner, resumes: bool) -> None:
+        """Replace the train loop's data loader by one that begins at the position of the training."""
+        loop, loader = runner.train_loop, runner.train_loop.dataloader
+        self._layout = Layout.of(loop, loader, runner.optim_wrapper)
+        self._position = self._resume(runner, loader) if resumes else Position(0, 0)
+        self._batches = _SeededBatches(loader.batch_sampler, self._seed, get_rank(), self._position)
+        settings = {name: getattr(loader, name) for name in _SETTINGS}
+        loop.dataloader = DataLoader(_SeededData(loader.dataset), batch_sampler=self._batches, **settings)
+        if isinstance(loop, IterBasedTrainLoop):
+            self._steps = loop.dataloader_iterator = _EpochAfterEpoch(loop.dataloader, self._batches, loop.iter)
+
+    def _resume(self, runner: Runner, loader: DataLoader) -> Position:
+        """Take over the sampler's seed and find where to begin; warn if that is not where training stopped."""
+        loop, sampler = runner.train_loop, sampler_of(loader)
+        seed = (self._resumed or {}).get("sampler_seed")
+        if seed is not None and hasattr(sampler, "seed"):
+            sampler.seed = seed
+        reasons = reasons_not_exact(self._resumed, self._layout, loop, runner.model)
+        if not reasons:
+            return Position(**self._resumed["position"])
+        runner.logger.warning(inexact_warning(loop, reasons))
+        return Position(loop.epoch, 0) if isinstance(loop, EpochBasedTrainLoop) else Position(0, loop.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        if self._position is not None and isinstance(runner.train_loop, EpochBasedTrainLoop):
             self._batches.epoch = runner.epoch
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        seed_everything(mixed(self._seed, _STEP, runner.iter, get_rank()))
+        seed_everything(derive_seed(self._seed, _STEP, runner.iter, get_rank()))
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        # Counted here and not by the batch sampler, which is ahead of training where workers load.
+        if self._steps is not None:
+            self._position = self._steps.position
+        elif self._position is not None:
+            self._position = Position(self._position.epoch, self._position.batches + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if self._position is not None and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._position = Position(runner.epoch + 1, 0)
 
 
-def mixed(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """One number of 64 bits from several, each of which changes it."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
@@ -113,48 +165,70 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _sampler_of(loader: DataLoader) -> object:
-    return getattr(loader.batch_sampler, "sampler", loader.sampler)
+class _SeededBatches:
+    """A batch sampler whose indices carry their seeds, and which begins where training stopped.
 
+    Args:
+        inner: the batch sampler inside.
+        seed: of the training.
+        rank: of this process.
+        start: where the first pass begins. If its epoch has fewer batches, `across_epochs` says what follows.
+    """
 
-class _Batches:
-    """A batch sampler whose indices carry their seeds, and which can begin inside an epoch."""
-
-    def __init__(self, inner: Any, seed: int, rank: int) -> None:
-        if inner is None:
-            raise ValueError("ExactResumeHook needs a data set with indices; this data loader has no sampler")
+    def __init__(self, inner: Any, seed: int, rank: int, start: Position) -> None:
         self.inner, self.seed, self.rank = _fresh(inner), seed, rank
-        self.epoch = 0
-        self.skipped = 0  # batches that the next pass leaves out
+        self.epoch, self.first = start.epoch, start.batches  # of the present pass; `first` is its first batch's number
+        self.across_epochs = False  # True: batches that the epoch lacks are left out of the epochs that follow
+        self._left_out = start.batches  # how many batches the next pass leaves out
 
     @property
-    def sampler(self) -> object:
+    def sampler(self) -> Any:
         """The sampler inside, of which MMEngine's hooks set the epoch."""
         return getattr(self.inner, "sampler", None)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch here and in the sampler inside."""
+        self.epoch = epoch
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
         return len(self.inner)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first, self.skipped = self.skipped, 0
-        epoch = self.epoch
-        for number, batch in enumerate(itertools.islice(iter(self.inner), first, None), first):
-            seeds = (mixed(self.seed, _DATA, epoch, number, place, self.rank) for place in range(len(batch)))
+    def __iter__(self) -> Iterator[list[tuple[Any, int]]]:
+        batches = self._begin()
+        for number, batch in enumerate(batches, self.first):
+            seeds = (derive_seed(self.seed, _DATA, self.epoch, number, place, self.rank) for place in itertools.count())
             yield list(zip(batch, seeds))
+
+    def _begin(self) -> Iterator[Any]:
+        """The batches of the pass without those that are left out."""
+        while True:
+            batches = iter(self.inner)
+            self.first = sum(1 for _ in itertools.islice(batches, self._left_out))
+            self._left_out -= self.first
+            if not (self.across_epochs and self._left_out and self.first):
+                self._left_out = 0
+                return batches
+            self.set_epoch(self.epoch + 1)
 
 
 def _fresh(batch_sampler: Any) -> Any:
     """The batch sampler as if nobody had drawn from it; IterBasedTrainLoop has, where it has loading processes.
 
-    MMEngine's endless sampler goes on where it was, and MMDetection's by aspect ratio keeps what it has drawn: with a
-    bucket that is full already it would never end.
+    Endless samplers go on where they were, and batch samplers by aspect ratio keep what they have drawn: with a bucket
+    that is full already they would never yield from it.
     """
     sampler = getattr(batch_sampler, "sampler", None)
-    if isinstance(sampler, InfiniteSampler):
+    if type(sampler) is InfiniteSampler:
         sampler.indices = sampler._indices_of_rank()
-    if isinstance(batch_sampler, AspectRatioBatchSampler):
-        batch_sampler = copy.copy(batch_sampler)
-        batch_sampler._aspect_ratio_buckets = [[] for _ in batch_sampler._aspect_ratio_buckets]
+    if type(sampler) is MultiSourceSampler:
+        sizes = (len(one) for one in sampler.dataset.datasets)
+        sampler.source2inds = {source: sampler._indices_of_rank(size) for source, size in enumerate(sizes)}
+    for name in ("_aspect_ratio_buckets", "_buckets"):
+        if hasattr(batch_sampler, name):
+            batch_sampler = copy.copy(batch_sampler)
+            setattr(batch_sampler, name, [[] for _ in getattr(batch_sampler, name)])
     return batch_sampler
 
 
@@ -164,7 +238,7 @@ class _SeededData(Dataset):
     def __init__(self, inner: Any) -> None:
         self.__dict__["_inner"] = inner
 
-    def __getitem__(self, item: tuple[int, int]) -> Any:
+    def __getitem__(self, item: tuple[Any, int]) -> Any:
         index, seed = item
         seed_everything(seed)
         return self._inner[index]
@@ -184,32 +258,40 @@ class _SeededData(Dataset):
         return _SeededData, (self._inner,)
 
 
-class _Endless:
-    """What IterBasedTrainLoop takes its batches from: epoch after epoch, from any step on."""
+class _EpochAfterEpoch:
+    """What IterBasedTrainLoop takes its batches from: pass after pass of a data loader."""
 
-    def __init__(self, loader: DataLoader, batches: _Batches, step: int) -> None:
+    def __init__(self, loader: DataLoader, batches: _SeededBatches, done: int) -> None:
         self._loader, self._batches = loader, batches
-        self._unasked = step  # batches that MMEngine asks for only to pass them over
-        endless = isinstance(batches.sampler, InfiniteSampler)
-        batches.epoch, batches.skipped = (0, step) if endless else divmod(step, len(loader))
-        self._iterator = self._begin()
+        batches.across_epochs = True
+        self._not_used = done  # batches that the loop asks for only to pass them over: one per iteration done
+        self._in_pass = 0  # batches of the present pass
+        # Begun with the first batch: between here and there MMEngine's hooks set the sampler's epoch to 0.
+        self._iterator: Iterator | None = None
 
-    def _begin(self) -> Iterator:
-        sampler = self._batches.sampler
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(self._batches.epoch)
-        return iter(self._loader)
+    @property
+    def position(self) -> Position:
+        """The position after the last batch."""
+        return Position(self._batches.epoch, self._batches.first + self._in_pass)
 
-    def __iter__(self) -> _Endless:
+    def __iter__(self) -> _EpochAfterEpoch:
         return self
 
     def __next__(self) -> Any:
-        if self._unasked:
-            self._unasked -= 1
+        if self._not_used:
+            self._not_used -= 1
             return None
+        if self._iterator is None:
+            self._begin(self._batches.epoch)
         try:
-            return next(self._iterator)
+            batch = next(self._iterator)
         except StopIteration:
-            self._batches.epoch += 1
-            self._iterator = self._begin()
-            return next(self._iterator)
+            self._begin(self._batches.epoch + 1)
+            batch = next(self._iterator)
+        self._in_pass += 1
+        return batch
+
+    def _begin(self, epoch: int) -> None:
+        self._batches.set_epoch(epoch)
+        self._in_pass = 0
+        self._iterator = iter(self._loader)
