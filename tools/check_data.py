@@ -11,6 +11,7 @@ Example: GFL_DATA=/folder/above/bccd python tools/check_data.py configs/bccd/gfl
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import warnings
@@ -26,15 +27,21 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the findings to this file")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold what the terminal's encoding does not
+    from gfl_plugin.runtime.terminal_text import escape_unprintable
+
     try:
         found = check(args)
-    except (ValueError, OSError, KeyError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        status = show(found)
+        if args.json:
+            content = {one.name: [asdict(finding) for finding in one.findings] for one in found}
+            args.json.write_text(json.dumps(content, indent=2) + "\n")
+    except (ValueError, OSError, KeyError, SyntaxError) as error:  # SyntaxError: of the config
+        print(f"{parser.prog}: {escape_unprintable(str(error))}", file=sys.stderr)
         return 2
-    if args.json:
-        content = {one.name: [asdict(finding) for finding in one.findings] for one in found}
-        args.json.write_text(json.dumps(content, indent=2) + "\n")
-    return show(found)
+    return status
 
 
 def check(args: argparse.Namespace) -> list:
@@ -42,44 +49,50 @@ def check(args: argparse.Namespace) -> list:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
+    from rich.text import Text
 
     from gfl_plugin.analysis.data_check import walk
+    from gfl_plugin.runtime.terminal_text import escape_unprintable
 
     class Bars:
         def note(self, text: str) -> None:
-            progress.console.print(text)
+            progress.console.print(Text(escape_unprintable(text)))
 
         def begin(self, task: str):
-            bar = progress.add_task(task, total=None)
+            bar = progress.add_task(escape_unprintable(task), total=None)
             return lambda done, total: progress.update(bar, completed=done, total=total)
 
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    with Progress(console=Console(stderr=True)) as progress:
+    task = TextColumn("{task.description}", style="progress.description", markup=False)
+    with Progress(task, *Progress.get_default_columns()[1:], console=Console(stderr=True)) as progress:
         return walk.check(cfg, args.images, args.limit, Bars())
 
 
 def show(found: list) -> int:
     """Print a table a data set; the exit status."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from gfl_plugin.analysis.data_check.findings import serious
+    from gfl_plugin.runtime.terminal_text import escape_unprintable
 
     console = Console()
     for checked in found:
+        name = escape_unprintable(checked.name)
         if not checked.findings:
-            console.print(f"[green]{escape(checked.name)}: nothing found")
+            console.print(Text(f"{name}: nothing found", style="green"))
             continue
-        table = Table("", "what", "how many", title=escape(checked.name), title_justify="left")
+        # Names go into Text, which takes markup such as [/] and :smile: as it is written.
+        table = Table("", "what", "how many", title=Text(name), title_justify="left")
         table.add_column("for example", overflow="fold")  # names are shown whole
         table.add_column("what to do", overflow="fold")
         for one in checked.findings:
-            mark = "[red]wrong" if one.serious else "[yellow]look"
-            cells = (mark, one.kind, f"{one.count} of {one.of}", escape("\n".join(one.examples)), one.advice)
-            table.add_row(*cells, end_section=True)
+            mark = Text("wrong", style="red") if one.serious else Text("look", style="yellow")
+            examples = Text("\n".join(map(escape_unprintable, one.examples)))
+            table.add_row(mark, one.kind, f"{one.count} of {one.of}", examples, Text(one.advice), end_section=True)
         console.print(table)
     return int(any(serious(checked.findings) for checked in found))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from ..registry import HOOKS
+from ..runtime.terminal_text import escape_unprintable
 from ..targets import GroundTruths
 
 
@@ -18,7 +21,7 @@ class BadBoxesHook(Hook):
 
     GFLHead gives such boxes no location to learn them, so training goes on; ``tools/check_data.py`` lists them all.
     They are looked for before a batch goes to a GPU, which need not be waited for. Of several processes each says its
-    own.
+    own. In batches of several branches, as semi-supervised training has them, every branch with ground truths counts.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,7 @@ class BadBoxesHook(Hook):
         self._said = False
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        for sample in data_batch["data_samples"]:
+        for sample in _with_boxes(data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None):
             boxes = get_box_tensor(sample.gt_instances.bboxes)
             bad = GroundTruths.of([sample.gt_instances], boxes.device).empty
             if bad.any():
@@ -38,8 +41,8 @@ class BadBoxesHook(Hook):
         if not self._said:
             self._said = True
             runner.logger.warning(
-                f"{image} has a box without an area or not finite, {box} in the network's input: such boxes are "
-                "ignored. tools/check_data.py CONFIG lists them all"
+                f"{escape_unprintable(str(image))} has a box without an area or not finite, {box} in the network's "
+                "input: such boxes are ignored. tools/check_data.py CONFIG lists them all"
             )
 
     def after_train(self, runner: Runner) -> None:
@@ -48,3 +51,19 @@ class BadBoxesHook(Hook):
             runner.logger.warning(
                 f"{len(self.found)} boxes without an area or not finite were ignored, in {images} images"
             )
+
+
+def _with_boxes(samples: Any) -> Iterator[BaseDataElement]:
+    """The samples that have ground truth boxes.
+
+    Args:
+        samples: a list of samples, a dict of such lists with the branch as key, or None; in the lists of branches, None
+            stands for an image of another branch.
+    """
+    if isinstance(samples, Mapping):
+        for branch in samples.values():
+            yield from _with_boxes(branch)
+        return
+    for sample in samples or ():
+        if isinstance(sample, BaseDataElement) and "bboxes" in sample.get("gt_instances", ()):
+            yield sample

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from mmengine.structures import InstanceData
-from runs import runner, samples
+from runs import a_sample, runner, samples
 
 from gfl_plugin.hooks import BadBoxesHook
 from gfl_plugin.runtime.step_record import non_finite
@@ -37,3 +40,41 @@ def test_says_nothing_of_good_data(tmp_path: Path, caplog: pytest.LogCaptureFixt
     run.logger.addHandler(caplog.handler)
     run.train()
     assert not any("without an area" in record.message for record in caplog.records)
+
+
+def with_a_flat_box(seed: int) -> dict:
+    """A sample whose second box has no area."""
+    item = a_sample(seed)
+    item["data_samples"].gt_instances.bboxes[1, 2] = item["data_samples"].gt_instances.bboxes[1, 0]
+    return item
+
+
+def found_in(data_batch: Any) -> set[tuple]:
+    hook = BadBoxesHook()
+    hook.before_train_iter(SimpleNamespace(logger=logging.getLogger("test")), 0, data_batch)
+    return hook.found
+
+
+def test_counts_in_every_branch() -> None:
+    """Batches of MMDetection's semi-supervised pipelines: lists per branch, None for images of other branches."""
+    first, second, sound = with_a_flat_box(0), with_a_flat_box(1), a_sample(2)
+    branches = dict(sup=[first, None, None], unsup_teacher=[None, sound, sound], unsup_student=[None, second, sound])
+    batch = {
+        part: {name: [item and item[part] for item in items] for name, items in branches.items()}
+        for part in ("inputs", "data_samples")
+    }
+    assert found_in(batch) == {("0.jpg", 1), ("1.jpg", 1)}
+
+
+def test_samples_without_boxes_hide_no_others() -> None:
+    unlabelled, without_boxes, bad = (with_a_flat_box(seed)["data_samples"] for seed in range(3))
+    del unlabelled.gt_instances
+    without_boxes.gt_instances = InstanceData(labels=torch.zeros(2, dtype=torch.int64))
+    assert found_in(dict(inputs=[], data_samples=[None, unlabelled, without_boxes, bad])) == {("2.jpg", 1)}
+
+
+@pytest.mark.parametrize(
+    "data_batch", [None, dict(inputs=[]), dict(data_samples=None), dict(data_samples=dict(a=None))]
+)
+def test_batches_without_samples(data_batch: Any) -> None:
+    assert found_in(data_batch) == set()

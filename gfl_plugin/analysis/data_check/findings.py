@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +49,16 @@ def of_annotations(annotations: Annotations, classes: Sequence[str]) -> list[Fin
 
     make = Finding.of_names
     found = [
+        make(
+            "annotation entries with missing or wrong values",
+            True,
+            annotations.broken,
+            annotations.entries,
+            "MMDetection fails on most of them; correct or delete them",
+        ),
+        make(
+            "annotation files without an image", True, [] if images else [annotations.source], 1, "is ann_file right?"
+        ),
         make("boxes that are not numbers", True, boxes_that(lambda _, box: not _finite(box)), objects, ignored),
         make("boxes of zero or negative size", True, boxes_that(lambda _, box: _flat(box)), objects, ignored),
         make("boxes outside of their image", True, boxes_that(_outside), objects, "is the image's size right?"),
@@ -94,7 +106,7 @@ def of_files(images: Sequence[Image], decode: bool, report: Report) -> list[Find
     """What the image files show: missing ones, and with ``decode`` those that cannot be read or have another size."""
     missing, broken, wrong = [], [], []
     for number, image in enumerate(images, 1):
-        if not image.path.is_file():
+        if not os.path.isfile(image.path):  # Path.is_file raises for names that are too long
             missing.append(str(image.path))
         elif decode:
             size, why = _size(image)
@@ -103,23 +115,40 @@ def of_files(images: Sequence[Image], decode: bool, report: Report) -> list[Find
             elif image.width and size != (image.width, image.height):
                 wrong.append(f"{image.path} is {size[0]}×{size[1]}, its annotation says {image.width}×{image.height}")
         report(number, len(images))
+    redo = "fetch them again; make those with too many pixels smaller"
     found = [
         Finding.of_names("images that are missing", True, missing, len(images), "is data_root or data_prefix right?"),
-        Finding.of_names("images that cannot be read to their end", True, broken, len(images), "fetch them again"),
+        Finding.of_names("images that cannot be read to their end", True, broken, len(images), redo),
         Finding.of_names("images of another size than annotated", True, wrong, len(images), "are boxes scaled, too?"),
     ]
     return [one for one in found if one.count]
 
 
 def _size(image: Image) -> tuple[tuple[int, int], str]:
+    """Width and height of an image file, and why it cannot be decoded, or an empty text."""
     from PIL import Image as Pictures
 
     try:
-        with Pictures.open(image.path) as picture:
-            picture.load()  # a truncated file fails here, not before
-            return picture.size, ""
-    except (OSError, SyntaxError, ValueError) as error:
-        return (0, 0), str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            # Pillow warns of images that are large, and raises DecompressionBombError for those twice as large.
+            warnings.simplefilter("ignore", Pictures.DecompressionBombWarning)
+            with Pictures.open(image.path) as picture:
+                picture.load()  # a truncated file fails here, not before
+                return picture.size, ""
+    except Exception as error:  # decoders raise what they like on broken files
+        return (0, 0), f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def of_failure(error: Exception, known: Iterable[Finding]) -> Finding:
+    """MMDetection cannot load a data set.
+
+    Args:
+        error: what it raised.
+        known: findings of the data set's annotations, which may explain it.
+    """
+    kinds = [one.kind for one in known if one.serious]
+    advice = f"probably because of: {', '.join(kinds)}" if kinds else "no finding in the annotations explains it"
+    return Finding("data sets that MMDetection cannot load", True, 1, 1, (str(error),), advice)
 
 
 def serious(findings: Iterable[Finding]) -> bool:

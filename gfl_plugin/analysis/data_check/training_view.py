@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +19,14 @@ from ...coders import IntegralBBoxCoder
 from ...grid import Grid, Regions
 from ...heads import GFLHead
 from ...targets import GroundTruths
+from .annotations import MAX_PIXELS
 from .findings import Finding, Report
 
 _COVERED = 0.999  # share of the sides that a suggested reg_max reaches
+
+
+class DatasetError(RuntimeError):
+    """MMDetection's data set class, or the training pipeline, fails on the data."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +57,24 @@ def look(cfg: Config, dataset: ConfigDict, head: GFLHead, limit: int, report: Re
         head: from :func:`gfl_head`.
         limit: images looked at, evenly over the data set.
         report: called with images done, and images in all.
+
+    Raises:
+        DatasetError: where MMDetection cannot load the data set or one of its images.
     """
     settings = copy.deepcopy(dataset)
     pipeline = settings.pop("pipeline")
     rest = [step for step in pipeline if "LoadImageFromFile" not in str(step["type"])]
-    built = DATASETS.build({**settings, "pipeline": [_blank, *rest]})
+    with _data_errors("the data set cannot be built"):
+        built = DATASETS.build({**settings, "pipeline": [_blank, *rest]})
+        total = len(built)  # reads the annotations where lazy_init put it off
     preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     divisor = preprocessor.get("pad_size_divisor", 1)
-    numbers = np.linspace(0, len(built) - 1, min(limit, len(built))).round().astype(int).tolist() if len(built) else []
+    numbers = np.linspace(0, total - 1, min(limit, total)).round().astype(int).tolist() if total else []
     objects, alone = 0, []
     sides: list[list[Tensor]] = [[] for _ in head.layout.strides]
     for done, number in enumerate(numbers, 1):
-        item = built[number]
+        with _data_errors(f"image {number} fails in the training pipeline"):
+            item = built[number]
         sample = item["data_samples"]
         height, width = item["inputs"].shape[-2:]
         padded = tuple(math.ceil(side / divisor) * divisor for side in (height, width))
@@ -76,9 +89,20 @@ def look(cfg: Config, dataset: ConfigDict, head: GFLHead, limit: int, report: Re
     return Seen(objects, tuple(alone), tuple(torch.cat(level) if level else torch.zeros(0) for level in sides))
 
 
+@contextlib.contextmanager
+def _data_errors(what: str) -> Iterator[None]:
+    """Whatever is raised inside becomes a DatasetError."""
+    try:
+        yield
+    except Exception as error:  # MMDetection checks no annotation: its errors are of any kind
+        raise DatasetError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
 def _blank(results: dict) -> dict:
     """In place of an image's loading: a black one of its annotated size."""
     shape = (results["height"], results["width"])
+    if math.prod(shape) > MAX_PIXELS:  # the memory would be allocated, and later transforms would write to it
+        raise ValueError(f"{results.get('img_path')} has {shape[1]}×{shape[0]} pixels in its annotation")
     results.update(img=np.zeros((*shape, 3), np.uint8), img_shape=shape, ori_shape=shape)
     return results
 

@@ -53,11 +53,15 @@ def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Check
             watcher.note(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
             continue
         known = annotations.read(dataset, kind)
-        own = findings.of_annotations(known, _classes(dataset))
+        of_annotations = findings.of_annotations(known, _classes(dataset))
+        own = list(of_annotations)
         own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
         if split == "train" and head is not None:
-            seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
-            own += training_view.findings_of(seen, head)
+            try:
+                seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
+                own += training_view.findings_of(seen, head)
+            except training_view.DatasetError as error:
+                own.append(findings.of_failure(error, of_annotations))
         found.append(Checked(f"{name}: {known.source}", tuple(own)))
     return found
 
