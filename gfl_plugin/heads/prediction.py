@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,8 +57,8 @@ def survivors(logits: Sequence[Tensor], threshold: float, limit: int) -> Survivo
     for number, level in enumerate(logits):
         _, classes, height, width = level.shape
         flat = level.reshape(-1)
-        index = _above(flat, threshold)
-        score = flat[index].float().sigmoid()
+        index, logit = _candidates(flat, threshold)
+        score = logit.sigmoid()
         exactly = score > threshold
         index, score = index[exactly], score[exactly]
         plane, location = _divmod(index, height * width)
@@ -131,16 +132,52 @@ def _by_class(boxes: Tensor, found: Survivors, images: int) -> tuple[Tensor, Ten
     return apart, found.image * (int(found.label.max()) + 1) + found.label
 
 
-def _above(values: Tensor, threshold: float) -> Tensor:
-    """(N,) logits -> indices, ascending, of at least those whose sigmoid is above the threshold."""
+def _candidates(values: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """At least the logits whose sigmoid is above the threshold, the same ones in every dtype.
+
+    Args:
+        values: (N,) logits of any float dtype.
+        threshold: of fp32 scores.
+
+    Returns:
+        (M,) indices, ascending, int64; and (M,) their logits, fp32.
+    """
     if not 0 < threshold < 1:
-        return torch.arange(len(values), device=values.device)
-    # Slightly low, since the sigmoid of a rounded logit is rounded again.
-    bound = torch.tensor(threshold, dtype=torch.float64).logit().item() - 1e-3
+        return torch.arange(len(values), device=values.device), values.float()
+    bound = _lower_bound(threshold)
+    if values.dtype == torch.float32:
+        index = _above(values, bound)
+        return index, values[index]
+    index = _above(values, _below(bound, values.dtype))
+    logit = values[index].float()
+    # A CPU's sigmoid differs in the last bit between vectors and what is left over at their end. Scores are equal in
+    # every dtype only where the same logits stand in the same places.
+    near = logit > bound
+    return index[near], logit[near]
+
+
+def _lower_bound(threshold: float) -> float:
+    """A number below every logit whose fp32 sigmoid is above a threshold in (0, 1)."""
+    # Scores are compared with the threshold rounded to fp32, and the sigmoid is off by a few units in the last place
+    # of fp32: 6e-8 of its value, or 1e-45 where that is more. Near 1 this is a wide range of logits.
+    probability = threshold * (1 - 1e-5) - 1e-38
+    return math.log(probability) - math.log1p(-probability) if probability > 0 else -math.inf
+
+
+def _below(bound: float, dtype: torch.dtype) -> float:
+    """A slightly lower bound, which is still one where it, or the logits, are rounded to a dtype or to fp32."""
+    coarser = max((torch.finfo(kind) for kind in (dtype, torch.float32)), key=lambda info: info.eps)
+    # Numbers around the bound are at most this far apart.
+    return bound - coarser.eps * max(abs(bound), coarser.tiny) if math.isfinite(bound) else bound
+
+
+def _above(values: Tensor, bound: float) -> Tensor:
+    """(N,) values -> indices, ascending, of those above the bound."""
     whole = len(values) // _BLOCK * _BLOCK
-    # Most blocks hold nothing: their largest says so in one pass that writes next to nothing.
+    # Most blocks hold nothing: their largest says so in one pass that writes next to nothing. The largest of a block
+    # with a NaN is NaN, which says nothing about the others.
     blocks = values[:whole].view(-1, _BLOCK)
-    block = (blocks.amax(dim=1) > bound if len(blocks) else blocks.new_zeros(0)).nonzero().squeeze(1)
+    block = (~(blocks.amax(dim=1) <= bound) if len(blocks) else blocks.new_zeros(0)).nonzero().squeeze(1)
     row, column = (blocks[block] > bound).nonzero(as_tuple=True)
     rest = (values[whole:] > bound).nonzero().squeeze(1) + whole
     return torch.cat([block[row] * _BLOCK + column, rest])

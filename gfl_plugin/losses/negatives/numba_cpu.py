@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 
 import numba
@@ -21,6 +22,9 @@ from .choice import Negatives, Result
 
 # Two threads may run the pass at once, which Numba's own pool, its default where TBB is missing, does not survive.
 numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+
+# Whether this process was forked, directly or through others, from one in which Numba had started its threads.
+_forked_with_threads = False
 
 _BLOCK = 2048  # elements whose losses are summed in fp32, before they join the rest in fp64
 _LOWEST = np.float32(-87.0)  # e^x is a normal fp32 number from here on
@@ -67,8 +71,8 @@ def _added(total, value):
 
 
 @functools.lru_cache(maxsize=2)
-def _kernel(squared: bool) -> Callable[..., float]:
-    """The kernel for beta = 2, or for any beta."""
+def _span(squared: bool) -> Callable[..., float]:
+    """The loop over one plane, for beta = 2 or for any beta."""
 
     @_arithmetic
     def terms(x, beta):
@@ -125,13 +129,25 @@ def _kernel(squared: bool) -> Callable[..., float]:
                 total += block(part, out, factor, beta)
         return total
 
-    @njit(error_model="numpy", parallel=True)
+    return span
+
+
+@functools.lru_cache(maxsize=4)
+def _kernel(squared: bool, parallel: bool) -> Callable[..., float]:
+    """The kernel for beta = 2, or for any beta, on all of Numba's threads or on the calling one.
+
+    Both do the same arithmetic; with one thread, results are equal bit for bit.
+    """
+    span = _span(squared)
+
+    @njit(error_model="numpy", parallel=parallel)
     def planes(logits, weight, gradient, classes, factor, beta):
         """Sum of (B·C, H·W) logits, and their gradient where ``gradient`` has that size."""
         wanted = gradient.size > 0
         sums = np.zeros(len(logits))
+        nothing = np.empty(0, np.float32)
         for plane in prange(len(logits)):
-            factors = weight[plane // classes] if weight.size else np.empty(0, np.float32)
+            factors = weight[plane // classes] if weight.size else nothing
             out = gradient[plane] if wanted else np.empty(logits.shape[1], np.float32)
             sums[plane] = span(logits[plane], factors, out, factor, beta)
         return sums.sum()
@@ -139,19 +155,47 @@ def _kernel(squared: bool) -> Callable[..., float]:
     return planes
 
 
-def _as_many_threads_as_pytorch() -> None:
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+def _after_fork_in_child() -> None:
+    global _forked_with_threads
+    _forked_with_threads = _forked_with_threads or _numba_has_threads()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _numba_has_threads() -> bool:
+    """Whether Numba has started its threads, here or in a process that this one was forked from."""
+    try:
+        numba.threading_layer()
+    except ValueError:  # raised before the start
+        return False
+    return True
+
+
+def _thread_count() -> int:
+    """As many threads as PyTorch uses, where Numba can have them; otherwise 1."""
+    # A forked child has none of its parent's threads. GNU OpenMP cannot start them again: PyTorch's operations hang
+    # there, and Numba ends the process.
+    return 1 if _forked_with_threads else min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+
+
+def _set_numba_threads(count: int) -> None:
+    """Set Numba's number of threads; PyTorch's stays as it is."""
+    before = torch.get_num_threads()
+    numba.set_num_threads(count)
     # Both use one OpenMP, which Numba tells to use all cores when it starts. PyTorch would then do so from the first
     # loss on, and round otherwise.
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 def sweep(work: Negatives) -> Result:
     """See :data:`choice.Result`; fp32 logits on a CPU."""
-    _as_many_threads_as_pytorch()
-    kernel = _kernel(work.beta == 2.0)
+    threads = _thread_count()
+    if threads > 1:  # with one, OpenMP is never started: children forked later may still start theirs
+        _set_numba_threads(threads)
+    kernel = _kernel(work.beta == 2.0, parallel=threads > 1)
     factor, beta = np.float32(work.scale.item()), np.float32(work.beta)
     nothing = np.empty((0, 0), np.float32)
     sums, gradients = [], []

@@ -1,0 +1,126 @@
+"""Which scores are above the threshold: those whose fp32 sigmoid is, whatever the dtype of the logits."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from gfl_plugin.heads.prediction import Survivors, survivors
+
+THRESHOLDS = [1e-45, 1e-38, 1e-30, 1e-7, 0.001, 0.01, 0.05, 0.3, 0.5, 0.500006, 0.9, 0.999, 1 - 1e-5, 1 - 1e-7]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Thousands of calls on small tensors: on a busy machine, threads that wait for each other take minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_thresholds(count: int) -> list[float]:
+    """In (0, 1): half of them anywhere, a quarter near 0 and a quarter near 1."""
+    draw = random.Random(0)
+    near_zero = [10 ** draw.uniform(-8, -1) for _ in range(count // 4)]
+    return [draw.uniform(0, 1) for _ in range(count // 2)] + near_zero + [1 - value for value in near_zero]
+
+
+def found_in(values: Tensor, threshold: float) -> list[int]:
+    """Indices of the values, in one map of one class, whose scores are above the threshold."""
+    return survivors([values.view(1, 1, 1, -1)], threshold, -1).location.sort().values.tolist()
+
+
+def differences(values: Tensor, threshold: float) -> int:
+    """How many values are found, or missed, against the definition.
+
+    PyTorch's fp32 sigmoid has two values on a CPU, one in vectors and one where elements are taken one by one, as at
+    the end of a tensor. A score between them may be found or not.
+    """
+    found = torch.zeros(len(values), dtype=torch.bool)
+    found[found_in(values, threshold)] = True
+    single = values.float()
+    in_vectors = torch.cat([single, torch.zeros(256)]).sigmoid()[: len(values)] > threshold
+    one_by_one = torch.stack([single, single], dim=1)[:, 0].sigmoid() > threshold
+    return int((~found & in_vectors & one_by_one).sum() + (found & ~in_vectors & ~one_by_one).sum())
+
+
+def in_single(logits: list[Tensor], threshold: float, limit: int) -> Survivors:
+    """What is above the threshold once the maps are fp32."""
+    return survivors([level.float() for level in logits], threshold, limit)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_value_of_a_half_precision(dtype: torch.dtype) -> None:
+    """All 65,536 bit patterns, NaN and infinities among them, for fixed and random thresholds."""
+    values = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    wrong = {}
+    for threshold in THRESHOLDS + random_thresholds(80):
+        if count := differences(values, threshold):
+            wrong[threshold] = count
+    assert not wrong, f"{sum(wrong.values())} wrong at {len(wrong)} thresholds: {wrong}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_around_the_bound(dtype: torch.dtype) -> None:
+    """Neighbours of the threshold's logit, and of each place near it where the fp32 sigmoid takes a step."""
+    wrong = {}
+    for threshold in THRESHOLDS + random_thresholds(400):
+        values = around(threshold, dtype)
+        if count := differences(values, threshold):
+            wrong[threshold] = count
+    assert not wrong, f"{sum(wrong.values())} wrong at {len(wrong)} thresholds: {wrong}"
+
+
+def around(threshold: float, dtype: torch.dtype) -> Tensor:
+    """(N,) 50 neighbours on each side of the threshold's logit, and a fine grid of the logits up to 2 away."""
+    logit = torch.tensor(math.log(threshold) - math.log1p(-threshold), dtype=dtype)
+    parts = [logit + torch.linspace(-2, 2, 4001, dtype=dtype), logit[None]]
+    for end in (-math.inf, math.inf):
+        value = logit
+        for _ in range(50):
+            value = torch.nextafter(value, torch.tensor(end, dtype=dtype))
+            parts.append(value[None])
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_maps_of_any_dtype(dtype: torch.dtype, threshold: float) -> None:
+    """Image, level, label, location and score are those of the map converted to fp32."""
+    logit = math.log(threshold) - math.log1p(-threshold)
+    different = lost = 0
+    for seed in range(30):
+        torch.manual_seed(seed)
+        logits = [(torch.randn(2, 3, *size) * 0.3 + logit).to(dtype) for size in [(23, 17), (6, 5), (1, 1)]]
+        for limit in (-1, 40):
+            found, expected = survivors(logits, threshold, limit), in_single(logits, threshold, limit)
+            lost += len(expected) - len(found)
+            same = all(torch.equal(getattr(found, n), getattr(expected, n)) for n in Survivors.__dataclass_fields__)
+            different += not same
+    assert different == 0, f"{different} of 60 results differ; {lost} detections lost"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_nan_hides_no_other_score(dtype: torch.dtype) -> None:
+    """NaN and -inf are not above a threshold, +inf is; neither changes what is found beside it."""
+    values = torch.full((1000,), -6.0, dtype=dtype)
+    values[[3, 200, 999]] = 2.0
+    values[[4, 300]] = math.nan
+    values[[5, 400]] = -math.inf
+    values[[6, 500, 998]] = math.inf
+    assert found_in(values, 0.05) == [3, 6, 200, 500, 998, 999]
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 1.0, 2.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_thresholds_outside_the_open_interval(dtype: torch.dtype, threshold: float) -> None:
+    """At most 0 keeps every score above it, at least 1 none."""
+    values = torch.cat([torch.tensor([math.nan, -math.inf, -200, 0, 20, math.inf]), torch.randn(300)]).to(dtype)
+    assert differences(values, threshold) == 0
