@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,11 +73,16 @@ class ExactResumeHook(Hook):
 
     Not detected: other states outside of checkpoints, transforms with generators of their own, and GPU kernels that are
     not deterministic (``randomness=dict(deterministic=True)``).
+
+    Args:
+        trusted_samplers: names of your own sampler and batch sampler types whose order is a function of ``seed`` and
+            epoch, such as a subclass of DefaultSampler.
     """
 
     priority = "HIGHEST"
 
-    def __init__(self) -> None:
+    def __init__(self, trusted_samplers: Sequence[str] = ()) -> None:
+        self._trusted_samplers = tuple(trusted_samplers)
         self._seed = 0
         self._resumed: dict | None = None  # what the hook stored in the checkpoint that is resumed
         self._layout: Layout | None = None
@@ -126,7 +131,7 @@ class ExactResumeHook(Hook):
         seed = (self._resumed or {}).get("sampler_seed")
         if seed is not None and hasattr(sampler, "seed"):
             sampler.seed = seed
-        reasons = reasons_not_exact(self._resumed, self._layout, loop, runner.model)
+        reasons = reasons_not_exact(self._resumed, self._layout, loop, runner.model, self._trusted_samplers)
         if not reasons:
             return Position(**self._resumed["position"])
         runner.logger.warning(inexact_warning(loop, reasons))

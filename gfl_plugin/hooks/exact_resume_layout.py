@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,7 +123,9 @@ def unsupported(loop: Any) -> str | None:
     return None
 
 
-def reasons_not_exact(stored: dict[str, Any] | None, present: Layout, loop: Any, model: nn.Module) -> list[str]:
+def reasons_not_exact(
+    stored: dict[str, Any] | None, present: Layout, loop: Any, model: nn.Module, trusted_samplers: Sequence[str] = ()
+) -> list[str]:
     """Why a training that resumes cannot go on exactly as if it had never been interrupted.
 
     Args:
@@ -131,10 +133,11 @@ def reasons_not_exact(stored: dict[str, Any] | None, present: Layout, loop: Any,
         present: the layout of the training that resumes.
         loop: its train loop, with epoch and iteration of the checkpoint.
         model: the model, wrapped or not.
+        trusted_samplers: names of further sampler types whose order is a function of seed and epoch.
     """
     return [
         *checkpoint_reasons(stored, present, loop.epoch),
-        *order_reasons(loop),
+        *order_reasons(loop, trusted_samplers),
         *state_reasons(loop.dataloader.dataset, model),
     ]
 
@@ -178,19 +181,23 @@ def changes(stored: dict[str, Any], present: Layout) -> list[str]:
     ]
 
 
-def order_reasons(loop: Any) -> list[str]:
+def order_reasons(loop: Any, trusted_samplers: Sequence[str] = ()) -> list[str]:
     """Why the order of the samples is not a function of seed and epoch."""
     sampler, batch_sampler = sampler_of(loop.dataloader), loop.dataloader.batch_sampler
-    if type(batch_sampler) not in _KNOWN_BATCH_SAMPLERS:
+    if not _is_one_of(batch_sampler, _KNOWN_BATCH_SAMPLERS, trusted_samplers):
         return [f"the batch sampler {type(batch_sampler).__name__} is not known to ExactResumeHook"]
     if type(sampler) in _INEXACT_SAMPLERS:
         return [_INEXACT_SAMPLERS[type(sampler)]]
-    if type(sampler) not in _KNOWN_SAMPLERS:
+    if not _is_one_of(sampler, _KNOWN_SAMPLERS, trusted_samplers):
         return [f"the sampler {type(sampler).__name__} is not known to ExactResumeHook"]
     if get_world_size() > 1 and isinstance(loop, IterBasedTrainLoop) and _uneven(sampler, batch_sampler):
         # The checkpoint holds the position of the first process only.
         return ["the number of batches per epoch may differ between processes"]
     return []
+
+
+def _is_one_of(sampler: Any, known: tuple[type, ...], trusted: Sequence[str]) -> bool:
+    return type(sampler) in known or type(sampler).__name__ in trusted
 
 
 def _uneven(sampler: Any, batch_sampler: Any) -> bool:

@@ -585,6 +585,15 @@ def test_data_that_the_hook_does_not_know(
     assert_as_without_hook(tmp_path, loader, loop, length, whole.checkpoint(4), reason)
 
 
+@pytest.mark.parametrize("loop", [EPOCHS, STEPS])
+def test_a_sampler_that_the_user_vouches_for_is_resumed_exactly(tmp_path: Path, loop: str) -> None:
+    hooks = dict(custom_hooks=[dict(HOOK, trusted_samplers=["OwnSampler"])])
+    length = 3 if loop == EPOCHS else 9
+    whole = Training(tmp_path / "whole", unknown_sampler(), loop, length, **hooks)
+    resumed = Training(tmp_path / "resumed", unknown_sampler(), loop, length, whole.checkpoint(5), **hooks)
+    same(whole, resumed, 5)
+
+
 def shuffled_by_torch() -> DataLoader:
     return DataLoader(Samples(), 4, shuffle=True, collate_fn=pseudo_collate)
 
