@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .boxes import centres
+from .tensor_cache import cached
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Grid:
         return self.base_centre[level] + step * self.stride[level][:, None]
 
 
-@functools.lru_cache(maxsize=32)  # multi-scale training meets a few dozen sizes again and again
+@cached(maxsize=32)  # multi-scale training meets a few dozen sizes again and again
 def _grid(sizes: tuple[tuple[int, int], ...], layout: Layout, device: torch.device) -> Grid:
     starts = [0]
     for height, width in sizes:
@@ -161,7 +162,7 @@ class Regions:
         return inside.float().split_with_sizes(list(counts), dim=1)
 
 
-@functools.lru_cache(maxsize=64)
+@cached(maxsize=64)
 def _steps(counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """(N,) level, int64, and step in its level, fp32, of all columns or rows, level after level."""
     level = [level for level, count in enumerate(counts) for _ in range(count)]

@@ -19,16 +19,16 @@ SIDE, IMAGES = 96, 2  # pixels, and images a batch; below 96, oneDNN reads unwri
 _NUMBER = itertools.count()
 
 
-def a_sample(seed: int, objects: int = 3) -> dict:
+def a_sample(seed: int, objects: int = 3, side: int = SIDE) -> dict:
     """One image with its boxes, as a data set gives it."""
     random = torch.Generator().manual_seed(seed)
-    corner = torch.rand(objects, 2, generator=random) * 0.5 * SIDE
-    boxes = torch.cat([corner, corner + 4 + torch.rand(objects, 2, generator=random) * 0.45 * SIDE], dim=1)
-    meta = dict(img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE), scale_factor=(1.0, 1.0), img_id=seed)
+    corner = torch.rand(objects, 2, generator=random) * 0.5 * side
+    boxes = torch.cat([corner, corner + 4 + torch.rand(objects, 2, generator=random) * 0.45 * side], dim=1)
+    meta = dict(img_shape=(side, side), ori_shape=(side, side), scale_factor=(1.0, 1.0), img_id=seed)
     sample = DetDataSample(metainfo={**meta, "img_path": f"{seed}.jpg"})
     labels = torch.randint(0, 10, (objects,), generator=random)
     sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
-    return dict(inputs=torch.rand(3, SIDE, SIDE, generator=random) * 255, data_samples=sample)
+    return dict(inputs=torch.rand(3, side, side, generator=random) * 255, data_samples=sample)
 
 
 def samples(batches: int = 4) -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
@@ -15,6 +14,7 @@ from ..boxes import aligned_iou, centres
 from ..grid import Grid, Regions, host_tensor
 from ..optional import installed, readable
 from ..targets import GroundTruths
+from ..tensor_cache import cached
 
 # The distance MMDetection gives to ignored priors: chosen only where a level has no other.
 IGNORED = 1e8
@@ -121,7 +121,7 @@ def _ascending(values: Tensor) -> tuple[Tensor, Tensor]:
     return (keys >> 16).int().view(torch.float32), keys & 0xFFFF
 
 
-@functools.lru_cache(maxsize=8)
+@cached(maxsize=8)
 def _rank_pairs(topk: int, device: torch.device) -> Tensor:
     """(2, pairs) all (i, j) >= 0 with (i + 1)·(j + 1) <= topk."""
     pairs = [(i, j) for i in range(topk) for j in range(topk // (i + 1))]

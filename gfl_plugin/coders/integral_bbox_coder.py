@@ -7,14 +7,13 @@ is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalLoss
 from torch import Tensor
 
 from ..losses import DistributionFocalLoss
 from ..registry import TASK_UTILS
+from ..tensor_cache import cached
 from .distance_bbox_coder import DistanceBBoxCoder
 
 
@@ -82,7 +81,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return raw if raw.shape[-1] == 4 else self.integral(raw)
 
 
-@functools.lru_cache(maxsize=32)
+@cached(maxsize=32)
 def _bins(reg_max: int, first: float, step: float, device: torch.device) -> Tensor:
     """The bins, made once; not to be written to."""
     return first + step * torch.arange(reg_max + 1, dtype=torch.float32, device=device)

@@ -9,6 +9,8 @@ import torch
 from mmdet.models.dense_heads import GFLHead as MMDetGFLHead
 from mmdet.models.task_modules.coders import DistancePointBBoxCoder
 from mmdet.models.task_modules.samplers import PseudoSampler
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures import SampleList
 from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -21,7 +23,7 @@ from ..optional import readable
 from ..quality import ClassTargets, Matched, QualityRepresentation
 from ..registry import MODELS, SCOPE, TASK_UTILS
 from ..targets import GroundTruths, Positives, gather_locations
-from .prediction import detections, is_plain, survivors
+from .prediction import Survivors, detections, is_plain, survivors
 
 
 @MODELS.register_module()
@@ -152,6 +154,25 @@ class GFLHead(MMDetGFLHead):
     # -----------------------------------------------------------------------------------------------
     # Training
     # -----------------------------------------------------------------------------------------------
+
+    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, list[Tensor]]:
+        """Losses of a batch, from feature maps; see :meth:`loss_by_feat`.
+
+        torch.compile takes the layers. The losses stay out of its graph: the number of objects changes with every
+        batch, and each new one would be compiled again.
+
+        Args:
+            x: L feature maps (B, in_channels, H, W).
+            batch_data_samples: ground truths and metadata of each image.
+        """
+        return self._loss_of_outputs(self(x), batch_data_samples)
+
+    @torch.compiler.disable
+    def _loss_of_outputs(
+        self, outputs: tuple[list[Tensor], ...], batch_data_samples: SampleList
+    ) -> dict[str, list[Tensor]]:
+        truths, to_ignore, metas = unpack_gt_instances(batch_data_samples)
+        return self.loss_by_feat(*outputs, truths, metas, to_ignore)
 
     def loss_by_feat(
         self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *inputs, **named_inputs
@@ -338,6 +359,36 @@ class GFLHead(MMDetGFLHead):
         self._check_batch(cls_scores, bbox_preds, batch_img_metas)
         if not batch_img_metas:
             return []
+        boxes, found = self.decode_best(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
+        if with_nms and readable(boxes) and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
+            return detections(boxes, found, batch_img_metas, cfg, rescale)
+        results = []
+        for number, meta in enumerate(batch_img_metas):
+            own = found.image == number
+            result = InstanceData(bboxes=boxes[own], scores=found.score[own], labels=found.label[own])
+            results.append(self._bbox_post_process(result, cfg, rescale=rescale, with_nms=with_nms, img_meta=meta))
+        return results
+
+    def decode_best(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        score_factors: Sequence[Tensor] | None,
+        batch_img_metas: Sequence[dict],
+        cfg: ConfigDict,
+    ) -> tuple[Tensor, Survivors]:
+        """The boxes of a batch before NMS: what torch.export can take of :meth:`predict_by_feat`.
+
+        Args:
+            cls_scores: as in :meth:`predict_by_feat`, and so are the others.
+            bbox_preds: likewise.
+            score_factors: likewise.
+            batch_img_metas: likewise; at least one.
+            cfg: ``score_thr`` and ``nms_pre``.
+
+        Returns:
+            (N, 4) boxes in pixels of the network's input, and their scores, labels and images.
+        """
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         found = survivors(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
@@ -349,15 +400,8 @@ class GFLHead(MMDetGFLHead):
             found.gather(bbox_preds)[:, None],
             max_shape=limits[found.image],
             stride=grid.stride[found.level][:, None],
-        )[:, 0]
-        if with_nms and readable(boxes) and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
-            return detections(boxes, found, batch_img_metas, cfg, rescale)
-        results = []
-        for number, meta in enumerate(batch_img_metas):
-            own = found.image == number
-            result = InstanceData(bboxes=boxes[own], scores=found.score[own], labels=found.label[own])
-            results.append(self._bbox_post_process(result, cfg, rescale=rescale, with_nms=with_nms, img_meta=meta))
-        return results
+        )
+        return boxes[:, 0], found
 
     # -----------------------------------------------------------------------------------------------
     # Checkpoints

@@ -35,7 +35,7 @@ class Survivors:
 
     def gather(self, maps: Sequence[Tensor]) -> Tensor:
         """The channels at each survivor's location: L maps (B, D, H, W) -> (N, D) fp32."""
-        found = torch.empty(len(self), maps[0].shape[1], device=maps[0].device)
+        found = torch.empty(self.score.shape[0], maps[0].shape[1], device=maps[0].device)
         for number, level_map in enumerate(maps):
             rows = (self.level == number).nonzero().squeeze(1)
             found[rows] = level_map.flatten(2)[self.image[rows], :, self.location[rows]].float()
@@ -68,7 +68,8 @@ def survivors(logits: Sequence[Tensor], threshold: float, limit: int) -> Survivo
     groups = found.image * len(logits) + found.level
     order = by_group(found.score.sort(descending=True, stable=True).indices, groups)
     found = found.rows(order)
-    return found.rows(_rank(groups[order]) < limit) if limit > 0 else found
+    number = logits[0].shape[0] * len(logits)
+    return found.rows(_rank(groups[order], number) < limit) if limit > 0 else found
 
 
 def detections(
@@ -188,10 +189,9 @@ def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return quotient, index - quotient * size
 
 
-def _rank(groups: Tensor) -> Tensor:
-    """(N,) ascending groups -> the place of each row in its group."""
-    if not len(groups):
-        return groups
-    counts = torch.bincount(groups)
+def _rank(groups: Tensor, number: int) -> Tensor:
+    """(N,) ascending groups below a number -> the place of each row in its group."""
+    # No branch and no size depends on values that torch.export does not know.
+    counts = groups.new_zeros(number).index_add_(0, groups, torch.ones_like(groups))
     starts = counts.cumsum(0) - counts
-    return torch.arange(len(groups), device=groups.device) - starts[groups]
+    return torch.arange(groups.shape[0], device=groups.device) - starts[groups]

@@ -1,17 +1,23 @@
-"""torch.compile takes a whole detector, head and losses included, as one graph."""
+"""torch.compile takes a detector's layers, once; torch.export takes prediction up to NMS."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from cases import SCOPE, Recipe, gradient_difference, head_config, random_batch
+import torch._dynamo
+from cases import SCOPE, Recipe, gradient_difference, head_config, our_head, random_batch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from runs import a_sample, model_config, runner
+from torch import Tensor, nn
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_training_step_is_one_graph_with_the_same_numbers(same_size: bool) -> None:
+def test_a_compiled_training_step_has_the_same_numbers(same_size: bool) -> None:
     head = head_config(type=SCOPE + "GFLHead", in_channels=16)
     config = dict(
         type="SingleStageDetector",
@@ -30,7 +36,7 @@ def test_training_step_is_one_graph_with_the_same_numbers(same_size: bool) -> No
     ]
     images = torch.randn(2, 3, 160, 192)
     results = []
-    for loss in (detector.loss, torch.compile(detector.loss, backend="aot_eager", fullgraph=True)):
+    for loss in (detector.loss, torch.compile(detector.loss, backend="aot_eager")):
         detector.zero_grad()
         losses = loss(images, samples)
         sum(sum(levels) for levels in losses.values()).backward()
@@ -39,3 +45,63 @@ def test_training_step_is_one_graph_with_the_same_numbers(same_size: bool) -> No
     (plain, gradients), (compiled, compiled_gradients) = results
     assert torch.allclose(plain, compiled, rtol=1e-5)
     assert gradient_difference(gradients, compiled_gradients) < 1e-5
+
+
+class Graphs(Hook):
+    """Counts what torch.compile has compiled after each step."""
+
+    def __init__(self) -> None:
+        self.after_step: list[int] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.after_step.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def test_compile_is_done_after_a_few_steps(tmp_path: Path) -> None:
+    """MMEngine's compile=True with what changes in real trainings: objects, images, learning rate, image size."""
+    items = [a_sample(number, objects=number * 7 % 9) for number in range(50)]
+    items += [a_sample(number, objects=3, side=128) for number in range(6)]
+    schedule = [dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=20)]
+    cfg = Config(dict(model=model_config(), default_scope="mmdet", compile=dict(backend="eager")))
+    graphs = Graphs()
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    runner(tmp_path, items, [graphs], cfg=cfg, param_scheduler=schedule).train()
+    assert graphs.after_step[0] > 0, "nothing was compiled"
+    assert graphs.after_step[24] == graphs.after_step[1], "something was compiled again within the same image size"
+    assert graphs.after_step[-1] - graphs.after_step[24] <= graphs.after_step[0], "more than once for a new image size"
+    assert graphs.after_step[-1] == graphs.after_step[-2]
+
+
+class Prediction(nn.Module):
+    """A head's prediction up to NMS, as tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = our_head().eval()
+
+    def forward(self, scores: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, ...]:
+        metas = [dict(img_shape=(64, 60))] * len(scores[0])
+        decoded, found = self.head.decode_best(scores, boxes, None, metas, self.head.test_cfg)
+        return decoded, found.score, found.label, found.image
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_prediction_can_be_exported(strict: bool) -> None:
+    """For any number of detections, none included; the head itself works on afterwards."""
+    model = Prediction()
+
+    def maps(shift: float) -> tuple[list[Tensor], list[Tensor]]:
+        sizes = (8, 4, 2)
+        scores = [torch.randn(2, model.head.num_classes, size, size) - shift for size in sizes]
+        return scores, [torch.randn(2, 4 * 17, size, size) for size in sizes]
+
+    program = torch.export.export(model, maps(2), strict=strict)
+    counts = set()
+    for shift in (2, 1, 4, 30):
+        inputs = maps(shift)
+        with torch.no_grad():
+            expected, found = model(*inputs), program.module()(*inputs)
+        counts.add(len(expected[1]))
+        assert all(torch.equal(one, other) for one, other in zip(expected, found))
+    assert len(counts) == 4 and 0 in counts

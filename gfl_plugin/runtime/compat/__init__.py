@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import (
     amp_on_cpu,
     checkpoint_loaders,
+    compiled_train_step,
     config_texts,
     mmcv_ops,
     processes_on_cpu,
@@ -26,6 +27,7 @@ _GAPS = (
     resume,
     ssd_prediction,
     amp_on_cpu,
+    compiled_train_step,
     processes_on_cpu,
 )
 _prepared: list[str] | None = None
