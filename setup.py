@@ -21,7 +21,7 @@ RUNTIME = [
     "numba>=0.59",  # QFL on a CPU in one sweep; without it, in several
 ]
 # What only the demo needs: real digits and photographs, a progress bar, a picture.
-DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13"]
+DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
 # What only studies need: a progress display, a paired test, a plot.
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
 # What only safetensors files need.

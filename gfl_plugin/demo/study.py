@@ -13,31 +13,16 @@ from statistics import median
 from typing import Callable
 
 import torch
-from mmcv.ops import nms
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
-from PIL import Image, ImageDraw, ImageFont
 
 from .dataset import DemoSize, make_dataset
+from .picture import side_by_side
 
 # Baseline first: the other rows are read against it.
 MODELS = {"ATSS (baseline)": "atss_r18_demo.py", "GFL": "gfl_r18_demo.py"}
-_PICTURES = 4  # validation images shown
-_ZOOM = 3
-_COLOURS = (
-    "#00d5ff",
-    "#ffd000",
-    "#ff5c5c",
-    "#7dff6b",
-    "#ff8bf5",
-    "#ffffff",
-    "#ff9a3c",
-    "#9ab2ff",
-    "#35e0b5",
-    "#d8ff3c",
-)
+_PICTURES = 4  # validation images shown: the first ones
 
 
 @dataclass(frozen=True)
@@ -98,7 +83,7 @@ def run_study(
         detections.append(detected)
     (out / "results.json").write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
     (out / "results.md").write_text(markdown(results))
-    picture(data, dict(zip(MODELS, detections))).save(out / "detections.png")
+    side_by_side(data, dict(zip(MODELS, detections))).save(out / "detections.png")
     return results
 
 
@@ -160,67 +145,3 @@ def _detect(runner: Runner) -> list:
     runner.model.eval()
     with torch.no_grad():
         return runner.model.test_step(batch)
-
-
-def picture(data: Path, detections: dict[str, list]) -> Image.Image:
-    """Ground truth and each model's detections beside each other, one validation image a row.
-
-    As many detections are drawn as there are objects: models' scores are on different scales, so that a threshold would
-    favour one of them.
-
-    Args:
-        data: the demo's data set.
-        detections: for each model its data samples, of the same images.
-    """
-    truth = json.loads((data / "val.json").read_text())
-    rows = []
-    for index, samples in enumerate(zip(*detections.values())):
-        image = Image.open(samples[0].img_path).convert("RGB")
-        boxes = [a for a in truth["annotations"] if a["image_id"] == samples[0].img_id]
-        cells = [
-            _drawn(
-                image,
-                "ground truth" if index == 0 else "",
-                [(_corners(a["bbox"]), a["category_id"], None) for a in boxes],
-            )
-        ]
-        for name, sample in zip(detections, samples):
-            found = _best(sample.pred_instances.cpu(), len(boxes))
-            objects = list(zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist()))
-            cells.append(_drawn(image, name if index == 0 else "", objects))
-        rows.append(cells)
-    width, height = rows[0][0].size
-    sheet = Image.new("RGB", (width * len(rows[0]), height * len(rows)), "white")
-    for y, cells in enumerate(rows):
-        for x, cell in enumerate(cells):
-            sheet.paste(cell, (x * width, y * height))
-    return sheet
-
-
-def _best(found: InstanceData, count: int) -> InstanceData:
-    """The best detections of whatever class that do not overlap a better one."""
-    return found[nms(found.bboxes, found.scores, iou_threshold=0.4)[1][:count]] if len(found) else found
-
-
-def _corners(box: Sequence[float]) -> list[float]:
-    x, y, width, height = box
-    return [x, y, x + width, y + height]
-
-
-def _drawn(image: Image.Image, title: str, objects: Sequence[tuple[list[float], int, float | None]]) -> Image.Image:
-    """An image enlarged, with boxes (corners, digit, score) on it."""
-    picture = image.resize((image.width * _ZOOM, image.height * _ZOOM), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=15)
-    for box, label, score in objects:
-        x1, y1, x2, y2 = (value * _ZOOM for value in box)
-        text = str(label) if score is None else f"{label} {score:.2f}"
-        draw.rectangle((x1, y1, x2, y2), outline=_COLOURS[label], width=2)
-        place = (x1, y1 - 18 if y1 >= 18 else y1 + 2)
-        draw.rectangle(draw.textbbox(place, text, font=font), fill="black")
-        draw.text(place, text, fill=_COLOURS[label], font=font)
-    if title:
-        place = (4, picture.height - 22)
-        draw.rectangle(draw.textbbox(place, title, font=font), fill="white")
-        draw.text(place, title, fill="black", font=font)
-    return picture

@@ -24,5 +24,6 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     assert all(row["step_ms"] > 0 and 0 <= row["ap"] <= 100 and Path(row["checkpoint"]).is_file() for row in results)
     assert "| GFL |" in (tmp_path / "results.md").read_text()
     sheet = Image.open(tmp_path / "detections.png")
-    # A column each for ground truth and the two models, a row for each of four images, all 160 px enlarged threefold.
-    assert sheet.size == (3 * 480, 4 * 480)
+    # A column each for ground truth and the two models, a row for each of four images, all 160 px enlarged threefold,
+    # under a line of headings.
+    assert sheet.size == (3 * 480, 36 + 4 * 480)
