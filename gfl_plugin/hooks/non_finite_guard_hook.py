@@ -133,7 +133,7 @@ class NonFiniteGuardHook(Hook):
             finite = torch.ones((), dtype=torch.bool, device=next(self._model.parameters()).device)
         scaler = getattr(self._wrapper, "loss_scaler", None)
         if scaler is None or not scaler.is_enabled():
-            largest = [torch.linalg.vector_norm(p.grad, float("inf")) for p in self._weights()]
+            largest = [torch.linalg.vector_norm(_values(p.grad), float("inf")) for p in self._weights()]
             if largest:
                 finite = finite & torch.stack(largest).isfinite().all()
         fault = (~finite).to(torch.float32)
@@ -142,7 +142,8 @@ class NonFiniteGuardHook(Hook):
             self._in_a_row = 0
             self._plain[1](**kwargs)
             return
-        self._fault = non_finite((name, p.grad) for name, p in self._model.named_parameters())
+        gradients = ((name, p.grad) for name, p in self._model.named_parameters() if p.grad is not None)
+        self._fault = non_finite((name, _values(gradient)) for name, gradient in gradients)
         self._before.restore()
 
     def _weights(self) -> list[nn.Parameter]:
@@ -258,11 +259,13 @@ class NonFiniteGuardHook(Hook):
     @contextlib.contextmanager
     def _state_kept(self) -> Iterator[None]:
         """Random numbers, buffers and gradients are afterwards what they are now: the step is over, there are none."""
-        random = random_state()
+        random, modes = random_state(), [(module, module.training) for module in self._model.modules()]
         try:
             yield
         finally:
             set_random_state(random)
+            for module, training in modes:  # some may be frozen, in the mode of evaluation
+                module.training = training
             self._before.restore()
             self._model.zero_grad()
 
@@ -281,6 +284,11 @@ class _Undo(Hook):
 
 def _bare(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
+
+
+def _values(gradient: Tensor) -> Tensor:
+    """A gradient's numbers; of a sparse one those that it has."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def _average(hook: Hook) -> object:

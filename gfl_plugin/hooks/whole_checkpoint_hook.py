@@ -102,7 +102,7 @@ class WholeCheckpointHook(CheckpointHook):
         before = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []
         last, told = self.last_ckpt, dict(runner.message_hub.runtime_info)
         if self._tried(runner, lambda: self._write(runner, step, dict(meta))):
-            self._unwritten = None
+            self._unwritten, self._failures = None, 0
             return
         self._unwritten = (step, dict(meta))
         self.last_ckpt = last
@@ -143,7 +143,11 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process():
             if by_strategy:
                 put_in_place(Path(self.out_dir) / written, Path(self.last_ckpt))
-            write_whole(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt)
+            try:
+                write_whole(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt)
+            except OSError:
+                remove(Path(self.last_ckpt))  # nobody would find it, and a full disk needs the room
+                raise
             for old in outdated:
                 remove(Path(self.out_dir, self.filename_tmpl.format(old)))
 
@@ -160,7 +164,6 @@ class WholeCheckpointHook(CheckpointHook):
                 f"tries again at the next interval ({self._failures} of at most {self.max_failures} failures in a row)"
             )
             return False
-        self._failures = 0
         return True
 
     def _make_room(self, step: int) -> list[int]:

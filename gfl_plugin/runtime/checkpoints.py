@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import warnings
@@ -13,7 +14,8 @@ from typing import Any, BinaryIO, Union
 import torch
 from mmengine.config import Config
 
-from . import config_text, published_weights
+from . import config_text, pickle_scan, published_weights
+from .checkpoint_content import require_sound, require_training
 from .errors import CheckpointError, in_a_line
 
 Source = Union[str, Path, BinaryIO]
@@ -45,10 +47,14 @@ def read(source: Source, map_location: Any = None) -> dict:
             raise FileNotFoundError(f"checkpoint not found: {source}")
         if not source.stat().st_size:
             raise CheckpointError(f"{name} is empty; it was never written to its end: take the checkpoint before")
-        if source.suffix == published_weights.SUFFIX:
-            return published_weights.read(source, map_location)
-    checkpoint = _unpickled(source, name, map_location)
-    _require_shape(checkpoint, name)
+    if isinstance(source, Path) and source.suffix == published_weights.SUFFIX:
+        checkpoint, size = published_weights.read(source, map_location), source.stat().st_size
+    else:
+        size = _require_plain_parts(source, name)
+        checkpoint = _unpickled(source, name, map_location)
+    require_sound(checkpoint, name, size)
+    if config_text.are_data():  # a training resumes from it
+        require_training(checkpoint, name)
     return checkpoint
 
 
@@ -64,8 +70,9 @@ def embedded_config(source: Source) -> Config:
         CheckpointError: see :func:`read`; or for a checkpoint without a config, or with one that is not plain data.
     """
     checkpoint = read(source, "cpu")
-    text = (checkpoint.get("meta") or {}).get("cfg") or _of_message_hub(checkpoint)
-    if not text:
+    text = (checkpoint.get("meta") or {}).get("cfg", "")
+    text = text if isinstance(text, str) and text else _of_message_hub(checkpoint)
+    if not (isinstance(text, str) and text):
         raise CheckpointError(f"{source} holds no config; pass the one that it was trained with")
     try:
         return config_text.parse(text)
@@ -90,7 +97,6 @@ def protection_is_off() -> bool:
 
 
 def _unpickled(source: Path | BinaryIO, name: str, map_location: Any) -> Any:
-    _require_checksums(source, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -98,24 +104,57 @@ def _unpickled(source: Path | BinaryIO, name: str, map_location: Any) -> Any:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_why_refused(name, str(error))) from error
     except Exception as error:  # a damaged pickle can make PyTorch's reader fail in any way
-        if "Attempting to deserialize object on" in str(error):  # a GPU's tensors without one: map_location helps
-            raise
+        if map_location is None and str(error).startswith("Attempting to deserialize object on a "):
+            raise CheckpointError(f"{name} holds a GPU's tensors, and there is none here; give map_location") from error
         raise CheckpointError(f"{name} is truncated or not a PyTorch checkpoint ({in_a_line(error)})") from error
 
 
-def _require_checksums(source: Path | BinaryIO, name: str) -> None:
-    """Compare each part of a file with the CRC-32 that PyTorch wrote beside it."""
+def _require_plain_parts(source: Path | BinaryIO, name: str) -> int:
+    """Look at a file before PyTorch reads it: its checksums, and what its pickle is made of; the file's size.
+
+    PyTorch writes a CRC-32 beside each part, and does not compare it.
+    """
+    if protection_is_off():
+        return 1 << 62
+    damaged = None
     try:
         with open(source, "rb") if isinstance(source, Path) else _kept(source) as file:
-            if file.read(len(_ZIP)) != _ZIP:
-                return  # an older format, which has no checksums
+            size = file.seek(0, os.SEEK_END)
             file.seek(0)
+            zipped = file.read(len(_ZIP)) == _ZIP
+            file.seek(0)
+            if not zipped:  # an older format, which has no checksums
+                pickle_scan.scan(file, legacy=True)
+                return size
             with zipfile.ZipFile(file) as parts:
+                _require_stored(parts, size)
                 damaged = parts.testzip()
+                pickles = [part for part in parts.namelist() if part.endswith("data.pkl")]
+                for part in pickles if damaged is None else ():
+                    with parts.open(part) as pickled:
+                        pickle_scan.scan(io.BytesIO(pickled.read()))
+    except pickle_scan.ScanError as error:
+        raise CheckpointError(_why_refused(name, str(error))) from error
     except Exception as error:  # whatever a damaged file does to the reader
         raise CheckpointError(f"{name} is truncated or not a PyTorch checkpoint ({in_a_line(error)})") from error
     if damaged is not None:
         raise CheckpointError(f"{name} was changed after it was written: its part {damaged!r} has another checksum")
+    return size
+
+
+def _require_stored(parts: zipfile.ZipFile, size: int) -> None:
+    """PyTorch stores parts as they are, each once; compressed ones could be of any size.
+
+    A part that is marked as a folder, by a name or by one bit of its attributes, PyTorch takes for read, and leaves the
+    tensor with whatever the memory held before.
+    """
+    entries = parts.infolist()
+    if any(entry.is_dir() or entry.external_attr & 0x10 for entry in entries):
+        raise ValueError("a part of it is marked as a folder")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("its parts are compressed")
+    if len({entry.filename for entry in entries}) < len(entries) or sum(entry.file_size for entry in entries) > size:
+        raise ValueError("its parts do not fit into it")
 
 
 class _kept:
@@ -133,30 +172,15 @@ class _kept:
 
 
 def _why_refused(name: str, message: str) -> str:
-    """What is wrong with a pickle that ``weights_only`` does not take."""
-    lines = message.splitlines() or ["no reason given"]
-    cause = next((line.strip() for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line), lines[0])
+    """What is wrong with a pickle that is not taken."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no reason given"]
+    known = [line for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line]
+    cause = (known or [line for line in lines if not line.startswith("Please file")] or lines)[0]
     cause = cause.partition("WeightsUnpickler error: ")[2] or cause
     cause = cause.partition(". Please use")[0][:200]
-    if not any(word in cause for word in ("GLOBAL", "reduce", "create new object", "build")):
+    if not any(word in cause for word in ("GLOBAL", "it calls", "reduce", "create new object", "build")):
         return f"{name} is damaged or not a PyTorch checkpoint ({cause})"
     return (
         f"{name} is refused, and nothing in it was run: beside tensors it holds objects whose loading would run code "
         f"({cause}). Ask whoever made it for the weights alone: python tools/publish_model.py CHECKPOINT"
     )
-
-
-def _require_shape(checkpoint: Any, name: str) -> None:
-    """What every reader of a checkpoint takes for granted."""
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f"{name} holds a {type(checkpoint).__name__}; a checkpoint is a dict of tensors")
-    for key in ("state_dict", "meta", "message_hub"):
-        part = checkpoint.get(key)
-        if not (part is None or isinstance(part, Mapping)):
-            raise CheckpointError(f"{name}: its {key!r} is a {type(part).__name__} and must be a dict")
-    weights = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(weights, Mapping):
-        raise CheckpointError(f"{name}: its 'state_dict' is empty")
-    wrong = next((key for key in weights if not isinstance(key, str)), None)
-    if wrong is not None:
-        raise CheckpointError(f"{name}: a weight's name is a {type(wrong).__name__} and must be a text")

@@ -10,7 +10,9 @@ Versions: MMEngine <= 0.10.7. Can go when its loaders pass ``weights_only=True``
 from __future__ import annotations
 
 import os
+import re
 import sys
+from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,16 +42,25 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
     Raises:
         CheckpointError: where it cannot be fetched, or see :func:`read`.
     """
-    folder = Path(model_dir or os.path.join(torch.hub.get_dir(), "checkpoints"))
-    path = folder / os.path.basename(urlparse(url).path)
-    if not path.is_file():
-        print(f"Downloading {url} to {path}", file=sys.stderr)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+    shown = re.sub(r"//[^/@]*@", "//", url)  # without a password
+    try:
+        name = os.path.basename(urlparse(url).path)
+        if name in ("", ".", ".."):
+            raise ValueError("it names no file")
+        path = Path(model_dir or os.path.join(torch.hub.get_dir(), "checkpoints")) / name
+        fetched = not path.is_file()
+        if fetched:
+            print(f"Downloading {shown} to {path}", file=sys.stderr)
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=progress)
-        except (OSError, ValueError, RuntimeError) as error:  # no network, no such file, no room
-            raise CheckpointError(f"{url} could not be fetched ({in_a_line(error)})") from error
-    return read(path, map_location)
+    except (OSError, ValueError, RuntimeError, HTTPException) as error:  # no network, no such file, no room
+        raise CheckpointError(f"{shown} could not be fetched ({in_a_line(error)})") from error
+    try:
+        return read(path, map_location)
+    except CheckpointError:
+        if fetched:  # an answer cut short, say: the next attempt fetches it again
+            path.unlink()
+        raise
 
 
 def close() -> str:

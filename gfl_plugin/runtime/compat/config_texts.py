@@ -10,6 +10,7 @@ Versions: MMEngine <= 0.10.7. Can go when it does neither.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, Callable
 
 from mmengine.config import Config
@@ -18,8 +19,7 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from ..config_text import ConfigTextError, are_data, parse, texts_are_data
 from ..errors import CheckpointError
-
-_OF_A_TRAINING = ("meta", "epoch", "iter", "message_hub")  # what MMEngine asks a checkpoint for, on resume
+from ..resume import drop_foreign_paths
 
 
 def _resume_from_data(resume: Callable) -> Callable:
@@ -27,18 +27,24 @@ def _resume_from_data(resume: Callable) -> Callable:
     def wrapped(self: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
         try:
             with texts_are_data():
-                return resume(self, filename, *args, **kwargs)
+                resume(self, filename, *args, **kwargs)
         except ConfigTextError as error:
             raise CheckpointError(f"{filename} is refused, and nothing in it was run: {error}") from error
-        except KeyError as error:
-            if error.args[:1] not in [(key,) for key in _OF_A_TRAINING]:
-                raise
-            raise CheckpointError(
-                f"{filename} holds weights, but no training that could go on ({error} is missing); use it as load_from "
-                "and not with resume"
-            ) from error
+        _drop_foreign_paths(self)
 
     return wrapped
+
+
+def _drop_foreign_paths(runner: Any) -> None:
+    """CheckpointHook later removes what the message hub says is its own."""
+    work_dir = Path(runner.work_dir)
+    elsewhere = [Path(hook.out_dir) / work_dir.name for hook in runner.hooks if getattr(hook, "out_dir", None)]
+    dropped = drop_foreign_paths(runner.message_hub.runtime_info, [work_dir, *elsewhere])
+    if dropped:
+        runner.logger.warning(
+            f"the checkpoint's notes on {', '.join(dropped)} name files outside of this training's folder, or are "
+            "damaged; they are not used, and the files stay"
+        )
 
 
 def close() -> str:

@@ -18,6 +18,7 @@ from mmengine.runner import _flexible_runner, runner
 
 from ..errors import CheckpointError
 from ..resume import choose
+from ..terminal_text import escape_unprintable
 
 
 def find_latest_checkpoint(path: str) -> str | None:
@@ -33,7 +34,7 @@ def find_latest_checkpoint(path: str) -> str | None:
             told[0] = None if choice.path is None else str(choice.path)
             if told[0] and choice.broken:
                 text = f"resuming from {choice.path}, the newest checkpoint that is whole: {'; '.join(choice.broken)}"
-                print_log(text, logger="current", level=logging.WARNING)
+                print_log(escape_unprintable(text), logger="current", level=logging.WARNING)
         except CheckpointError as error:  # which the others have to raise, too
             told[1] = str(error)
     broadcast_object_list(told)

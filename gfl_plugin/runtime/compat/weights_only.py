@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 
 _NUMERIC = re.compile(r"b1|[iu][1248]|f[248]")  # as NumPy writes them: kind and bytes
 _NO_FIELDS = (None, None, None, -1, -1, 0)  # subarray, names, fields, size, alignment, flags of a plain dtype
@@ -25,7 +26,8 @@ class PlainDtype:
 
     def __init__(self, code: Any = None, *settings: Any) -> None:
         if not (isinstance(code, str) and _NUMERIC.fullmatch(code)):
-            raise ValueError(f"a checkpoint's arrays hold plain numbers; this one has a NumPy dtype {code!r}")
+            what = f"{code[:20]!r}" if isinstance(code, str) else f"made of a {type(code).__name__}"
+            raise ValueError(f"a checkpoint's arrays hold plain numbers; this one has a NumPy dtype {what}")
         self._dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -51,15 +53,18 @@ class CheckedArray(np.ndarray):
         raise ValueError("a checkpoint's arrays are made from their bytes, not by numpy.ndarray()")
 
     def __setstate__(self, state: Any) -> None:
+        if getattr(self, "filled", False):  # somebody may already look at the memory that a second one would exchange
+            raise ValueError("a NumPy array gets its state twice")
         if not (isinstance(state, tuple) and len(state) in (4, 5)):
             raise ValueError("the state of a NumPy array is damaged")
         shape, dtype, fortran, data = state[-4:]
         dtype = _plain(dtype)
         if not (isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)):
-            raise ValueError(f"a NumPy array has the shape {shape!r}")
+            raise ValueError("the shape of a NumPy array is damaged")
         if not (isinstance(data, bytes) and len(data) == math.prod(shape) * dtype.itemsize):
             raise ValueError(f"a NumPy array of shape {shape} and type {dtype} does not have the bytes that it needs")
         super().__setstate__((1, shape, dtype, bool(fortran), data))
+        self.filled = True
 
     def __reduce__(self) -> Any:
         return self.view(np.ndarray).__reduce__()
@@ -75,13 +80,13 @@ def _plain(dtype: Any) -> np.dtype:
     # A user's own add_safe_globals may have put NumPy's dtype in place of ours.
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.fields is None and dtype.subdtype is None:
         return np.dtype(dtype.str)
-    raise ValueError(f"a checkpoint's arrays hold plain numbers; this one holds {dtype!r}")
+    raise ValueError(f"a checkpoint's arrays hold plain numbers; this one holds a {type(dtype).__name__}")
 
 
 def blank_array(kind: Any, shape: Any, code: Any) -> CheckedArray:
     """In place of ``numpy._core.multiarray._reconstruct``: an array whose bytes come with its state."""
     if kind not in (CheckedArray, np.ndarray):
-        raise ValueError(f"a checkpoint's arrays are numpy.ndarray; this one is a {kind!r}")
+        raise ValueError(f"a checkpoint's arrays are numpy.ndarray; this one is a {type(kind).__name__}")
     return np.zeros(0, np.uint8).view(CheckedArray)
 
 
@@ -93,6 +98,26 @@ def plain_scalar(dtype: Any = None, data: Any = None) -> np.generic:
     return np.frombuffer(data, dtype)[0]
 
 
+class CheckedHistory(HistoryBuffer):
+    """A HistoryBuffer out of a checkpoint. MMEngine's own takes functions for the whole class from one's state."""
+
+    def __new__(cls, *args: Any) -> CheckedHistory:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any) -> None:
+        raise ValueError("a checkpoint's HistoryBuffer is made from its state")
+
+    def __setstate__(self, state: Any) -> None:
+        arrays = [state.get(name) for name in ("_log_history", "_count_history")] if isinstance(state, dict) else []
+        numbers = [array for array in arrays if isinstance(array, np.ndarray) and array.ndim == 1]
+        length = state.get("max_length") if isinstance(state, dict) else None
+        if len(numbers) != 2 or len(numbers[0]) != len(numbers[1]) or type(length) is not int:
+            raise ValueError("a HistoryBuffer is damaged")
+        self.__class__ = HistoryBuffer
+        self._set_default_statistics()
+        self.max_length, self._log_history, self._count_history = length, *numbers
+
+
 def no_bytes(*args: Any) -> bytes:
     """What ``bytes()`` means inside a checkpoint: the content of an empty array, which is written so."""
     if args:
@@ -102,10 +127,8 @@ def no_bytes(*args: Any) -> bytes:
 
 def history_statistic(owner: object = None, name: Any = None) -> Callable:
     """What ``getattr`` means inside a checkpoint: one of HistoryBuffer's statistics, each of which is written so."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise ValueError(f"the checkpoint asks for attribute {name!r} of {owner!r}, which is refused")
+    if owner is not CheckedHistory or not isinstance(name, str) or name not in ("min", "max", "current", "mean"):
+        raise ValueError("the checkpoint asks for an attribute by getattr, which is refused")
     return getattr(HistoryBuffer, name)
 
 
@@ -113,11 +136,9 @@ def close() -> str:
     """List what MMEngine's checkpoints need, for every ``torch.load`` of the process."""
     if torch.torch_version.TorchVersion(torch.__version__) < (2, 6):  # has no such list for functions
         return ""
-    from mmengine.logging import HistoryBuffer
-
     torch.serialization.add_safe_globals(
         [
-            HistoryBuffer,
+            (CheckedHistory, "mmengine.logging.history_buffer.HistoryBuffer"),
             (CheckedArray, "numpy.ndarray"),
             (PlainDtype, "numpy.dtype"),
             # NumPy 1 and NumPy 2 write the same two functions under different module names; checkpoints of both exist.

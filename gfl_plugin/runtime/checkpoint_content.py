@@ -1,0 +1,127 @@
+"""What a checkpoint that has been read must be like, so that whoever uses it can take it as it is."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.logging import HistoryBuffer
+from torch import Tensor, nn, strided
+
+from .errors import CheckpointError
+
+_MOST_PARTS = 10_000_000  # each counted as often as it is reached
+_DEEPEST = 100
+_SPARE = 64 << 20  # bytes
+
+
+def require_sound(checkpoint: Any, name: str, file_size: int) -> None:
+    """Refuse what would hang, crash or mislead a reader that expects a dict of tensors.
+
+    Args:
+        checkpoint: as it was read.
+        name: of its file, for the error.
+        file_size: in bytes. Tensors that stand for far more than that, by repeating few numbers, are refused.
+
+    Raises:
+        CheckpointError: says what is wrong.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f"{name} holds a {type(checkpoint).__name__}; a checkpoint is a dict of tensors")
+    _require_size(checkpoint, name, file_size)
+    for key in ("state_dict", "meta", "message_hub"):
+        part = checkpoint.get(key)
+        if not (part is None or isinstance(part, Mapping)):
+            raise CheckpointError(f"{name}: its {key!r} is a {type(part).__name__} and must be a dict")
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{name}: its 'state_dict' is empty")
+    for key in weights:
+        if not (isinstance(key, str) and key.isprintable()):
+            raise CheckpointError(
+                f"{name}: a weight has a {type(key).__name__} for a name, or one that is not printable"
+            )
+    metadata = getattr(weights, "_metadata", {})
+    if not (isinstance(metadata, Mapping) and all(isinstance(entry, Mapping) for entry in metadata.values())):
+        raise CheckpointError(f"{name}: the metadata of its weights is damaged")
+
+
+def require_training(checkpoint: Mapping, name: str) -> None:
+    """Refuse what no training can go on from.
+
+    Raises:
+        CheckpointError: says what is missing or of a wrong type.
+    """
+    meta, hub = checkpoint.get("meta") or {}, checkpoint.get("message_hub")
+    if not {"epoch", "iter"} <= meta.keys() or hub is None:
+        raise CheckpointError(
+            f"{name} holds weights, but no training that could go on; use it as load_from and not with resume"
+        )
+    optimizer = checkpoint.get("optimizer", {"state": {}, "param_groups": []})
+    sound = {
+        "meta.epoch": _is_count(meta["epoch"]),
+        "meta.iter": _is_count(meta["iter"]),
+        "meta.seed": meta.get("seed") is None or _is_count(meta["seed"]),
+        "message_hub": all(isinstance(part, Mapping) for part in hub.values()),
+        "optimizer": isinstance(optimizer, Mapping) and all(isinstance(key, str) for key in optimizer),
+        "param_schedulers": isinstance(checkpoint.get("param_schedulers", []), (list, Mapping)),
+    }
+    wrong = [part for part, right in sound.items() if not right]
+    if wrong:
+        raise CheckpointError(f"{name}: {', '.join(wrong)} cannot be what a training has written")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _require_size(root: Any, name: str, file_size: int) -> None:
+    """Refuse cycles, parts that are reached too often, depth, and tensors larger than their file could make them."""
+    sizes: dict[int, tuple[int, int]] = {}  # parts and depth of each container that is done
+    above: set[int] = set()
+    waiting = [(root, False)]
+    tensors: dict[int, int] = {}
+    while waiting:
+        node, done = waiting.pop()
+        parts = [part for part in _parts(node, name) if isinstance(part, (Mapping, list, tuple, set, HistoryBuffer))]
+        if done:
+            known = [sizes[id(part)] for part in parts]
+            size = 1 + len(node if hasattr(node, "__len__") else ()) + sum(count for count, _ in known)
+            depth = 1 + max((one for _, one in known), default=0)
+            if size > _MOST_PARTS or depth > _DEEPEST:
+                raise CheckpointError(f"{name} is nested too deeply, or repeats its parts too often")
+            sizes[id(node)] = size, depth
+            above.discard(id(node))
+        elif id(node) in above:
+            raise CheckpointError(f"{name} holds a part that contains itself")
+        elif id(node) not in sizes:
+            above.add(id(node))
+            waiting.append((node, True))
+            waiting.extend((part, False) for part in parts)
+            for part in _parts(node, name):
+                if isinstance(part, Tensor):
+                    tensors[id(part)] = _bytes(part, name)
+    if sum(tensors.values()) > 4 * file_size + _SPARE:
+        raise CheckpointError(
+            f"{name}: its tensors would take {sum(tensors.values())} bytes, far more than the file has"
+        )
+
+
+def _parts(node: Any, name: str) -> Iterator[Any]:
+    if isinstance(node, HistoryBuffer):
+        yield from vars(node).values()
+    elif isinstance(node, Mapping):
+        if isinstance(node, OrderedDict) and vars(node).keys() - {"_metadata"}:
+            raise CheckpointError(f"{name}: a dict in it has attributes of its own")
+        yield from node.values()
+        yield from vars(node).values() if isinstance(node, OrderedDict) else ()
+    elif isinstance(node, (list, tuple, set)):
+        yield from node
+
+
+def _bytes(tensor: Tensor, name: str) -> int:
+    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == strided and not tensor.is_quantized
+    if not plain or tensor.is_meta or tensor.is_complex():
+        raise CheckpointError(f"{name} holds a tensor of an unusual kind ({tensor.dtype}, {tensor.layout})")
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,171 @@
+"""Looks through a pickle before PyTorch reads it: only what MMEngine's checkpoints are made of may be in it.
+
+``weights_only`` keeps code from running. It still takes objects that hang, crash or fill the memory of its reader:
+hashes of endlessly nested tuples, views of memory that is gone, sparse tensors that lie. None of them is in a detector's
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+_DTYPES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_BUILTINS = ("builtins", "__builtin__")
+_NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_HISTORY = "mmengine.logging.history_buffer HistoryBuffer"
+# Functions and classes that may be called; names as a pickle has them.
+_CALLED = frozenset(
+    [
+        "collections OrderedDict",
+        "torch._utils _rebuild_tensor",
+        "torch._utils _rebuild_tensor_v2",
+        "torch._utils _rebuild_parameter",
+        "torch Size",
+        "torch device",
+        "_codecs encode",
+        "numpy dtype",
+        *[f"{module} {name}" for module in _NUMPY for name in ("_reconstruct", "scalar")],
+        *[f"{module} {name}" for module in _BUILTINS for name in ("getattr", "bytes", "set")],
+    ]
+)
+_NAMED = frozenset(
+    [
+        *[f"torch {kind}Storage" for kind in _DTYPES],
+        *[f"torch {name}" for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8")],
+        "torch uint8",
+        "torch bool",
+        "torch.storage UntypedStorage",
+        "numpy ndarray",
+        _HISTORY,
+    ]
+)
+_MADE_ANEW = frozenset(["collections OrderedDict", _HISTORY])  # by NEWOBJ
+_FILLED = frozenset(["collections OrderedDict", _HISTORY, "numpy dtype", *[f"{name} _reconstruct" for name in _NUMPY]])
+_LARGEST_KEY = 1000  # parts of a tuple that is hashed, those of its parts counted
+_DEEPEST = 100
+_OPERATIONS = 50_000_000
+_LEGACY_PICKLES = 5  # magic number, version, system, content, storages: how files of PyTorch before 1.6 begin
+
+
+class ScanError(ValueError):
+    """A pickle that holds something else than a checkpoint does."""
+
+
+class _Item(NamedTuple):
+    """What is known of an object on the pickle's stack."""
+
+    kind: str  # "value", "tuple", "list", "dict", "global NAME" or "made NAME"
+    size: int = 1  # parts, those of its parts counted
+    depth: int = 0
+
+
+def scan(file: BinaryIO, legacy: bool = False) -> None:
+    """Look through the pickle, or the pickles, at the beginning of a file.
+
+    Args:
+        file: open at its beginning.
+        legacy: whether it is a file of PyTorch before 1.6, which begins with several pickles.
+
+    Raises:
+        ScanError: for what a checkpoint does not hold.
+        ValueError: for what is no pickle.
+    """
+    for _ in range(_LEGACY_PICKLES if legacy else 1):
+        _Stack().run(file)
+
+
+class _Stack:
+    """Does to sizes and kinds what an unpickler does to objects."""
+
+    def __init__(self) -> None:
+        self.items: list[_Item] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, _Item] = {}
+
+    def run(self, file: BinaryIO) -> None:
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if number > _OPERATIONS:
+                raise ScanError("it has more parts than a checkpoint has")
+            do = _DO.get(opcode.name)
+            if do is None:
+                raise ScanError(f"it uses {opcode.name}, which PyTorch does not write")
+            try:
+                do(self, argument)
+            except (IndexError, KeyError) as error:
+                raise ScanError("its parts do not fit together") from error
+
+    def push(self, item: _Item) -> None:
+        if item.depth > _DEEPEST:
+            raise ScanError(f"it is nested more than {_DEEPEST} deep")
+        self.items.append(item)
+
+    def since_mark(self) -> list[_Item]:
+        place = self.marks.pop()
+        taken = self.items[place:]
+        del self.items[place:]
+        return taken
+
+    def made_of(self, kind: str, parts: list[_Item]) -> None:
+        depth = max((part.depth for part in parts), default=0) + 1
+        self.push(_Item(kind, 1 + sum(part.size for part in parts), depth))
+
+    def named(self, name: str) -> None:
+        if name not in _CALLED | _NAMED:
+            raise ScanError(f"GLOBAL {name.replace(' ', '.')} is not part of a checkpoint")
+        self.push(_Item(f"global {name}"))
+
+    def call(self, allowed: frozenset[str]) -> None:
+        arguments, function = self.items.pop(), self.items.pop()
+        name = function.kind.partition("global ")[2]
+        if name not in allowed:
+            raise ScanError(f"it calls {name.replace(' ', '.') or 'what is no function'}")
+        if arguments.kind != "tuple" or arguments.size > _LARGEST_KEY:
+            raise ScanError(f"it calls {name.replace(' ', '.')} with {arguments.size} parts")
+        self.push(_Item(f"made {name}"))
+
+    def fill(self) -> None:
+        self.items.pop()
+        if self.items[-1].kind.partition("made ")[2] not in _FILLED:
+            raise ScanError("it sets the state of an object that has none in a checkpoint")
+
+    def put_in(self, kinds: tuple[str, ...], parts: list[_Item], keys: bool) -> None:
+        if self.items[-1].kind not in kinds:
+            raise ScanError(f"it adds to a {self.items[-1].kind}")
+        for key in parts[::2] if keys else ():
+            if key.size > _LARGEST_KEY or key.kind not in ("value", "tuple"):
+                raise ScanError("a key is not a number, a text, or a short tuple")
+
+
+_LISTS, _DICTS = ("list",), ("dict", "made collections OrderedDict")
+_DO: dict[str, Callable[[_Stack, object], object]] = {
+    "PROTO": lambda stack, _: None,
+    "STOP": lambda stack, _: None,
+    "GLOBAL": lambda stack, name: stack.named(str(name)),
+    "REDUCE": lambda stack, _: stack.call(_CALLED),
+    "NEWOBJ": lambda stack, _: stack.call(_MADE_ANEW),
+    "BUILD": lambda stack, _: stack.fill(),
+    "MARK": lambda stack, _: stack.marks.append(len(stack.items)),
+    "TUPLE": lambda stack, _: stack.made_of("tuple", stack.since_mark()),
+    "APPEND": lambda stack, _: stack.put_in(_LISTS, [stack.items.pop()], keys=False),
+    "APPENDS": lambda stack, _: stack.put_in(_LISTS, stack.since_mark(), keys=False),
+    "SETITEM": lambda stack, _: stack.put_in(_DICTS, [stack.items.pop(), stack.items.pop()][::-1], keys=True),
+    "SETITEMS": lambda stack, _: stack.put_in(_DICTS, stack.since_mark(), keys=True),
+    "BINPERSID": lambda stack, _: (stack.items.pop(), stack.push(_Item("made storage"))),
+    "EMPTY_TUPLE": lambda stack, _: stack.push(_Item("tuple")),
+    "EMPTY_LIST": lambda stack, _: stack.push(_Item("list")),
+    "EMPTY_DICT": lambda stack, _: stack.push(_Item("dict")),
+}
+for _name in ("BINGET", "LONG_BINGET"):
+    _DO[_name] = lambda stack, place: stack.push(stack.memo[place])
+for _name in ("BINPUT", "LONG_BINPUT"):
+    _DO[_name] = lambda stack, place: stack.memo.__setitem__(place, stack.items[-1])
+for _count in (1, 2, 3):
+    _DO[f"TUPLE{_count}"] = lambda stack, _, count=_count: stack.made_of(
+        "tuple", [stack.items.pop() for _ in range(count)]
+    )
+for _name in (
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "LONG1",
+):  # fmt: skip
+    _DO[_name] = lambda stack, _: stack.push(_Item("value"))
