@@ -29,6 +29,7 @@ from .hooks import (  # noqa: E402
     AssignmentStatsHook,
     BadBoxesHook,
     ExactResumeHook,
+    FirstStepsHook,
     NonFiniteGuardHook,
     WholeCheckpointHook,
 )
@@ -36,7 +37,10 @@ from .losses import DistributionFocalLoss, GaussianNLLLoss, GIoULoss, QualityFoc
 from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
+from .runtime.default_hooks import register_in_every_run  # noqa: E402
 from .swap import swap_head  # noqa: E402
+
+register_in_every_run(FirstStepsHook)
 
 __all__ = [
     "ATSSAssigner",
@@ -47,6 +51,7 @@ __all__ = [
     "ExactResumeHook",
     "FCOSAssigner",
     "FCOSQFLHead",
+    "FirstStepsHook",
     "FoveaQFLHead",
     "GFLHead",
     "GIoULoss",

@@ -80,8 +80,8 @@ def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
 def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides) -> Path:
     """Write a config that inherits from a base and exchanges its head.
 
-    A text config cannot inherit from a new-style one (``read_base()``, imported types): such a base is written out whole,
-    with its types by name.
+    A text config cannot inherit from a new-style one (``read_base()``, imported types): such a base is written out
+    whole, with its types by name.
 
     Args:
         base: the base's file, or MMDetection's name for it (``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``).

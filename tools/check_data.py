@@ -64,7 +64,7 @@ def check(args: argparse.Namespace) -> list:
             return lambda done, total: progress.update(bar, completed=done, total=total)
 
     cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get("default_scope", "mmdet"))
+    init_default_scope(cfg.get("default_scope") or "mmdet")  # new-style configs have None
     task = TextColumn("{task.description}", style="progress.description", markup=False)
     with Progress(task, *Progress.get_default_columns()[1:], console=Console(stderr=True)) as progress:
         return walk.check(cfg, args.images, args.limit, Bars())

@@ -10,6 +10,7 @@ from . import (
     amp_on_cpu,
     checkpoint_loaders,
     config_texts,
+    empty_datasets,
     mmcv_ops,
     processes_on_cpu,
     resume,
@@ -25,6 +26,7 @@ _GAPS = (
     config_texts,
     resume,
     ssd_prediction,
+    empty_datasets,
     amp_on_cpu,
     processes_on_cpu,
 )
