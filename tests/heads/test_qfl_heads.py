@@ -223,6 +223,6 @@ def test_the_loss_in_a_head_that_gives_a_quality() -> None:
         total = sum(map(sum, losses.values()))
         total.backward()
         totals.append(float(total.detach()))
-        gradients.append(head.rtm_cls[0].weight.grad.clone())
+        gradients.append(head.rtm_cls.weight.grad.clone())
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
     assert float((gradients[0] - gradients[1]).abs().max() / gradients[1].abs().max()) < 1e-5
