@@ -6,7 +6,7 @@ config's own pipeline, blank, to see which objects no location learns and which 
 reach. More than 5 % of either is a mistake; so is a training or validation set without an object of its classes, and a
 head whose num_classes is not the number of the training set's classes. docs/trust.md lists all mistakes.
 
-The exit status is 1 where there is a mistake, 0 where there is none, 2 for a config or annotation file that cannot be read.
+The exit status is 1 where there is a mistake, 0 where there is none, 2 for a file that cannot be read.
 
 Example: GFL_DATA=/your/BCCD_Dataset python tools/check_data.py configs/bccd/gfl_r18_bccd.py --images
 """
