@@ -3,8 +3,9 @@
 
 Annotations are read as they are written, images where --images is given. For a GFL head training images go through the
 config's own pipeline, blank, to see which objects no location learns and which sides are longer than the distributions
-reach. More than 5 % of either is a mistake; so is a training or validation set without an object of its classes, and a
-head whose num_classes is not the number of the training set's classes. docs/trust.md lists all mistakes.
+reach. More than half of the objects, or more than 5 % of the sides, are a mistake; so are a training or validation set
+without an object of its classes, and a head whose num_classes is not the number of the training set's classes.
+docs/trust.md lists all mistakes.
 
 The exit status is 1 where there is a mistake, 0 where there is none, 2 for a file that cannot be read.
 

@@ -146,8 +146,8 @@ def test_an_empty_training_set_is_one_line(demo_data: Path, tmp_path: Path) -> N
     output = script(ROOT / "tools" / "train.py", config, "--work-dir", tmp_path / "work", data=demo_data)
     assert output.returncode == 2, output.stderr[-3000:]
     assert output.stderr.strip().splitlines()[-1] == (
-        f"train.py: CocoDataset of {demo_data}/train.json: no image is left after filter_cfg={{'filter_empty_gt': True}}"
-        ". Its classes are zero, one; the annotations must have objects of these names (metainfo.classes). "
+        f"train.py: CocoDataset of {demo_data}/train.json: no image is left after filter_cfg={{'filter_empty_gt': "
+        "True}. Its classes are zero, one; the annotations must have objects of these names (metainfo.classes). "
         "tools/check_data.py CONFIG lists theirs"
     )
     assert "Traceback" not in output.stderr
