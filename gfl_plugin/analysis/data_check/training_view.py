@@ -23,7 +23,7 @@ from .annotations import MAX_PIXELS, Source, plain_name
 from .findings import Finding, Report
 
 _COVERED = 0.999  # share of the sides that a suggested reg_max reaches
-# More than these shares are a mistake. Random scales and mosaics make some objects tiny in any data, but few sides long.
+# More than these shares are a mistake. Random scales and mosaics make some objects tiny in any data, few sides long.
 _UNLEARNED_OBJECTS = 0.5
 _CUT_OFF_SIDES = 0.05
 _LOADERS = ("LoadImageFromFile", "LoadImageFromNDArray")
