@@ -7,6 +7,7 @@ Name it in a config, and its classes can be named in that config::
 
 __version__ = "0.1.0"
 
+import importlib
 import importlib.util
 
 _missing = [name for name in ("torch", "mmengine", "mmcv", "mmdet") if importlib.util.find_spec(name) is None]
@@ -21,11 +22,51 @@ from .runtime import compat  # noqa: E402
 compat.prepare()
 
 from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
+from .assigners import ATSSAssigner, FCOSAssigner  # noqa: E402
+from .coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder  # noqa: E402
+from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, RetinaQFLHead, SSDQFLHead  # noqa: E402
+from .hooks import (  # noqa: E402
+    AssignmentStatsHook,
+    BadBoxesHook,
+    ExactResumeHook,
+    FirstStepsHook,
+    NonFiniteGuardHook,
+    WholeCheckpointHook,
+)
+from .losses import DistributionFocalLoss, GaussianNLLLoss, GIoULoss, QualityFocalLoss  # noqa: E402
+from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
+from .runtime.default_hooks import register_in_every_run  # noqa: E402
 from .swap import swap_head  # noqa: E402
 
+register_in_every_run(FirstStepsHook)
+
 __all__ = [
+    "ATSSAssigner",
+    "AssignmentStatsHook",
+    "BadBoxesHook",
+    "DiracBBoxCoder",
+    "DistributionFocalLoss",
+    "ExactResumeHook",
+    "FCOSAssigner",
+    "FCOSQFLHead",
+    "FirstStepsHook",
+    "FoveaQFLHead",
+    "GFLHead",
+    "GIoULoss",
+    "GaussianBBoxCoder",
+    "GaussianNLLLoss",
+    "GuidedQuality",
+    "IntegralBBoxCoder",
+    "JointQuality",
+    "NoQuality",
+    "NonFiniteGuardHook",
+    "QualityBranch",
+    "QualityFocalLoss",
+    "RetinaQFLHead",
+    "SSDQFLHead",
+    "WholeCheckpointHook",
     "assigners",
     "checkpoints",
     "coders",
@@ -38,3 +79,15 @@ __all__ = [
     "swap_head",
     "__version__",
 ]
+
+# Imported at first use, as their registries do: PyTorch's FSDP is not in every build.
+_LAZY = {
+    "FSDPStrategy": "gfl_plugin.runtime.sharding",
+    "FullyShardedDataParallel": "gfl_plugin.runtime.sharding",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'gfl_plugin' has no attribute {name!r}")

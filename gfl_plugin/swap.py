@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import keyword
 import os
 import re
 from collections.abc import Sequence
@@ -79,6 +80,9 @@ def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
 def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides) -> Path:
     """Write a config that inherits from a base and exchanges its head.
 
+    A text config cannot inherit from a new-style one (``read_base()``, imported types): such a base is written out
+    whole, with its types by name.
+
     Args:
         base: the base's file, or MMDetection's name for it (``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``).
         out: the file to write.
@@ -99,12 +103,15 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
         raise FileNotFoundError(f"there is no config {base}; MMDetection's own are named mmdet::family/file.py")
     path = _packaged(name.removeprefix("mmdet::")) if name.startswith("mmdet::") else Path(base).resolve()
     # What a config imports (a backbone of another package, say) is not needed to read it.
-    changes = _changes(Config.fromfile(path, import_custom_modules=False), head, overrides)
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    if Config._is_lazy_import(str(path)):
+        lines = []
+        settings = _with_type_names(swap_head(cfg, head, **overrides).to_dict())
+    else:
+        lines = [f"_base_ = {_as_code(_name_of(path, out))}"]
+        settings = _changes(cfg, head, overrides)
+    lines += [f"{key} = {_as_code(value)}" for key, value in settings.items()]
     out.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"_base_ = {_as_code(_name_of(path, out))}",
-        *(f"{key} = {_as_code(value)}" for key, value in changes.items()),
-    ]
     write_whole(out, "\n".join(lines) + "\n")
     return out
 
@@ -126,10 +133,22 @@ def _name_of(base: Path, out: Path) -> str:
     return Path(os.path.relpath(base.resolve(), out.resolve().parent)).as_posix()
 
 
+def _with_type_names(value: object) -> object:
+    """Settings in which each imported class or function is named by a string that MMEngine's registries resolve."""
+    if isinstance(value, dict):
+        return {key: _with_type_names(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_type_names(item) for item in value)
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else value
+
+
 def _as_code(value: object, indent: int = 0) -> str:
     """A setting as a person would write it: on one line where that is short, else an entry a line."""
     if isinstance(value, dict):
-        head, entries, tail = "dict(", [f"{key}={{}}" for key in value], ")"
+        if all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value):
+            head, entries, tail = "dict(", [f"{key}={{}}" for key in value], ")"
+        else:
+            head, entries, tail = "{", [f"{_as_code(key)}: {{}}" for key in value], "}"
         values = list(value.values())
     elif isinstance(value, (list, tuple)):
         brackets = "[]" if isinstance(value, list) else "()"
@@ -155,10 +174,12 @@ def _as_code(value: object, indent: int = 0) -> str:
 def _changes(cfg: Config, head: str, overrides: dict) -> dict:
     """What a config that inherits from this one says otherwise."""
     old = _dense_head(cfg)
+    # Without MMDetection's default scope, as in new-style configs, MMEngine finds its classes only by their scope.
+    scope = "" if cfg.get("default_scope") == "mmdet" else "mmdet."
     if head == "gfl":
-        model = _gfl_model(cfg.model, _pyramid(old), overrides)
+        model = _gfl_model(cfg.model, _pyramid(old), overrides, scope)
     elif head == "qfl":
-        model = _qfl_model(cfg.model, old, overrides)
+        model = _qfl_model(cfg.model, old, overrides, scope)
     else:
         raise ValueError(f"head is {head!r}; it must be 'gfl' or 'qfl'")
     imports = list(cfg.get("custom_imports", {}).get("imports", []))
@@ -166,13 +187,13 @@ def _changes(cfg: Config, head: str, overrides: dict) -> dict:
     return dict(custom_imports=dict(imports=imports, allow_failed_imports=False), model=model)
 
 
-def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict) -> dict:
-    model: dict = dict(type="GFL")
+def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -> dict:
+    model: dict = dict(type=f"{scope}GFL")
     in_channels = pyramid.channels[0]
     if len(set(pyramid.channels)) > 1:
         in_channels = _WIDTH
         mapper = dict(
-            type="ChannelMapper",
+            type=f"{scope}ChannelMapper",
             in_channels=list(pyramid.channels),
             out_channels=in_channels,
             kernel_size=1,
@@ -211,12 +232,12 @@ def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict) -> dict:
     return model
 
 
-def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict) -> dict:
+def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict, scope: str) -> dict:
     loss = dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0)
     kind = _plain_name(head.type)
     if kind in _QFL_OF_GFL:
         single = dict(bbox_coder=dict(type="DiracBBoxCoder"), reg_max=None, loss_dfl=None)
-        return _gfl_model(old, _pyramid(head), {**single, **overrides})
+        return _gfl_model(old, _pyramid(head), {**single, **overrides}, scope)
     if kind not in QFL_HEADS:
         raise ValueError(
             f"there is no {kind} with QFL alone; head='qfl' goes with {', '.join([*QFL_HEADS, *_QFL_OF_GFL])}, and "

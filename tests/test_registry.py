@@ -8,6 +8,9 @@ import sys
 import mmdet.registry
 import mmengine.registry
 import pytest
+from mmengine.registry import Registry
+
+import gfl_plugin
 
 NAMES = [
     ("MODELS", "GFLHead"),
@@ -37,6 +40,26 @@ def test_scoped_names_resolve(package, registry: str, name: str) -> None:
 def test_strategies_resolve() -> None:
     """MMDetection has no registry of them."""
     assert mmengine.registry.STRATEGIES.get("gfl_plugin.FSDPStrategy").__module__ == "gfl_plugin.runtime.sharding"
+
+
+def test_registered_classes_are_importable_under_the_names_of_configs() -> None:
+    """``gfl_plugin.GFLHead`` in a config, ``from gfl_plugin import GFLHead`` in Python."""
+    registries = [
+        one
+        for one in vars(gfl_plugin.registry).values()
+        if isinstance(one, Registry) and one.scope == gfl_plugin.registry.SCOPE
+    ]
+    names = set()
+    for registry in registries:
+        registry.import_from_location()
+        names |= set(registry.module_dict)
+        for name, found in registry.module_dict.items():
+            namespace: dict = {}
+            exec(f"from gfl_plugin import {name}", namespace)
+            assert namespace[name] is found
+    assert {"GFLHead", "ATSSAssigner", "ExactResumeHook", "FSDPStrategy", "FullyShardedDataParallel"} <= names
+    with pytest.raises(AttributeError, match="module 'gfl_plugin' has no attribute 'NoSuchHead'"):
+        gfl_plugin.NoSuchHead  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["GFLHead", "QualityFocalLoss", "DistributionFocalLoss"])

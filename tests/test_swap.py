@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmengine.registry
 import pytest
+from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -183,6 +185,88 @@ def test_the_configs_in_swap_are_what_the_tool_writes(path: Path, tmp_path: Path
 def run_tool(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "tools" / "swap_head.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+NEW_STYLE = """
+from mmengine.config import read_base
+
+with read_base():
+    from .new_style_data import *
+from mmdet.models import FPN, DetDataPreprocessor, FocalLoss, L1Loss, ResNet, RetinaHead, RetinaNet
+from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder, MaxIoUAssigner, PseudoSampler
+from mmengine.optim import OptimWrapper
+from torch.optim import SGD
+
+default_scope = None
+optim_wrapper = dict(
+    type=OptimWrapper,
+    optimizer=dict(type=SGD, lr=0.01),
+    paramwise_cfg=dict(custom_keys={"backbone.conv1": dict(lr_mult=0.1)}),
+)
+anchors = dict(type=AnchorGenerator, ratios=[1.0], scales=[8], strides=[8, 16, 32, 64, 128])
+model = dict(
+    type=RetinaNet,
+    data_preprocessor=dict(type=DetDataPreprocessor),
+    backbone=dict(type=ResNet, depth=18),
+    neck=dict(type=FPN, in_channels=[64, 128, 256, 512], out_channels=64, start_level=1, num_outs=5),
+    bbox_head=dict(
+        type=RetinaHead,
+        num_classes=3,
+        in_channels=64,
+        anchor_generator=anchors,
+        bbox_coder=dict(type=DeltaXYWHBBoxCoder),
+        loss_cls=dict(type=FocalLoss, use_sigmoid=True),
+        loss_bbox=dict(type=L1Loss),
+    ),
+    train_cfg=dict(
+        assigner=dict(type=MaxIoUAssigner, pos_iou_thr=0.5, neg_iou_thr=0.4),
+        sampler=dict(type=PseudoSampler),
+        allowed_border=-1,
+        pos_weight=-1,
+    ),
+    test_cfg=dict(nms_pre=1000, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=70),
+)
+"""
+NEW_STYLE_DATA = """
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+
+train_dataloader = dict(
+    dataset=dict(
+        type=CocoDataset,
+        ann_file="train.json",
+        pipeline=[
+            dict(type=LoadImageFromFile),
+            dict(type=LoadAnnotations, with_bbox=True),
+            dict(type=PackDetInputs),
+        ],
+    ),
+)
+"""
+
+
+@pytest.fixture
+def new_style(tmp_path: Path) -> Path:
+    """A config of Python objects, which imports its data's config."""
+    (tmp_path / "new_style_data.py").write_text(NEW_STYLE_DATA)
+    (tmp_path / "new_style.py").write_text(NEW_STYLE)
+    return tmp_path / "new_style.py"
+
+
+@pytest.mark.parametrize(("head", "kind"), [("gfl", "GFLHead"), ("qfl", "RetinaQFLHead")])
+def test_new_style_configs(new_style: Path, tmp_path: Path, head: str, kind: str) -> None:
+    """What is written loads, builds in any default scope, and keeps the rest; in memory, too."""
+    base = Config.fromfile(new_style)
+    written = Config.fromfile(swap_config_file(new_style, tmp_path / "written.py", head))
+    for cfg in (written, gfl_plugin.swap_head(base, head)):
+        detector = mmengine.registry.MODELS.build(cfg.model)  # as a Runner without default_scope
+        assert type(detector.bbox_head).__name__ == kind
+        assert detector.bbox_head.num_classes == 3
+        assert detector.test_cfg.max_per_img == 70
+    old, new = base.to_dict(), written.to_dict()
+    assert (new["train_dataloader"], new["optim_wrapper"]) == (old["train_dataloader"], old["optim_wrapper"])
+    assert mmengine.registry.DATASETS.get(written.train_dataloader.dataset.type) is CocoDataset
 
 
 @pytest.mark.once

@@ -16,7 +16,7 @@ def run(name: str) -> None:
     import mmdet
 
     import gfl_plugin  # noqa: F401
-    from gfl_plugin.runtime.errors import CheckpointError
+    from gfl_plugin.runtime.errors import CheckpointError, EmptyDatasetError
     from gfl_plugin.runtime.step_record import NonFiniteError
 
     package = Path(mmdet.__file__).parent
@@ -27,7 +27,7 @@ def run(name: str) -> None:
     program = sys.argv[0]
     try:
         runpy.run_path(str(script), run_name="__main__")
-    except (CheckpointError, NonFiniteError) as error:  # what is wrong stands in its message, not in a traceback
+    except (CheckpointError, EmptyDatasetError, NonFiniteError) as error:  # the message says what is wrong
         print(f"{Path(program).name}: {error}", file=sys.stderr)
         sys.exit(2)
     finally:

@@ -3,9 +3,13 @@
 
 Annotations are read as they are written, images where --images is given. For a GFL head training images go through the
 config's own pipeline, blank, to see which objects no location learns and which sides are longer than the distributions
-reach. The exit status is 1 where there is a mistake, 0 where there is none, 2 for a wrong config.
+reach. More than half of the objects, or more than 5 % of the sides, are a mistake; so are a training or validation set
+without an object of its classes, and a head whose num_classes is not the number of the training set's classes.
+docs/trust.md lists all mistakes.
 
-Example: GFL_DATA=/folder/above/bccd python tools/check_data.py configs/bccd/gfl_r18_bccd.py --images
+The exit status is 1 where there is a mistake, 0 where there is none, 2 for a file that cannot be read.
+
+Example: GFL_DATA=/your/BCCD_Dataset python tools/check_data.py configs/bccd/gfl_r18_bccd.py --images
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ def check(args: argparse.Namespace) -> list:
             return lambda done, total: progress.update(bar, completed=done, total=total)
 
     cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get("default_scope", "mmdet"))
+    init_default_scope(cfg.get("default_scope") or "mmdet")  # new-style configs have None
     task = TextColumn("{task.description}", style="progress.description", markup=False)
     with Progress(task, *Progress.get_default_columns()[1:], console=Console(stderr=True)) as progress:
         return walk.check(cfg, args.images, args.limit, Bars())

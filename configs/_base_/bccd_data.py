@@ -1,5 +1,8 @@
-# BCCD: blood cells under a microscope, in Pascal VOC form. GFL_DATA says in which folder bccd/ lies.
-data_root = "{{$GFL_DATA:data}}/bccd/"
+# BCCD: blood cells under a microscope, in Pascal VOC form. GFL_DATA names the folder with BCCD/, as in a clone of the
+# data set, or bccd/.
+data_root = "{{$GFL_DATA:data}}/BCCD/"
+if not __import__("os").path.isdir(data_root):  # an import statement would make this a new-style config for MMEngine
+    data_root = "{{$GFL_DATA:data}}/bccd/"
 scale = (400, 300)
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 train_pipeline = [
@@ -24,6 +27,7 @@ dataset = dict(
     img_subdir="JPEGImages",
     ann_subdir="Annotations",
 )
+auto_scale_lr = dict(enable=False, base_batch_size=4)  # what --auto-scale-lr scales from
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
@@ -37,3 +41,12 @@ val_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/val.txt", **held_out
 test_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/test.txt", **held_out), **in_order)
 val_evaluator = dict(type="CocoMetric", metric="bbox")
 test_evaluator = val_evaluator
+# For --tta: each image as it is and mirrored.
+tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.6), max_per_img=100))
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type="TestTimeAug",
+        transforms=[[dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)], [test_pipeline[-1]]],
+    ),
+]

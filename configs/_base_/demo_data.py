@@ -13,6 +13,7 @@ dataset = dict(
     metainfo=dict(classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")),
     pipeline=pipeline,
 )
+auto_scale_lr = dict(enable=False, base_batch_size=4)  # what --auto-scale-lr scales from
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,

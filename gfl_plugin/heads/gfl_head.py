@@ -428,8 +428,11 @@ class GFLHead(MMDetGFLHead):
 
 
 def _scoped(config: dict) -> ConfigDict:
-    """The config, its unscoped names looked up in this plugin first, then in MMDetection."""
-    return ConfigDict({"_scope_": SCOPE, **config})
+    """The config, its unscoped names looked up in this plugin first, then in MMDetection.
+
+    MMEngine leaves the mark ``_delete_`` where the base has nothing to delete; it means the same here.
+    """
+    return ConfigDict({"_scope_": SCOPE, **{key: value for key, value in config.items() if key != "_delete_"}})
 
 
 def _distance_coder(config: dict | None, reg_max: int | None) -> ConfigDict:

@@ -3,7 +3,15 @@
 from .assignment_stats_hook import AssignmentStatsHook
 from .bad_boxes_hook import BadBoxesHook
 from .exact_resume_hook import ExactResumeHook
+from .first_steps_hook import FirstStepsHook
 from .non_finite_guard_hook import NonFiniteGuardHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ["AssignmentStatsHook", "BadBoxesHook", "ExactResumeHook", "NonFiniteGuardHook", "WholeCheckpointHook"]
+__all__ = [
+    "AssignmentStatsHook",
+    "BadBoxesHook",
+    "ExactResumeHook",
+    "FirstStepsHook",
+    "NonFiniteGuardHook",
+    "WholeCheckpointHook",
+]

@@ -29,7 +29,7 @@ class BadBoxesHook(Hook):
         self._said = False
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        for sample in _with_boxes(data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None):
+        for sample in samples_with_boxes(data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None):
             boxes = get_box_tensor(sample.gt_instances.bboxes)
             bad = GroundTruths.of([sample.gt_instances], boxes.device).empty
             if bad.any():
@@ -53,7 +53,7 @@ class BadBoxesHook(Hook):
             )
 
 
-def _with_boxes(samples: Any) -> Iterator[BaseDataElement]:
+def samples_with_boxes(samples: Any) -> Iterator[BaseDataElement]:
     """The samples that have ground truth boxes.
 
     Args:
@@ -62,7 +62,7 @@ def _with_boxes(samples: Any) -> Iterator[BaseDataElement]:
     """
     if isinstance(samples, Mapping):
         for branch in samples.values():
-            yield from _with_boxes(branch)
+            yield from samples_with_boxes(branch)
         return
     for sample in samples or ():
         if isinstance(sample, BaseDataElement) and "bboxes" in sample.get("gt_instances", ()):

@@ -257,6 +257,14 @@ def _dense_target(pred: Tensor, target: Target) -> Tensor:
     if pred.dim() != 2:
         raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row a location")
     if isinstance(target, Tensor):
+        if target.dim() == 1:
+            raise ValueError(
+                f"target has shape {tuple(target.shape)}: the head hands its class loss labels alone, and QFL "
+                "needs the quality of each box, too. Use gfl_plugin.GFLHead, or in RetinaNet, FCOS, FoveaBox and SSD "
+                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (tools/swap_head.py writes such "
+                "configs). DETR-like heads give a quality to mmdet.QualityFocalLoss only; other heads keep their own "
+                "loss_cls. In your own code, give the tuple (label, score)"
+            )
         if target.shape != pred.shape:
             raise ValueError(
                 f"target has shape {tuple(target.shape)}; a dense target must have pred's: {tuple(pred.shape)}. "

@@ -12,6 +12,13 @@ class CheckpointError(RuntimeError):
         super().__init__(escape_unprintable(message))
 
 
+class EmptyDatasetError(ValueError):
+    """A data set without an image. Names out of its annotations are escaped in the message."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escape_unprintable(message))
+
+
 def in_a_line(error: BaseException) -> str:
     """An error's kind and the first line of its message, shortened."""
     lines = str(error).splitlines()

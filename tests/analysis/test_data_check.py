@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import mmdet.datasets
+import mmdet.models
+import mmdet.registry
 import numpy as np
 import pytest
+import torch
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -101,12 +106,12 @@ def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.0, 44.0, 0.2, 0.2]))
     image = json.loads((data / "train.json").read_text())["annotations"][0]["image_id"]
     cfg.train_dataloader.dataset.filter_cfg = None
-    head = training_view.gfl_head(cfg)
-    seen = training_view.look(cfg, cfg.train_dataloader.dataset, head, 100, lambda done, total: None)
+    head, source = training_view.gfl_head(cfg), annotations.Source(cfg.train_dataloader.dataset)
+    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
     # MMDetection's data set takes objects below one pixel for no objects.
     assert seen.alone == ()
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.5, 44.5, 1.5, 1.5], area=2.25))
-    seen = training_view.look(cfg, cfg.train_dataloader.dataset, head, 100, lambda done, total: None)
+    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
     assert len(seen.alone) == 1, image
     assert "1.5×1.5 px" in seen.alone[0]
     assert training_view.findings_of(seen, head)[0].kind == "objects that no location learns"
@@ -151,6 +156,125 @@ def test_classes_are_those_that_training_takes(data: Path, monkeypatch, tmp_path
     train = walk.check(cfg, images=False, limit=2, watcher=NoWatcher())[0]
     (unknown,) = [one for one in train.findings if one.kind == "classes that metainfo does not name"]
     assert unknown.examples == ("zero",)
+
+
+def serious_in(cfg: Config, split: str = "train") -> dict[str, findings.Finding]:
+    """The mistakes found in a split, by their kind."""
+    checked = {one.name.split(":")[0]: one for one in walk.check(cfg, images=False, limit=100, watcher=NoWatcher())}
+    return {one.kind: one for one in checked[split].findings if one.serious}
+
+
+@pytest.mark.parametrize(
+    ("classes", "kind", "example", "advice"),
+    [
+        (
+            80,
+            "heads with another number of classes",
+            "bbox_head.num_classes=80, and metainfo names 10: 0, 1, 2, 3, 4, … (10 in all)",
+            "num_classes=10, or correct metainfo.classes",
+        ),
+        (
+            "RBC",
+            "class names that are a single text",
+            "metainfo.classes='RBC'",
+            "classes must be a tuple of names: ('RBC',) with the comma",
+        ),
+    ],
+)
+def test_number_of_classes(data: Path, monkeypatch, classes: object, kind: str, example: str, advice: str) -> None:
+    cfg = config(data, monkeypatch)
+    assert not serious_in(cfg)
+    if isinstance(classes, int):
+        cfg.model.bbox_head.num_classes = classes
+    else:
+        cfg.train_dataloader.dataset.metainfo.classes = classes
+    found = serious_in(cfg)[kind]
+    assert found.examples == (example,) and found.advice == advice
+
+
+def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Misspelt names; a mistake for training and validation, while a test set may come without objects."""
+    cfg = config(data, monkeypatch)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.metainfo.classes = tuple(f"digit {name}" for name in loader.dataset.metainfo.classes)
+    kind = "data sets without an object of their classes"
+    for split in ("train", "val"):
+        assert "none of digit 0, digit 1" in serious_in(cfg, split)[kind].examples[0]
+    assert kind not in serious_in(cfg, "test")
+    cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)  # nothing remains
+    (text,) = serious_in(cfg)["data sets that MMDetection cannot load"].examples
+    assert "no image is left" in text
+
+
+@pytest.mark.parametrize("head", ["gfl_plugin.GFLHead", "mmdet.ATSSHead"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_empty_data_sets(data: Path, monkeypatch: pytest.MonkeyPatch, split: str, head: str) -> None:
+    """Whatever the head."""
+    cfg = config(data, monkeypatch)
+    cfg.model.bbox_head.type = head
+    file = data / f"{split}.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "annotations": []}))
+    monkeypatch.setattr(NoWatcher, "note", lambda self, text: None)
+    assert "data sets without an object of their classes" in serious_in(cfg, split)
+    file.write_text(json.dumps({**content, "annotations": [], "images": []}))
+    assert "annotation files without an image" in serious_in(cfg, split)
+
+
+@pytest.mark.parametrize(("reach", "serious"), [(16, False), (1, True)])
+def test_many_sides_beyond_the_last_bin_are_a_mistake(data: Path, monkeypatch, reach: int, serious: bool) -> None:
+    cfg = config(data, monkeypatch)
+    cfg.model.bbox_head.reg_max = reach
+    assert ("sides beyond the last bin" in serious_in(cfg)) == serious
+
+
+@pytest.mark.parametrize(("alone", "serious"), [(50, False), (51, True), (100, True)])
+def test_many_objects_that_nobody_learns_are_a_mistake(data: Path, monkeypatch, alone: int, serious: bool) -> None:
+    """More than half; random scales make some objects tiny in any data."""
+    head = training_view.gfl_head(config(data, monkeypatch))
+    seen = training_view.Seen(objects=100, alone=("one",) * alone, sides=(torch.ones(4),))
+    (found,) = training_view.findings_of(seen, head)
+    assert found.serious == serious
+
+
+def test_pipelines_of_wrappers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """YOLOX mixes images: the data set only loads them, and its wrapper's pipeline does the rest."""
+    cfg = config(data, monkeypatch)
+    plain = cfg.train_dataloader.dataset
+    head = training_view.gfl_head(cfg)
+    expected = training_view.look(cfg, annotations.Source(plain), head, 100, lambda done, total: None)
+    image, resize, boxes, pack = plain.pipeline
+    inner = dict(plain, pipeline=[image, boxes])
+    mixed = dict(type="MultiImageMixDataset", dataset=inner, pipeline=[resize, pack])
+    cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=mixed)
+    (source,) = annotations.sources(cfg.train_dataloader.dataset)
+    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
+    assert (seen.objects, seen.alone) == (expected.objects, expected.alone)
+    assert sum(map(len, seen.sides)) == sum(map(len, expected.sides)) > 0
+    mosaic = dict(type="Mosaic", img_scale=(96, 96), pad_val=114.0)
+    cfg.train_dataloader.dataset.dataset.pipeline.insert(0, mosaic)
+    assert "data sets that MMDetection cannot load" not in serious_in(cfg)
+    cfg.train_dataloader.dataset = inner
+    (text,) = serious_in(cfg)["data sets that MMDetection cannot load"].examples
+    assert "its last step must be PackDetInputs" in text
+
+
+def test_new_style_configs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are classes there, not names: the same is found."""
+    by_name = config(data, monkeypatch)
+    by_class = copy.deepcopy(by_name)
+    by_class.model.bbox_head.type = gfl_plugin.GFLHead
+    by_class.model.train_cfg.assigner.type = mmdet.models.task_modules.ATSSAssigner
+    for loader in (by_class.train_dataloader, by_class.val_dataloader, by_class.test_dataloader):
+        loader.dataset.type = CocoDataset
+        for step in loader.dataset.pipeline:
+            step.type = mmdet.registry.TRANSFORMS.get(step.type)
+    for cfg in (by_name, by_class):
+        cfg.model.bbox_head.reg_max = 1
+    assert serious_in(by_class) == serious_in(by_name) != {}
+    by_class.train_dataloader.dataset.type = mmdet.datasets.OpenImagesDataset
+    with pytest.raises(AssertionError, match="train: a OpenImagesDataset is not read; known: CocoDataset"):
+        serious_in(by_class)
 
 
 def tool(*arguments: object, **environment: str) -> subprocess.CompletedProcess:

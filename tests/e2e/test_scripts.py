@@ -12,6 +12,7 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
+from PIL import Image
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
@@ -114,6 +115,78 @@ def test_missing_annotation_file(demo_data: Path, tmp_path: Path) -> None:
     assert output.returncode != 0
     last = output.stderr.strip().splitlines()[-1]
     assert "FileNotFoundError" in last and "nowhere.json" in last
+
+
+def test_mmdetections_own_train_script_warns_of_data_that_does_not_fit(demo_data: Path, tmp_path: Path) -> None:
+    """The config names no hook: 80 classes are left in the head, and no class is the annotations'."""
+    config = tmp_path / "misfit.py"
+    config.write_text(
+        f"_base_ = {str(CONFIG)!r}\n"
+        "model = dict(bbox_head=dict(num_classes=80))\n"
+        "train_dataloader = dict(dataset=dict(metainfo=dict(classes=('zero', 'one'))))\n"
+    )
+    output = script(MMDET_TRAIN, config, "--work-dir", tmp_path / "work", data=demo_data, options=epochs(1))
+    assert output.returncode == 0, output.stderr[-3000:]
+    (log,) = (tmp_path / "work").glob("*/*.log")
+    warnings = [line.split(" - ")[-1] for line in log.read_text().splitlines() if " - WARNING - " in line]
+    assert (
+        "the head has num_classes=80, but the training set has 2 classes (zero, one). Set bbox_head.num_classes=2, or "
+        "correct metainfo.classes"
+    ) in warnings
+    assert (
+        "none of the first 16 training images has an object. The training set has 2 classes (zero, one): annotations "
+        "must have objects of exactly these names. tools/check_data.py CONFIG lists those they have"
+    ) in warnings
+
+
+def test_an_empty_training_set_is_one_line(demo_data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "empty.py"
+    dataset = "dict(metainfo=dict(classes=('zero', 'one')), filter_cfg=dict(filter_empty_gt=True))"
+    config.write_text(f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset={dataset})\n")
+    output = script(ROOT / "tools" / "train.py", config, "--work-dir", tmp_path / "work", data=demo_data)
+    assert output.returncode == 2, output.stderr[-3000:]
+    assert output.stderr.strip().splitlines()[-1] == (
+        f"train.py: CocoDataset of {demo_data}/train.json: no image is left after filter_cfg={{'filter_empty_gt': "
+        "True}. Its classes are zero, one; the annotations must have objects of these names (metainfo.classes). "
+        "tools/check_data.py CONFIG lists theirs"
+    )
+    assert "Traceback" not in output.stderr
+
+
+@pytest.fixture
+def blood_cells(tmp_path: Path) -> Path:
+    """A folder with BCCD/, as a clone of the data set has it, of three small images."""
+    root = tmp_path / "clone" / "BCCD"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    box = "<bndbox><xmin>20</xmin><ymin>30</ymin><xmax>80</xmax><ymax>90</ymax></bndbox>"
+    cell = f"<object><name>RBC</name>{box}</object>"
+    size = "<size><width>160</width><height>120</height><depth>3</depth></size>"
+    for name in ("a", "b", "c"):
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size}{cell}</annotation>")
+        Image.new("RGB", (160, 120), (200, 120, 120)).save(root / "JPEGImages" / f"{name}.jpg")
+    for split in ("train", "val", "test"):
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("a\nb\nc\n")
+    return root.parent
+
+
+def test_flags_of_the_scripts_on_bccd(blood_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--auto-scale-lr and --tta need settings that the config must have; GFL_DATA is a clone of the data set."""
+    monkeypatch.setenv("GFL_DATA", str(blood_cells))
+    config = ROOT / "configs" / "bccd" / "gfl_r18_bccd.py"
+    arguments = (config, "--auto-scale-lr", "--work-dir", tmp_path)
+    options = ("train_cfg.max_epochs=1", "train_cfg.val_interval=9", "train_dataloader.batch_size=2")
+    output = script(ROOT / "tools" / "train.py", *arguments, data=tmp_path, options=options)
+    assert output.returncode == 0, output.stderr[-3000:]
+    scaled = "LR is set based on batch size of 4 and the current batch size is 2. Scaling the original LR by 0.5"
+    assert scaled in output.stdout + output.stderr
+    checkpoint = tmp_path / "epoch_1.pth"
+    # Every detection counts, as an untrained model has none with a score.
+    options = ("model.test_cfg.score_thr=0.0",)
+    arguments = (config, checkpoint, "--tta", "--work-dir", tmp_path)
+    output = script(ROOT / "tools" / "test.py", *arguments, data=tmp_path, options=options)
+    assert output.returncode == 0, output.stderr[-3000:]
+    assert "bbox_mAP" in output.stdout + output.stderr
 
 
 def test_checkpoint_of_another_architecture(demo_data: Path, tmp_path: Path) -> None:

@@ -185,3 +185,44 @@ def test_another_class_loss_is_an_error(family: str) -> None:
     config = {**COMMON, **HEADS[family], "loss_cls": dict(type="FocalLoss", use_sigmoid=True)}
     with pytest.raises(ValueError, match=f"FocalLoss.*{family}QFLHead needs.*QualityFocalLoss"):
         build_head(dict(type=f"gfl_plugin.{family}QFLHead", **config))
+
+
+@pytest.mark.parametrize("family", ["Retina", "Fovea", "FCOS"])
+def test_the_loss_in_mmdetections_heads_says_what_to_use(family: str) -> None:
+    """They hand it labels and nothing else."""
+    loss = dict(type="gfl_plugin.QualityFocalLoss", use_sigmoid=True)
+    head = build_head(dict(type=f"{family}Head", **{**COMMON, **HEADS[family], "loss_cls": loss}))
+    batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
+    with pytest.raises(ValueError, match=f"labels alone, and QFL needs the quality.*gfl_plugin.*{family}QFLHead"):
+        head.loss_by_feat(*outputs_of(head, batch), batch.gt_instances, batch.img_metas)
+
+
+def test_the_loss_in_a_head_that_gives_a_quality() -> None:
+    """RTMDet's: loss and gradient are those with MMDetection's QFL."""
+    totals, gradients = [], []
+    for scope in ("gfl_plugin", "mmdet"):
+        torch.manual_seed(0)
+        head = build_head(
+            dict(
+                type="RTMDetHead",
+                stacked_convs=1,
+                feat_channels=8,
+                anchor_generator=dict(type="MlvlPointGenerator", offset=0, strides=[8, 16, 32]),
+                bbox_coder=dict(type="DistancePointBBoxCoder"),
+                loss_cls=dict(type=f"{scope}.QualityFocalLoss", use_sigmoid=True, beta=2.0),
+                loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
+                norm_cfg=dict(type="BN"),
+                train_cfg=dict(
+                    assigner=dict(type="DynamicSoftLabelAssigner", topk=13), allowed_border=-1, pos_weight=-1
+                ),
+                **COMMON,
+            )
+        )
+        batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
+        losses = head.loss_by_feat(*outputs_of(head, batch), batch.gt_instances, batch.img_metas)
+        total = sum(map(sum, losses.values()))
+        total.backward()
+        totals.append(float(total.detach()))
+        gradients.append(head.rtm_cls.weight.grad.clone())
+    assert totals[0] == pytest.approx(totals[1], rel=1e-6)
+    assert float((gradients[0] - gradients[1]).abs().max() / gradients[1].abs().max()) < 1e-5

@@ -206,7 +206,8 @@ def test_backward_scales_and_may_run_twice() -> None:
     [
         ((torch.zeros(4), torch.zeros(4), torch.zeros(4)), r"a tuple of 3; QFL takes the tuple \(label, score\)"),
         (None, "a NoneType; QFL takes"),
-        (torch.zeros(4), r"dense target must have pred's: \(4, 3\)"),
+        (torch.zeros(3, 4), r"dense target must have pred's: \(4, 3\)"),
+        (torch.zeros(4), r"labels alone.*gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead.*DETR"),
         ((torch.zeros(4), torch.zeros(4, 3)), r"shapes \(4,\) and \(4, 3\); both must be \(4,\)"),
         ((torch.zeros(5), torch.zeros(4)), "both must be"),
     ],

@@ -58,14 +58,27 @@ class Annotations:
     entries: int = 0  # in all, broken ones included
 
 
-def leaves(dataset: ConfigDict) -> Iterator[ConfigDict]:
+@dataclass(frozen=True)
+class Source:
+    """A data set that reads annotations, as a config names it."""
+
+    dataset: ConfigDict  # without wrappers
+    mixer: ConfigDict | None = None  # the wrapper whose pipeline its images go through afterwards, as in YOLOX
+
+
+def sources(dataset: ConfigDict, mixer: ConfigDict | None = None) -> Iterator[Source]:
     """The data sets inside of wrappers (repeated, joined, balanced, mixed)."""
     inner = dataset.get("datasets") or ([dataset.dataset] if "dataset" in dataset else None)
     if inner is None:
-        yield dataset
-    else:
-        for one in inner:
-            yield from leaves(one)
+        yield Source(dataset, mixer)
+        return
+    for one in inner:
+        yield from sources(one, dataset if "pipeline" in dataset else mixer)
+
+
+def plain_name(kind: object) -> str:
+    """A type's name without its scope; configs name types by strings or, in the new style, by the classes."""
+    return getattr(kind, "__name__", str(kind)).split(".")[-1]
 
 
 def read(dataset: ConfigDict, kind: str) -> Annotations:

@@ -32,12 +32,14 @@ class Finding:
         return Finding(kind, serious, len(names), total, tuple(names[:_EXAMPLES]), advice)
 
 
-def of_annotations(annotations: Annotations, classes: Sequence[str]) -> list[Finding]:
+def of_annotations(annotations: Annotations, classes: Sequence[str], needs_objects: bool = True) -> list[Finding]:
     """What the annotations alone show.
 
     Args:
         annotations: of a data set.
         classes: that the config's metainfo names.
+        needs_objects: whether it is a mistake if no object is of these classes. Training and validation need them; a
+            test set may come without.
     """
     images = annotations.images
     boxes = [(image, box) for image in images for box in image.boxes]
@@ -69,6 +71,13 @@ def of_annotations(annotations: Annotations, classes: Sequence[str]) -> list[Fin
             len(used),
             "their objects are left out without a word; name them in metainfo.classes, or delete them",
         ),
+        make(
+            "data sets without an object of their classes",
+            needs_objects,
+            [f"{objects} objects, none of {_listed(classes)}"] if images and not used & set(classes) else [],
+            1,
+            "nothing can be learned or measured; are ann_file and metainfo.classes right?",
+        ),
         make("classes without an object", False, [name for name in classes if name not in used], len(classes), ""),
         make("identifiers that occur twice", True, annotations.duplicates, len(images), "one of them is lost"),
         make("objects of an image that is not listed", True, annotations.orphans, objects, "they are lost"),
@@ -81,6 +90,25 @@ def of_annotations(annotations: Annotations, classes: Sequence[str]) -> list[Fin
         ),
     ]
     return [one for one in found if one.count]
+
+
+def of_num_classes(num_classes: int, classes: Sequence[str]) -> list[Finding]:
+    """A head that has another number of classes than the data set it is trained on."""
+    if isinstance(classes, str):
+        example = f"metainfo.classes={classes!r}"
+        advice = f"classes must be a tuple of names: ({classes!r},) with the comma"
+        return [Finding("class names that are a single text", True, 1, 1, (example,), advice)]
+    if num_classes == len(classes):
+        return []
+    example = f"bbox_head.num_classes={num_classes}, and metainfo names {len(classes)}: {_listed(classes)}"
+    advice = f"num_classes={len(classes)}, or correct metainfo.classes"
+    return [Finding("heads with another number of classes", True, 1, 1, (example,), advice)]
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """The first classes, and how many there are."""
+    shown = ", ".join(map(str, classes[:_EXAMPLES]))
+    return f"{shown}, … ({len(classes)} in all)" if len(classes) > _EXAMPLES else shown or "no classes"
 
 
 def _told(image: Image, box: Box) -> str:

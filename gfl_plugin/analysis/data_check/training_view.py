@@ -19,10 +19,14 @@ from ...coders import IntegralBBoxCoder
 from ...grid import Grid, Regions
 from ...heads import GFLHead
 from ...targets import GroundTruths
-from .annotations import MAX_PIXELS
+from .annotations import MAX_PIXELS, Source, plain_name
 from .findings import Finding, Report
 
 _COVERED = 0.999  # share of the sides that a suggested reg_max reaches
+# More than these shares are a mistake. Random scales and mosaics make some objects tiny in any data, few sides long.
+_UNLEARNED_OBJECTS = 0.5
+_CUT_OFF_SIDES = 0.05
+_LOADERS = ("LoadImageFromFile", "LoadImageFromNDArray")
 
 
 class DatasetError(RuntimeError):
@@ -41,19 +45,23 @@ class Seen:
 def gfl_head(cfg: Config) -> GFLHead | None:
     """The config's head, where it is a GFLHead whose assigner needs no predictions; else None."""
     settings = copy.deepcopy(cfg.model.get("bbox_head") or {})
-    if str(settings.get("type", "")).split(".")[-1] != "GFLHead":
+    if not isinstance(settings, dict) or plain_name(settings.get("type")) != "GFLHead":
         return None
-    settings.type = "gfl_plugin.GFLHead"  # MMDetection's own learns the same of the same objects
-    head = MODELS.build(ConfigDict(**settings, train_cfg=cfg.model.train_cfg, test_cfg=cfg.model.get("test_cfg")))
+    train_cfg = copy.deepcopy(cfg.model.train_cfg)
+    # MMDetection's own classes learn the same of the same objects.
+    settings.type = "gfl_plugin.GFLHead"
+    if plain_name(train_cfg.get("assigner", {}).get("type")) == "ATSSAssigner":
+        train_cfg.assigner.type = "gfl_plugin.ATSSAssigner"
+    head = MODELS.build(ConfigDict(**settings, train_cfg=train_cfg, test_cfg=cfg.model.get("test_cfg")))
     return head if isinstance(head.assigner, (ATSSAssigner, FCOSAssigner)) else None
 
 
-def look(cfg: Config, dataset: ConfigDict, head: GFLHead, limit: int, report: Report) -> Seen:
+def look(cfg: Config, source: Source, head: GFLHead, limit: int, report: Report) -> Seen:
     """Send images through the training pipeline, and ask the assigner about their objects.
 
     Args:
         cfg: of which ``data_preprocessor.pad_size_divisor`` counts.
-        dataset: a data set without wrappers; its pipeline begins with an image's loading.
+        source: its data set's pipeline begins with an image's loading.
         head: from :func:`gfl_head`.
         limit: images looked at, evenly over the data set.
         report: called with images done, and images in all.
@@ -61,11 +69,8 @@ def look(cfg: Config, dataset: ConfigDict, head: GFLHead, limit: int, report: Re
     Raises:
         DatasetError: where MMDetection cannot load the data set or one of its images.
     """
-    settings = copy.deepcopy(dataset)
-    pipeline = settings.pop("pipeline")
-    rest = [step for step in pipeline if "LoadImageFromFile" not in str(step["type"])]
     with _data_errors("the data set cannot be built"):
-        built = DATASETS.build({**settings, "pipeline": [_blank, *rest]})
+        built = DATASETS.build(_blank_images(source))
         total = len(built)  # reads the annotations where lazy_init put it off
     preprocessor = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     divisor = preprocessor.get("pad_size_divisor", 1)
@@ -75,6 +80,10 @@ def look(cfg: Config, dataset: ConfigDict, head: GFLHead, limit: int, report: Re
     for done, number in enumerate(numbers, 1):
         with _data_errors(f"image {number} fails in the training pipeline"):
             item = built[number]
+            if "data_samples" not in item:
+                raise ValueError(
+                    f"it returns {', '.join(item)} and no data_samples; its last step must be PackDetInputs"
+                )
         sample = item["data_samples"]
         height, width = item["inputs"].shape[-2:]
         padded = tuple(math.ceil(side / divisor) * divisor for side in (height, width))
@@ -96,6 +105,14 @@ def _data_errors(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # MMDetection checks no annotation: its errors are of any kind
         raise DatasetError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _blank_images(source: Source) -> dict:
+    """The data set's config with images that are not read, inside of the wrapper that mixes them."""
+    settings = copy.deepcopy(source.dataset)
+    rest = [step for step in settings.pop("pipeline") if plain_name(step["type"]) not in _LOADERS]
+    blank = {**settings, "pipeline": [_blank, *rest]}
+    return blank if source.mixer is None else {**copy.deepcopy(source.mixer), "dataset": blank}
 
 
 def _blank(results: dict) -> dict:
@@ -126,11 +143,14 @@ def _learnt(
 
 
 def findings_of(seen: Seen, head: GFLHead) -> list[Finding]:
-    """Objects that nobody learns, and distributions too short for the sides they should hold."""
+    """Objects that nobody learns, and distributions too short for the sides they should hold.
+
+    More than half of the objects or more than 5 % of the sides are a mistake; fewer are worth a look.
+    """
     found = [
         Finding.of_names(
             "objects that no location learns",
-            False,
+            len(seen.alone) > _UNLEARNED_OBJECTS * seen.objects,
             seen.alone,
             seen.objects,
             "tiny objects: enlarge images (Resize), add a level of a smaller stride, or lower the threshold by a hook "
@@ -152,5 +172,6 @@ def findings_of(seen: Seen, head: GFLHead) -> list[Finding]:
             wanted = max(1, math.ceil((needed - coder.first) / coder.step))
             advice = f"they are learned as {last:g} strides; reg_max={wanted} reaches {_COVERED:.1%} of all sides"
             clipped = int((every > last).sum())
-            found.append(Finding("sides beyond the last bin", False, clipped, len(every), tuple(shares), advice))
+            serious = clipped > _CUT_OFF_SIDES * len(every)
+            found.append(Finding("sides beyond the last bin", serious, clipped, len(every), tuple(shares), advice))
     return [one for one in found if one.count]

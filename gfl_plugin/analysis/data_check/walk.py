@@ -47,18 +47,21 @@ def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Check
     if head is None:
         watcher.note("the head is no GFLHead with ATSS or FCOS assignment: what it can learn is not looked at")
     found = []
-    for split, name, dataset in _datasets(cfg):
-        kind = KINDS.get(str(dataset.type).split(".")[-1])
+    for split, name, source in _datasets(cfg):
+        dataset = source.dataset
+        kind = KINDS.get(annotations.plain_name(dataset.type))
         if kind is None:
-            watcher.note(f"{name}: a {dataset.type} is not read; known: {', '.join(KINDS)}")
+            watcher.note(f"{name}: a {annotations.plain_name(dataset.type)} is not read; known: {', '.join(KINDS)}")
             continue
-        known = annotations.read(dataset, kind)
-        of_annotations = findings.of_annotations(known, _classes(dataset))
+        known, classes = annotations.read(dataset, kind), _classes(dataset)
+        of_annotations = findings.of_annotations(known, classes, needs_objects=split != "test")
         own = list(of_annotations)
+        if split == "train":
+            own += _of_num_classes(cfg, classes)
         own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
         if split == "train" and head is not None:
             try:
-                seen = training_view.look(cfg, dataset, head, limit, watcher.begin(f"{name}: what GFL learns"))
+                seen = training_view.look(cfg, source, head, limit, watcher.begin(f"{name}: what GFL learns"))
                 own += training_view.findings_of(seen, head)
             except training_view.DatasetError as error:
                 own.append(findings.of_failure(error, of_annotations))
@@ -72,9 +75,16 @@ def _classes(dataset: ConfigDict) -> Sequence[str]:
     return kind._load_metainfo(dataset.get("metainfo")).get("classes", ())
 
 
-def _datasets(cfg: Config) -> Iterator[tuple[str, str, ConfigDict]]:
-    """Split, name and config of each, wrappers taken off."""
+def _of_num_classes(cfg: Config, classes: Sequence[str]) -> list[Finding]:
+    """Whether the dense head, where its config says how many classes it has, has those of its training data."""
+    head = cfg.model.get("bbox_head")
+    number = head.get("num_classes") if isinstance(head, dict) else None
+    return [] if number is None else findings.of_num_classes(number, classes)
+
+
+def _datasets(cfg: Config) -> Iterator[tuple[str, str, annotations.Source]]:
+    """Split, name and source of each data set."""
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
-        for number, dataset in enumerate(annotations.leaves(loader.dataset) if loader else ()):
-            yield split, f"{split} {number + 1}" if number else split, dataset
+        for number, source in enumerate(annotations.sources(loader.dataset) if loader else ()):
+            yield split, f"{split} {number + 1}" if number else split, source
