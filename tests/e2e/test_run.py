@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import lines_of_errors
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -55,11 +56,6 @@ def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> sub
 
 def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return started("-m", "gfl_plugin.run", *arguments, data=data, cwd=cwd)
-
-
-def errors(output: subprocess.CompletedProcess) -> list[str]:
-    """The lines of stderr, without the plugin's own."""
-    return [line for line in output.stderr.splitlines() if not line.startswith(BANNER)]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +143,7 @@ def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 and no more")
     for command in (("-m", "gfl_plugin.run", "test.py"), (ROOT / "tools" / "test.py",)):
         output = started(*command, CONFIG, tmp_path / "damaged.pth", "--work-dir", tmp_path, data=data)
-        (line,) = errors(output)
+        (line,) = lines_of_errors(output.stderr)
         assert output.returncode == 2 and line.startswith("test.py: ") and "damaged.pth" in line
 
 
@@ -157,7 +153,7 @@ def test_errors_whose_message_says_all_are_one_line(tmp_path: Path, kind: str) -
     module = "errors" if kind == "CheckpointError" else "step_record"
     script.write_text(f"from gfl_plugin.runtime.{module} import {kind}\nraise {kind}('what is wrong')\n")
     output = runner(script)
-    assert output.returncode == 2 and errors(output) == ["script.py: what is wrong"]
+    assert output.returncode == 2 and lines_of_errors(output.stderr) == ["script.py: what is wrong"]
 
 
 def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
@@ -165,12 +161,12 @@ def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
     script.write_text("raise RuntimeError('a mistake')\n")
     output = runner(script)
     assert output.returncode == 1 and f'File "{script}", line 1' in output.stderr
-    assert errors(output)[-1] == "RuntimeError: a mistake"
+    assert lines_of_errors(output.stderr)[-1] == "RuntimeError: a mistake"
 
 
 def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
     output = runner("analysis_tools/confuse.py")
-    (line,) = errors(output)
+    (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2
     assert line.startswith("gfl_plugin.run: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools")
     assert ", analysis_tools/confusion_matrix.py, " in line and ", test.py" in line

@@ -159,6 +159,15 @@ def test_an_import_says_one_short_line_on_stderr() -> None:
     assert line.startswith("gfl_plugin: closed ") and len(line) <= 100
 
 
+def test_numpy_without_core_multiarray_is_enough() -> None:
+    """As NumPy 1.26, which has numpy._core and nothing in it; before, the import of the plugin failed."""
+    code = "import mmengine.runner, sys, numpy; vars(sys.modules.get('numpy._core', numpy)).pop('multiarray', 0); "
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code + "import gfl_plugin"], capture_output=True, text=True
+    )
+    assert output.returncode == 0, output.stderr
+
+
 def test_that_line_is_at_info_level_and_its_details_stay_available() -> None:
     code = (
         "import logging; logging.getLogger('gfl_plugin').setLevel('WARNING'); import gfl_plugin; "
