@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO
 
 import torch
 from mmengine.config import Config
@@ -16,7 +16,7 @@ from mmengine.config import Config
 from . import config_text, published_weights
 from .errors import CheckpointError, in_a_line
 
-Source = Union[str, Path, BinaryIO]
+Source = str | Path | BinaryIO
 
 _ZIP = b"PK\x03\x04"  # how PyTorch's files begin since 1.6
 _TRUE = ("1", "y", "yes", "true")  # as PyTorch reads its environment variables

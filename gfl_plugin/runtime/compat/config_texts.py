@@ -10,7 +10,8 @@ Versions: MMEngine <= 0.10.7. Can go when it does neither.
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.infer.infer import BaseInferencer
