@@ -15,8 +15,7 @@ RUNTIME = [
     "mmcv-lite==2.1.0",
     "mmdet==3.3.0",
     "pycocotools>=2.0.8",  # the first built against NumPy 2
-    "numpy>=1.24",
-    "setuptools<81",  # MMEngine finds mmdet:: configs through pkg_resources, which later ones lack
+    "numpy>=1.24",  # docs/environments.md: what was tried
     "opencv-python>=4.10",
     "numba>=0.59",  # QFL on a CPU in one sweep; without it, in several
 ]
@@ -36,11 +35,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
-    python_requires=">=3.9",
+    python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],
     extras_require={"runtime": RUNTIME, "demo": DEMO, "ablation": ABLATION, "publish": PUBLISH, "dev": DEV},
     classifiers=[
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
 )

@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 import importlib
 import importlib.util
 
+from .install_advice import MissingPackageError, install_command
+
 _missing = [name for name in ("torch", "mmengine", "mmcv", "mmdet") if importlib.util.find_spec(name) is None]
 if _missing:
-    raise ImportError(
+    raise MissingPackageError(
         f"gfl_plugin runs inside MMDetection and did not find: {', '.join(_missing)}. Install the versions it is "
-        "tested with by: pip install 'gfl_plugin[runtime]' (or bring your own mmdet 3.x with its mmcv and torch)."
+        f"tested with by: {install_command('runtime', _missing)} (or bring your own mmdet 3.x with its mmcv and torch)."
     )
 
 from .runtime import compat  # noqa: E402

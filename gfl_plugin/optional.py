@@ -10,6 +10,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from .install_advice import MissingPackageError, install_command
+
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # names that pip knows, where they differ from the module's
+
 
 @functools.cache
 def installed(package: str) -> bool:
@@ -26,9 +30,19 @@ def readable(tensor: Tensor) -> bool:
 
 
 def module_or_advice(name: str, extra: str) -> ModuleType:
-    """An optional package's module, or an ImportError that says which extra of this package brings it."""
+    """An optional package's module.
+
+    Args:
+        name: of the module, such as ``sklearn.datasets``.
+        extra: of this package's, which brings it.
+
+    Raises:
+        MissingPackageError: where it is not installed; the message says what installs it.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = name.split(".")[0]
-        raise ImportError(f"{package} is not installed; pip install 'gfl_plugin[{extra}]', or {package}") from error
+        package = _DISTRIBUTIONS.get(name.split(".")[0], name.split(".")[0])
+        raise MissingPackageError(
+            f"{package} is not installed; install it by: {install_command(extra, [package])}"
+        ) from error

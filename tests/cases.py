@@ -21,6 +21,11 @@ FIGURES: dict[str, str] = {}
 SCOPE = "gfl_plugin."
 
 
+def lines_of_errors(stderr: str) -> list[str]:
+    """What a tool wrote to stderr, without the line of the plugin's import."""
+    return [line for line in stderr.splitlines() if not line.startswith("gfl_plugin: ")]
+
+
 def record(name: str, difference: float) -> float:
     """Keep a difference if it is the largest of its name, and return it."""
     LARGEST_DIFFERENCES[name] = max(LARGEST_DIFFERENCES.get(name, 0.0), float(difference))

@@ -38,7 +38,7 @@ def main() -> int:
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     try:
         return ablate(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -47,6 +47,7 @@ def main() -> int:
 
 
 def ablate(args: argparse.Namespace) -> int:
+    import gfl_plugin  # noqa: F401  isort: skip  (first: it says how to install what the next lines import)
     import torch
     from mmengine.logging import MMLogger
     from rich.console import Console

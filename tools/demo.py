@@ -7,12 +7,13 @@ Example: python tools/demo.py --out work_dirs/demo
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from pathlib import Path
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="folder for everything it writes")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of training for each model")
@@ -20,6 +21,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of each training")
     args = parser.parse_args()
 
+    warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
+    try:
+        demonstrate(args)
+    except ImportError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def demonstrate(args: argparse.Namespace) -> None:
+    import gfl_plugin  # noqa: F401  isort: skip  (first: it says how to install what the next lines import)
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -34,7 +46,6 @@ def main() -> None:
     from gfl_plugin.demo.dataset import DemoSize
     from gfl_plugin.demo.study import run_study
 
-    warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
     console = Console()
     started = time.time()
     columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -62,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

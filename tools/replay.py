@@ -26,6 +26,11 @@ def main() -> int:
     parser.add_argument("--full-precision", action="store_true", help="leave mixed precision out")
     args = parser.parse_args()
     warnings.simplefilter("ignore")  # MMDetection's and MMEngine's notes on their own deprecated names
+    try:
+        import gfl_plugin  # noqa: F401
+    except ImportError as error:  # it says how to install what is missing
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     from mmengine.config import Config
 
     from gfl_plugin.runtime import config_text
@@ -49,7 +54,7 @@ def main() -> int:
         for name in record.inputs:
             print(f"  in the batch, not finite: {escape_unprintable(str(name))}")
         outcome = replay(record, cfg, args.full_precision)
-    except (CheckpointError, OSError, config_text.ConfigTextError, KeyError) as error:
+    except (CheckpointError, OSError, ImportError, config_text.ConfigTextError, KeyError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     width = max(map(len, outcome.losses))

@@ -4,7 +4,11 @@
 Example: python tools/test.py configs/demo/gfl_r18_demo.py work_dirs/gfl_r18_demo/epoch_10.pth
 """
 
-from _mmdet_script import run
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
-    run("test.py")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works uninstalled, too
+    from gfl_plugin.run import run_mmdet_tool
+
+    run_mmdet_tool("test.py")

@@ -4,7 +4,11 @@
 Example: python tools/train.py configs/demo/gfl_r18_demo.py
 """
 
-from _mmdet_script import run
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
-    run("train.py")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works uninstalled, too
+    from gfl_plugin.run import run_mmdet_tool
+
+    run_mmdet_tool("train.py")

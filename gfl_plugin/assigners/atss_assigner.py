@@ -10,9 +10,8 @@ instead of O(G·A), without a loop over images, levels or objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Callable, Optional, Union
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult
@@ -89,7 +88,7 @@ class Assignment:
         )
 
 
-AssignerHook = Callable[[Assignment], Optional[Assignment]]
+AssignerHook = Callable[[Assignment], Assignment | None]
 
 
 @TASK_UTILS.register_module()
@@ -115,7 +114,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         alpha: float | None = None,
         iou_calculator: dict = dict(type="mmdet.BboxOverlaps2D"),  # noqa: B006 (read only)
         ignore_iof_thr: float = -1,
-        hooks: Sequence[Union[dict, AssignerHook]] = (),
+        hooks: Sequence[dict | AssignerHook] = (),
     ) -> None:
         if not (isinstance(topk, int) and topk >= 1):
             raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (the paper's is 9)")

@@ -9,12 +9,14 @@ digit's. The same seed gives the same bytes with the same library versions.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from ..optional import module_or_advice
 
 # What can happen to a digit, and how often.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
@@ -49,6 +51,7 @@ def make_dataset(
 
     Raises:
         FileExistsError: when the folder holds a set made with another size or seed.
+        MissingPackageError: where scikit-learn, from which digits and photographs come, is not installed.
     """
     recipe = {"train": size.train, "val": size.val, "side": size.side, "seed": seed}
     recipe_file = root / "recipe.json"
@@ -85,10 +88,10 @@ def make_dataset(
 
 def _sources() -> tuple[list[Image.Image], np.ndarray, np.ndarray]:
     """The photographs, and (N, 8, 8) digits in [0, 1] with their labels."""
-    from sklearn.datasets import load_digits, load_sample_images
-
-    digits = load_digits()
-    return [Image.fromarray(image) for image in load_sample_images().images], digits.images / 16.0, digits.target
+    datasets = module_or_advice("sklearn.datasets", "demo")
+    digits = datasets.load_digits()
+    photographs = datasets.load_sample_images().images
+    return [Image.fromarray(image) for image in photographs], digits.images / 16.0, digits.target
 
 
 def _annotation(number: int, image: int, label: int, box: tuple[float, ...], condition: str) -> dict:

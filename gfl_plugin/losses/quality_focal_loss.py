@@ -12,7 +12,6 @@ one pass over the logits, of which only the gradient is kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from .elementwise import quality_terms
 from .negatives import Negatives, negatives
 from .reduction import check_reduction, reduce_rows
 
-Target = Union[Tensor, Sequence[Tensor]]
+Target = Tensor | Sequence[Tensor]
 
 
 def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activated: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO
 
 import torch
 from mmengine.config import Config
@@ -18,7 +18,7 @@ from . import config_text, pickle_scan, published_weights
 from .checkpoint_content import require_sound, require_training
 from .errors import CheckpointError, in_a_line
 
-Source = Union[str, Path, BinaryIO]
+Source = str | Path | BinaryIO
 
 _ZIP = b"PK\x03\x04"  # how PyTorch's files begin since 1.6
 _TRUE = ("1", "y", "yes", "true")  # as PyTorch reads its environment variables

@@ -1,8 +1,8 @@
 """Looks through a pickle before PyTorch reads it: only what MMEngine's checkpoints are made of may be in it.
 
 ``weights_only`` keeps code from running. It still takes objects that hang, crash or fill the memory of its reader:
-hashes of endlessly nested tuples, views of memory that is gone, sparse tensors that lie. None of them is in a detector's
-checkpoint.
+hashes of endlessly nested tuples, views of memory that is gone, sparse tensors that lie. None of them is in the
+checkpoint of a detector.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 from xml.etree import ElementTree
 
 from mmengine.config import ConfigDict
@@ -20,7 +20,7 @@ from mmengine.fileio import list_from_file
 _MAX_SIDE = 1 << 20  # pixels
 MAX_PIXELS = 1 << 30
 
-Identifier = Union[int, str]
+Identifier = int | str
 AddReason = Callable[[str], None]  # is called with what is wrong with an entry
 
 

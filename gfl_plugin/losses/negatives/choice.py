@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ class Negatives:
 
 # A pass gives (L,) scale * sum of the losses, fp32; and for each level its gradient times scale, flat and with one
 # element more than the level, whose value means nothing: what should change no element can be written there.
-Result = tuple[Tensor, list[Union[Tensor, None]]]
+Result = tuple[Tensor, list[Tensor | None]]
 
 
 def negatives(work: Negatives) -> Result:

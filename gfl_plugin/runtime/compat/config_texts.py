@@ -10,8 +10,9 @@ Versions: MMEngine <= 0.10.7. Can go when it does neither.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.infer.infer import BaseInferencer

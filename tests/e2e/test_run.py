@@ -1,0 +1,180 @@
+"""python -m gfl_plugin.run: MMDetection's tools and a user's own scripts, with the plugin imported first."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cases import lines_of_errors
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from gfl_plugin.demo.dataset import DemoSize, make_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
+IMAGES = 4  # for training, and as many for validation
+BANNER = "gfl_plugin: "
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("demo") / "data", DemoSize(train=IMAGES, val=IMAGES, side=64))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that detect something in every image: their scores lie above the threshold."""
+    torch.manual_seed(0)
+    init_default_scope("mmdet")
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    model.init_weights()
+    torch.nn.init.constant_(model.bbox_head.gfl_cls.bias, 1.0)
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
+    return path
+
+
+def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """Python with a command line, on the demo's data."""
+    environment = {**os.environ, "GFL_DEMO_DATA": str(data), "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *map(str, command)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=300,
+    )
+
+
+def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return started("-m", "gfl_plugin.run", *arguments, data=data, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def results(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pickle of detections, by MMDetection's test.py."""
+    folder = tmp_path_factory.mktemp("results")
+    output = runner("test.py", CONFIG, checkpoint, "--work-dir", folder, "--out", folder / "results.pkl", data=data)
+    assert output.returncode == 0, output.stderr[-3000:]
+    return folder / "results.pkl"
+
+
+def test_test_py_detects(results: Path) -> None:
+    found = pickle.loads(results.read_bytes())
+    assert len(found) == IMAGES and all(len(one["pred_instances"]["scores"]) for one in found)
+
+
+def test_confusion_matrix(results: Path, data: Path, tmp_path: Path) -> None:
+    output = runner("analysis_tools/confusion_matrix.py", CONFIG, results, tmp_path, data=data)
+    assert output.returncode == 0, output.stderr[-3000:]
+    assert (tmp_path / "confusion_matrix.png").stat().st_size > 0
+
+
+def test_analyze_results(results: Path, data: Path, tmp_path: Path) -> None:
+    """This tool starts processes of its own. It shows the best and the worst images."""
+    output = runner("analysis_tools/analyze_results.py", CONFIG, results, tmp_path, "--topk", 2, data=data)
+    assert output.returncode == 0, output.stderr[-3000:]
+    assert [len(list((tmp_path / kind).glob("*.png"))) for kind in ("good", "bad")] == [2, 2]
+
+
+def test_browse_dataset(data: Path, tmp_path: Path) -> None:
+    output = runner("analysis_tools/browse_dataset.py", CONFIG, "--not-show", "--output-dir", tmp_path, data=data)
+    assert output.returncode == 0, output.stderr[-3000:]
+    assert len(list(tmp_path.glob("*.png"))) == IMAGES
+
+
+def test_publish_model(checkpoint: Path, tmp_path: Path) -> None:
+    output = runner("model_converters/publish_model.py", checkpoint, tmp_path / "out.pth", cwd=tmp_path)
+    assert output.returncode == 0, output.stderr[-3000:]
+    (published,) = tmp_path.glob("out-*.pth")
+    assert set(torch.load(published)["state_dict"]) == set(torch.load(checkpoint)["state_dict"])
+
+
+def test_det_inferencer_in_a_users_script(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """The script names MMDetection only, as its documentation does."""
+    script = tmp_path / "infer.py"
+    script.write_text(
+        "import sys\n"
+        "from mmdet.apis import DetInferencer\n"
+        "inferencer = DetInferencer(model=sys.argv[1], weights=sys.argv[2], device='cpu', show_progress=False)\n"
+        "(found,) = inferencer(sys.argv[3], no_save_vis=True, no_save_pred=True)['predictions']\n"
+        "print(len(found['scores']))\n"
+    )
+    output = runner(script, CONFIG, checkpoint, data / "val" / "00000.png", data=data)
+    assert output.returncode == 0, output.stderr[-3000:]
+    assert int(output.stdout.splitlines()[-1]) > 0
+
+
+def test_a_script_finds_what_it_would_find_without_the_runner(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("VALUE = 5\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, beside\nif __name__ == '__main__':\n"
+        "    print(sys.argv, __file__, beside.VALUE, sys.modules['__main__'].beside is beside)\n    sys.exit(7)\n"
+    )
+    plain, run = started(script, "a", "--b", cwd=tmp_path), runner(script, "a", "--b", cwd=tmp_path)
+    assert plain.stdout == run.stdout != "" and plain.returncode == run.returncode == 7
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_a_script_starts_find_its_functions(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing\nimport mmcv.ops\n"  # which needs the plugin, in the started processes too
+        "def double(x):\n    return 2 * x\n"
+        "if __name__ == '__main__':\n"
+        f"    with multiprocessing.get_context('{method}').Pool(1) as pool:\n"
+        "        print(pool.map(double, [1, 2]))\n"
+    )
+    output = runner(script)
+    assert output.returncode == 0 and output.stdout == "[2, 4]\n", output.stderr[-2000:]
+    assert output.stderr.count(BANNER) == 1
+
+
+def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 and no more")
+    for command in (("-m", "gfl_plugin.run", "test.py"), (ROOT / "tools" / "test.py",)):
+        output = started(*command, CONFIG, tmp_path / "damaged.pth", "--work-dir", tmp_path, data=data)
+        (line,) = lines_of_errors(output.stderr)
+        assert output.returncode == 2 and line.startswith("test.py: ") and "damaged.pth" in line
+
+
+@pytest.mark.parametrize("kind", ["CheckpointError", "NonFiniteError"])
+def test_errors_whose_message_says_all_are_one_line(tmp_path: Path, kind: str) -> None:
+    script = tmp_path / "script.py"
+    module = "errors" if kind == "CheckpointError" else "step_record"
+    script.write_text(f"from gfl_plugin.runtime.{module} import {kind}\nraise {kind}('what is wrong')\n")
+    output = runner(script)
+    assert output.returncode == 2 and lines_of_errors(output.stderr) == ["script.py: what is wrong"]
+
+
+def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise RuntimeError('a mistake')\n")
+    output = runner(script)
+    assert output.returncode == 1 and f'File "{script}", line 1' in output.stderr
+    assert lines_of_errors(output.stderr)[-1] == "RuntimeError: a mistake"
+
+
+def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
+    output = runner("analysis_tools/confuse.py")
+    (line,) = lines_of_errors(output.stderr)
+    assert output.returncode == 2
+    assert line.startswith("gfl_plugin.run: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools")
+    assert ", analysis_tools/confusion_matrix.py, " in line and ", test.py" in line
+
+
+def test_a_folder_with_a_script_of_that_name_does_not_change_what_tools_run(tmp_path: Path) -> None:
+    """A script of this name in the working directory is not what tools/train.py means."""
+    (tmp_path / "train.py").write_text("raise SystemExit(9)\n")
+    output = started(ROOT / "tools" / "train.py", "--help", cwd=tmp_path)
+    assert output.returncode == 0 and "--auto-scale-lr" in output.stdout
+    assert runner("train.py", cwd=tmp_path).returncode == 9

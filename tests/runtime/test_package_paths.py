@@ -1,0 +1,72 @@
+"""Configs of installed packages load without pkg_resources, as with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import mmcv
+import mmdet
+import pytest
+
+from gfl_plugin.runtime.compat import package_paths
+
+BLOCK = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "pkg_resources" else find(name, *rest)
+sys.modules["pkg_resources"] = None  # an import of it fails, as with setuptools 82
+"""
+LOAD = """
+import gfl_plugin
+from mmengine.config import Config
+from mmengine.hub import hub
+print(Config.fromfile("configs/gfl/gfl_r50_fpn_1x_coco.py").model.bbox_head.type)
+print(hub.get_installed_path("mmdet").endswith("mmdet"), hub.install_package("mmdet"))
+print(any("pkg_resources" in sentence for sentence in gfl_plugin.compat.prepare()))
+"""
+
+
+def test_mmdet_bases_load_without_pkg_resources(root: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BLOCK + LOAD], capture_output=True, text=True, cwd=root, env=environment
+    )
+    assert output.returncode == 0, output.stderr[-2000:]
+    assert output.stdout.splitlines() == ["gfl_plugin.GFLHead", "True None", "True"]
+
+
+def test_paths_are_those_of_pkg_resources() -> None:
+    """By the name that pip knows, and by the module's."""
+    for package, module in (("mmdet", mmdet), ("mmcv", mmcv), (_mmcv_distribution(), mmcv)):
+        assert Path(package_paths.get_installed_path(package)) == Path(module.__file__).parent
+        assert package_paths.is_installed(package)
+    assert package_paths.package2module(_mmcv_distribution()) == "mmcv"
+
+
+@pytest.mark.parametrize("function", [package_paths.get_installed_path, package_paths.package2module])
+def test_a_package_that_is_not_there_is_named(function) -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        function("no_such_package")
+    assert not package_paths.is_installed("no_such_package")
+
+
+def test_a_folder_is_not_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "only_a_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not package_paths.is_installed("only_a_folder")
+
+
+def _mmcv_distribution() -> str:
+    return next(name for name in ("mmcv-lite", "mmcv") if _has(name))
+
+
+def _has(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
