@@ -42,7 +42,7 @@ $(VENV_COMPILED)/.installed: setup.py $(GFL_MMCV_WHEEL)
 	$(VENV_COMPILED)/bin/python -m pip install --quiet torch==2.13.0
 	$(VENV_COMPILED)/bin/python -m pip install --quiet --editable '.[runtime,dev]'
 	$(VENV_COMPILED)/bin/python -m pip uninstall --quiet --yes mmcv-lite
-	$(VENV_COMPILED)/bin/python -m pip install --quiet --no-deps $(GFL_MMCV_WHEEL)
+	$(VENV_COMPILED)/bin/python -m pip install --quiet --no-deps --force-reinstall $(GFL_MMCV_WHEEL)
 	touch $@
 
 clean:

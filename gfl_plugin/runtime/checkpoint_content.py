@@ -101,6 +101,7 @@ def _require_size(root: Any, name: str, file_size: int) -> None:
             waiting.extend((part, False) for part in parts)
             for part in _parts(node, name):
                 if isinstance(part, Tensor):
+                    vars(part).clear()  # attributes, which may hide a tensor's own methods
                     tensors[id(part)] = _bytes(part, name)
     if sum(tensors.values()) > 4 * file_size + _SPARE:
         raise CheckpointError(

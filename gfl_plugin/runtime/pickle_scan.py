@@ -22,6 +22,7 @@ _CALLED = frozenset(
         "torch._utils _rebuild_tensor",
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
+        "torch._utils _rebuild_parameter_with_state",
         "torch Size",
         "torch device",
         "_codecs encode",
