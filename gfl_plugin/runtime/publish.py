@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import published_weights
 from .checkpoints import read
-from .errors import CheckpointError
+from .errors import CheckpointError, in_a_line
 
 
 def publish(checkpoint: Path, folder: Path | None = None, config: Config | None = None) -> Path:
@@ -41,13 +41,18 @@ def publish(checkpoint: Path, folder: Path | None = None, config: Config | None 
         raise CheckpointError(f"{checkpoint} holds no weights")
     # Tensors that share memory, or are slices of larger ones, are written each on its own.
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
-    about = {
-        "format": published_weights.FORMAT,
-        "config": config.pretty_text if config is not None else str(meta.get("cfg", "")),
-        "dataset_meta": json.dumps(meta.get("dataset_meta") or {}, default=_for_json),
-        "source": json.dumps({"epoch": meta.get("epoch"), "iter": meta.get("iter"), "file": Path(checkpoint).name}),
-    }
-    digest = published_weights.hash_of(weights, about)
+    try:
+        about = {
+            "format": published_weights.FORMAT,
+            "config": config.pretty_text if config is not None else str(meta.get("cfg", "")),
+            "dataset_meta": json.dumps(meta.get("dataset_meta") or {}, default=_for_json),
+            "source": json.dumps({"epoch": meta.get("epoch"), "iter": meta.get("iter"), "file": Path(checkpoint).name}),
+        }
+        for text in about.values():
+            text.encode()
+        digest = published_weights.hash_of(weights, about)
+    except (TypeError, ValueError, RecursionError) as error:  # keys, numbers or letters that JSON does not have
+        raise CheckpointError(f"{checkpoint}: its meta cannot be written ({in_a_line(error)})") from error
     about["sha256"] = digest
     out = (folder or Path(checkpoint).parent) / f"{Path(checkpoint).stem}-{digest[:8]}{published_weights.SUFFIX}"
     if not out.exists():
