@@ -175,10 +175,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     detector = MODELS.build(cfg.model)
     classes = dict(classes=tuple("0123456789"))
     meta = dict(cfg=cfg.pretty_text, dataset_meta=classes, epoch=12, iter=48)
-    (folder / "work_dirs" / "my_run").mkdir(parents=True)
-    save_checkpoint(
-        dict(meta=meta, state_dict=detector.state_dict()), str(folder / "work_dirs" / "my_run" / "epoch_12.pth")
-    )
+    for name in ("my_run", "my_config"):
+        path = folder / "work_dirs" / name / "epoch_12.pth"
+        path.parent.mkdir(parents=True)
+        save_checkpoint(dict(meta=meta, state_dict=detector.state_dict()), str(path))
+    base = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
+    (folder / "my_config.py").write_text(f"_base_ = {str(base)!r}\n")
+    shutil.copy(next((folder / "data" / "val").iterdir()), folder / "image.jpg")
     return folder
 
 
