@@ -23,6 +23,7 @@ _CALLED = frozenset(
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
         "torch._utils _rebuild_parameter_with_state",
+        "torch._tensor _rebuild_from_type_v2",
         "torch Size",
         "torch device",
         "_codecs encode",
@@ -38,12 +39,18 @@ _NAMED = frozenset(
         "torch uint8",
         "torch bool",
         "torch.storage UntypedStorage",
+        "torch Tensor",
+        "torch.nn.parameter Parameter",
         "numpy ndarray",
         _HISTORY,
     ]
 )
 _MADE_ANEW = frozenset(["collections OrderedDict", _HISTORY])  # by NEWOBJ
 _FILLED = frozenset(["collections OrderedDict", _HISTORY, "numpy dtype", *[f"{name} _reconstruct" for name in _NUMPY]])
+# A tensor with attributes, as FSDP gives some, is written as a call of one of these, for one of these types.
+_WITH_ATTRIBUTES = "torch._tensor _rebuild_from_type_v2"
+_REBUILT_BY = ("global torch._utils _rebuild_tensor_v2", "global torch._utils _rebuild_parameter")
+_REBUILT_AS = ("global torch Tensor", "global torch.nn.parameter Parameter")
 _LARGEST_KEY = 1000  # parts of a tuple that is hashed, those of its parts counted
 _DEEPEST = 100
 _OPERATIONS = 50_000_000
@@ -60,6 +67,7 @@ class _Item(NamedTuple):
     kind: str  # "value", "tuple", "list", "dict", "global NAME" or "made NAME"
     size: int = 1  # parts, those of its parts counted
     depth: int = 0
+    kinds: tuple[str, ...] = ()  # of a short tuple's parts
 
 
 def scan(file: BinaryIO, legacy: bool = False) -> None:
@@ -110,7 +118,8 @@ class _Stack:
 
     def made_of(self, kind: str, parts: list[_Item]) -> None:
         depth = max((part.depth for part in parts), default=0) + 1
-        self.push(_Item(kind, 1 + sum(part.size for part in parts), depth))
+        kinds = tuple(part.kind for part in parts) if len(parts) <= 4 else ()
+        self.push(_Item(kind, 1 + sum(part.size for part in parts), depth, kinds))
 
     def named(self, name: str) -> None:
         if name not in _CALLED | _NAMED:
@@ -124,6 +133,8 @@ class _Stack:
             raise ScanError(f"it calls {name.replace(' ', '.') or 'what is no function'}")
         if arguments.kind != "tuple" or arguments.size > _LARGEST_KEY:
             raise ScanError(f"it calls {name.replace(' ', '.')} with {arguments.size} parts")
+        if name == _WITH_ATTRIBUTES and not _rebuilds_a_tensor(arguments.kinds):
+            raise ScanError(f"it calls {name.replace(' ', '.')} for something else than a tensor")
         self.push(_Item(f"made {name}"))
 
     def fill(self) -> None:
@@ -137,6 +148,10 @@ class _Stack:
         for key in parts[::2] if keys else ():
             if key.size > _LARGEST_KEY or key.kind not in ("value", "tuple"):
                 raise ScanError("a key is not a number, a text, or a short tuple")
+
+
+def _rebuilds_a_tensor(kinds: tuple[str, ...]) -> bool:
+    return len(kinds) == 4 and kinds[0] in _REBUILT_BY and kinds[1] in _REBUILT_AS and kinds[2] == "tuple"
 
 
 _LISTS, _DICTS = ("list",), ("dict", "made collections OrderedDict")

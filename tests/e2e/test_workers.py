@@ -65,7 +65,7 @@ def test_sharded_steps_are_the_steps_of_one() -> None:
     share, loss, weights, norm, clipped = (float(value) for value in line.split("|")[1:])
     assert 0.49 < share < 0.52, "each process holds half of the weights"
     assert loss <= 1e-6
-    assert weights <= 5e-6, "of the largest change, 0.05, of a weight near 1, whose rounding alone is 1e-6 of that"
+    assert weights <= 1e-6, "of the largest change, beyond the rounding of each weight after each of the two steps"
     assert norm <= 1e-6
     assert clipped > 0.5, "nothing was clipped"
 
@@ -152,7 +152,7 @@ def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) ->
     assert "iter_2_rank_1.pth" in records
     if action == "stop":
         assert done.returncode != 0
-        assert "step 2 was not done" in done.stdout + done.stderr
+        assert "skipped optimizer step 2" in done.stdout + done.stderr
         return
     assert done.returncode == 0, done.stderr[-3000:]
     (skipped, weights), other = skipped_and_sums(tmp_path)
