@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 import importlib
 import importlib.util
 
-from .install_advice import MissingPackageError, install_command
+from .runtime.install_advice import MissingPackageError, install_command
 
 _missing = [name for name in ("torch", "mmengine", "mmcv", "mmdet") if importlib.util.find_spec(name) is None]
 if _missing:
@@ -36,11 +36,11 @@ from .hooks import (  # noqa: E402
     WholeCheckpointHook,
 )
 from .losses import DistributionFocalLoss, GaussianNLLLoss, GIoULoss, QualityFocalLoss  # noqa: E402
+from .projects.swap_head import swap_head  # noqa: E402
 from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.default_hooks import register_in_every_run  # noqa: E402
-from .swap import swap_head  # noqa: E402
 
 register_in_every_run(FirstStepsHook)
 

@@ -154,17 +154,17 @@ def random_batch(recipe: Recipe) -> Batch:
 
 
 def random_boxes(count: int, height: float, width: float, uniform=torch.rand) -> Tensor:
-    """(count, 4) boxes whose centres lie in the image; sides from 2 px to beyond it."""
-    centre = uniform(count, 2) * torch.tensor([width, height], dtype=torch.float32)
+    """(count, 4) boxes whose centers lie in the image; sides from 2 px to beyond it."""
+    center = uniform(count, 2) * torch.tensor([width, height], dtype=torch.float32)
     half = (uniform(count, 2) * math.log(0.8 * max(height, width) + 2)).exp()
-    return torch.cat([centre - half, centre + half], dim=1)
+    return torch.cat([center - half, center + half], dim=1)
 
 
 def without_ties(batch: Batch, head, tolerance: float = 1e-3) -> Batch:
     """The batch without objects whose assignment turns on a tie.
 
-    A tie is two priors (almost) equally far from the object's centre, of which one is the last taken; an IoU (almost)
-    at the threshold; a centre (almost) at 0.01 px from a side. There the answer depends on the order of additions.
+    A tie is two priors (almost) equally far from the object's center, of which one is the last taken; an IoU (almost)
+    at the threshold; a center (almost) at 0.01 px from a side. There the answer depends on the order of additions.
     Computed in fp64, from the definition.
     """
     generator = head.prior_generator
@@ -188,13 +188,13 @@ def without_ties(batch: Batch, head, tolerance: float = 1e-3) -> Batch:
 def _is_tied(
     box: Tensor, priors: list[Tensor], topk: int, ignore: Tensor | None, ignore_threshold: float, tolerance: float
 ) -> bool:
-    centre = (box[:2] + box[2:]) / 2
+    center = (box[:2] + box[2:]) / 2
     ious, insides = [], []
     for level in priors:
         if not len(level):
             continue
         middle = (level[:, :2] + level[:, 2:]) / 2
-        distance = (middle - centre).norm(dim=1)
+        distance = (middle - center).norm(dim=1)
         if ignore is not None and len(ignore) and ignore_threshold > 0:
             part = bbox_overlaps(level, ignore.double(), mode="iof").amax(dim=1)
             if ((part - ignore_threshold).abs() < 1e-5).any():

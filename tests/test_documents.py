@@ -28,7 +28,7 @@ from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
-from gfl_plugin.run import mmdet_tool
+from gfl_plugin.runtime.run_script import mmdet_tool
 
 pytestmark = pytest.mark.once
 
@@ -212,7 +212,7 @@ def help_of(script: str) -> str:
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
 def test_commands(place: str, words: list[str], folder: Path) -> None:
     script = script_of(words)
-    if words[:3] == ["python", "-m", "gfl_plugin.run"]:
+    if words[:3] == ["python", "-m", "gfl_plugin.runtime.run_script"]:
         assert mmdet_tool(script).is_file()  # tests/e2e/test_run.py runs them
         return
     assert script in NOT_RUN or script in RUN, f"{place}: {script} is neither in RUN nor in NOT_RUN"

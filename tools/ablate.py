@@ -53,10 +53,10 @@ def ablate(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from gfl_plugin.analysis.ablation import plan, scale, table
-    from gfl_plugin.analysis.ablation.queue import run_all
-    from gfl_plugin.analysis.ablation.study import chosen, find_study
-    from gfl_plugin.analysis.ablation.watch import watching
+    from gfl_plugin.analysis.studies import plan, scale, table
+    from gfl_plugin.analysis.studies.queue import run_all
+    from gfl_plugin.analysis.studies.study import chosen, find_study
+    from gfl_plugin.analysis.studies.watch import watching
 
     MMLogger.get_current_instance().setLevel("WARNING")
     console = Console()

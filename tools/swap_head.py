@@ -25,7 +25,7 @@ def main() -> int:
 
     parser.add_argument("--set", nargs="+", action=DictAction, default={}, help="settings of the new head, key=value")
     args = parser.parse_args()
-    from gfl_plugin.swap import swap_config_file
+    from gfl_plugin.projects.swap_head import swap_config_file
 
     try:
         overrides: dict = {}

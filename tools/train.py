@@ -9,6 +9,6 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works uninstalled, too
-    from gfl_plugin.run import run_mmdet_tool
+    from gfl_plugin.runtime.run_script import run_mmdet_tool
 
     run_mmdet_tool("train.py")

@@ -17,7 +17,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from ..swap import DENSE_HEADS, swap_config_file
+from ..projects.swap_head import DENSE_HEADS, swap_config_file
 
 STOCK = Path(mmdet.__file__).parent / ".mim" / "configs"
 # Recipes that other folders' configs are made of; and detectors that learn from a second, trained one.

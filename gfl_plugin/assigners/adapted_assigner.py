@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmdet.models.task_modules.assigners import (
@@ -18,37 +16,18 @@ from mmdet.models.task_modules.assigners import (
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..boxes import centres
-from ..coders import DistanceBBoxCoder
-from ..grid import Grid, Regions
-from ..targets import Assigned, GroundTruths, Positives
+from ..ops.box_geometry import centers
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
+from ..structures.positives import Positives
+from ..structures.valid_regions import ValidRegions
+from .base import BatchAssignment, Predictions
 from .candidates import all_priors
 
 # Those that take a prior as (x, y, stride, stride) rather than as a box.
 _TAKE_POINTS = (DynamicSoftLabelAssigner, PointAssigner, SimOTAAssigner)
 # Those that take class logits rather than scores.
 _TAKE_LOGITS = (ATSSAssigner, DynamicSoftLabelAssigner)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a network says of a batch, for assigners that ask; nothing is computed before."""
-
-    cls_scores: Sequence[Tensor]  # L maps (B, C, H, W), logits
-    bbox_preds: Sequence[Tensor]  # L maps (B, encode_size, H, W)
-    coder: DistanceBBoxCoder
-
-    def logits(self, image: int) -> Tensor:
-        """(A, C) fp32 class logits of every prior."""
-        return _rows(self.cls_scores, image)
-
-    def boxes(self, image: int, priors: Tensor, strides: Tensor) -> Tensor:
-        """(A, 4) predicted boxes in pixels."""
-        return self.coder.decode(centres(priors), _rows(self.bbox_preds, image), stride=strides)
-
-
-def _rows(maps: Sequence[Tensor], image: int) -> Tensor:
-    return torch.cat([level[image].detach().flatten(1).t() for level in maps]).float()
 
 
 class AdaptedAssigner:
@@ -82,9 +61,9 @@ class AdaptedAssigner:
         truths: GroundTruths,
         to_ignore: GroundTruths | None,
         grid: Grid,
-        regions: Regions,
+        regions: ValidRegions,
         predictions: Predictions,
-    ) -> Assigned:
+    ) -> BatchAssignment:
         """Assign all objects of a batch; an object without an area is shown to nobody."""
         owned = torch.cat([mask.flatten(1) for mask in regions.masks(grid)], dim=1) > 0
         ignored = torch.zeros_like(owned)
@@ -104,15 +83,15 @@ class AdaptedAssigner:
             image=images,
             level=level,
             location=priors - grid.start[level],
-            object=objects,
+            gt_index=objects,
             active=torch.ones_like(objects, dtype=torch.bool),
             counts=tuple(torch.bincount(level, minlength=grid.num_levels).tolist()),
         )
         if not ignored.any():
-            return Assigned(positives, None)
+            return BatchAssignment(positives, None)
         areas = [height * width for height, width in grid.sizes]
         maps = ignored.split_with_sizes(areas, dim=1)
-        return Assigned(positives, [part.unflatten(1, size) for part, size in zip(maps, grid.sizes)])
+        return BatchAssignment(positives, [part.unflatten(1, size) for part, size in zip(maps, grid.sizes)])
 
     def _ask(
         self,
@@ -132,7 +111,7 @@ class AdaptedAssigner:
         shown = InstanceData(priors=boxes[index])
         if isinstance(self.assigner, _TAKE_POINTS):
             stride = grid.stride[level][:, None]
-            shown.priors = torch.cat([centres(boxes[index]), stride, stride], dim=1)
+            shown.priors = torch.cat([centers(boxes[index]), stride, stride], dim=1)
         if self.wants_predictions:
             logits = predictions.logits(image)[index]
             strides = torch.cat([grid.stride[i].expand(h * w) for i, (h, w) in enumerate(grid.sizes)])

@@ -1,10 +1,10 @@
 r"""Adaptive Training Sample Selection (Zhang et al., arXiv 1912.02424, Algorithm 1).
 
-For each object the ``topk`` priors nearest its centre on each level are candidates. Those whose IoU with it reaches
-mean + standard deviation (unbiased) of all its candidates' IoUs, and whose centre lies inside it, learn it. A prior
+For each object the ``topk`` priors nearest its center on each level are candidates. Those whose IoU with it reaches
+mean + standard deviation (unbiased) of all its candidates' IoUs, and whose center lies inside it, learn it. A prior
 that two objects claim goes to the one it overlaps most.
 
-On a grid the nearest priors lie next to the object's centre, so a whole batch is assigned in O(G·L·topk·log topk) work
+On a grid the nearest priors lie next to the object's center, so a whole batch is assigned in O(G·L·topk·log topk) work
 instead of O(G·A), without a loop over images, levels or objects.
 """
 
@@ -20,10 +20,13 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..grid import Grid, Regions, host_tensor
-from ..optional import readable
+from ..ops.host_values import host_tensor, on_host
 from ..registry import TASK_UTILS
-from ..targets import Assigned, GroundTruths, Positives
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
+from ..structures.positives import Positives
+from ..structures.valid_regions import ValidRegions
+from .base import BatchAssignment
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
 
 
@@ -65,7 +68,7 @@ class Assignment:
         positive = self.positive.split_with_sizes(candidates.counts, dim=1)
         prior = candidates.prior.split_with_sizes(candidates.counts, dim=1)
         # Object after object in each level, as the priors of one lie side by side in memory.
-        if readable(self.claimed) if compact is None else compact:
+        if on_host(self.claimed) if compact is None else compact:
             found = [own.nonzero(as_tuple=True) for own in positive]
             chosen = torch.cat([row for row, _ in found])
             prior = torch.cat([own[index] for own, index in zip(prior, found)])
@@ -82,7 +85,7 @@ class Assignment:
             image=self.truths.image[chosen],
             level=level,
             location=prior - grid.start[level],
-            object=chosen,
+            gt_index=chosen,
             active=active,
             counts=counts,
         )
@@ -129,15 +132,15 @@ class ATSSAssigner(MMDetATSSAssigner):
         truths: GroundTruths,
         to_ignore: GroundTruths | None,
         grid: Grid,
-        regions: Regions,
+        regions: ValidRegions,
         predictions: object = None,
-    ) -> Assigned:
+    ) -> BatchAssignment:
         """What a batch learns, and which locations learn nothing; predictions are not looked at."""
         ignored = self.ignored_locations(to_ignore, truths, grid)
-        return Assigned(self.assign_batch(truths, grid, regions, ignored).positives(grid), ignored)
+        return BatchAssignment(self.assign_batch(truths, grid, regions, ignored).positives(grid), ignored)
 
     def assign_batch(
-        self, truths: GroundTruths, grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None = None
+        self, truths: GroundTruths, grid: Grid, regions: ValidRegions, ignored: Sequence[Tensor] | None = None
     ) -> Assignment:
         """Assign all objects of a batch.
 

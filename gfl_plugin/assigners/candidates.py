@@ -1,4 +1,4 @@
-"""The priors nearest each object's centre: the candidates of ATSS."""
+"""The priors nearest each object's center: the candidates of ATSS."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import torch
 from mmdet.models.task_modules.assigners import BboxOverlaps2D
 from torch import Tensor
 
-from ..boxes import aligned_iou, centres
-from ..grid import Grid, Regions, host_tensor
-from ..optional import installed, readable
-from ..targets import GroundTruths
-from ..tensor_cache import cached
+from ..ops.backend import installed
+from ..ops.box_geometry import aligned_iou, centers
+from ..ops.host_values import host_tensor, on_host
+from ..ops.tensor_cache import cached
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
+from ..structures.valid_regions import ValidRegions
 
 # The distance MMDetection gives to ignored priors: chosen only where a level has no other.
 IGNORED = 1e8
-# How far inside its object a positive's centre lies, in pixels (exclusive).
+# How far inside its object a positive's center lies, in pixels (exclusive).
 INSIDE = 0.01
 # MMDetection's overlap function takes no union to be smaller.
 EPSILON = 1e-6
@@ -30,9 +32,9 @@ class Candidates:
     """The priors each object may choose from: M slots an object, level after level."""
 
     prior: Tensor  # (G, M) number of the prior in its image, 0 … A-1, int64
-    distance: Tensor  # (G, M) from the object's centre to the prior's, pixels
+    distance: Tensor  # (G, M) from the object's center to the prior's, pixels
     iou: Tensor  # (G, M) of prior and object
-    inside: Tensor  # (G, M) bool, whether the prior's centre lies inside the object
+    inside: Tensor  # (G, M) bool, whether the prior's center lies inside the object
     valid: Tensor  # (G, M) bool; False where a level has fewer priors than slots
     counts: tuple[int, ...]  # slots of each level, M together
 
@@ -49,14 +51,14 @@ class Candidates:
 
 
 def candidates_on_grid(
-    truths: GroundTruths, grid: Grid, regions: Regions, topk: int, iou_calculator: IoUCalculator
+    truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
-    """The topk priors of each level nearest each object's centre, the nearest first.
+    """The topk priors of each level nearest each object's center, the nearest first.
 
     The location of i-th nearest column and j-th nearest row has i·j locations at least as near, itself among them; so
     the topk nearest are among the pairs with i·j <= topk.
     """
-    if readable(truths.boxes) and _is_plain(iou_calculator) and installed("numba"):
+    if on_host(truths.boxes) and _is_plain(iou_calculator) and installed("numba"):
         from .candidates_numba import candidates_on_grid as compiled
 
         found = compiled(truths, grid, regions, topk)
@@ -66,17 +68,17 @@ def candidates_on_grid(
 
 
 def _in_operations(
-    truths: GroundTruths, grid: Grid, regions: Regions, topk: int, iou_calculator: IoUCalculator
+    truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
     """:func:`candidates_on_grid` in PyTorch's operations, as a GPU does it."""
     # Columns and rows are two of the same kind: (2, G, L) throughout.
-    centre = centres(truths.boxes).t()[..., None]
-    base, stride = grid.base_centre.t()[:, None], grid.stride
+    center = centers(truths.boxes).t()[..., None]
+    base, stride = grid.base_center.t()[:, None], grid.stride
     low, end = regions.first[:, truths.image], regions.end[:, truths.image]
-    first = ((centre - base) / stride - topk / 2).ceil()
+    first = ((center - base) / stride - topk / 2).ceil()
     first = first.clamp(min=low, max=torch.maximum(end - topk, low))[..., None]
     step = first + torch.arange(topk, device=grid.device)
-    distance = (base[..., None] + step * stride[:, None] - centre[..., None]).abs()
+    distance = (base[..., None] + step * stride[:, None] - center[..., None]).abs()
     distance, nearest = _ascending(torch.where(step < end[..., None], distance, float("inf")))
     pairs = _rank_pairs(topk, grid.device)
     x_squared, y_squared = distance * distance
@@ -145,7 +147,7 @@ def candidates_in_list(
         owned: (G, A) bool, priors that exist for an object.
         blocked: (G, A) bool, priors taken only when a level has no others.
     """
-    distance = (centres(priors)[None] - centres(boxes)[:, None]).square().sum(dim=-1).sqrt()
+    distance = (centers(priors)[None] - centers(boxes)[:, None]).square().sum(dim=-1).sqrt()
     distance = distance.masked_fill(blocked, IGNORED).masked_fill(~owned, float("inf"))
     sizes = [end - start for start, end in zip(starts[:-1], starts[1:])]
     counts = tuple(min(topk, size) for size in sizes)
@@ -170,8 +172,8 @@ def _measured(
         iou = aligned_iou(prior_boxes, repeated, EPSILON)
     else:
         iou = iou_calculator(prior_boxes.reshape(-1, 4), repeated.reshape(-1, 4), is_aligned=True)
-    centre = centres(prior_boxes)
-    nearest_side = torch.minimum((centre - repeated[..., :2]).amin(-1), (repeated[..., 2:] - centre).amin(-1))
+    center = centers(prior_boxes)
+    nearest_side = torch.minimum((center - repeated[..., :2]).amin(-1), (repeated[..., 2:] - center).amin(-1))
     return Candidates(
         prior=prior,
         distance=distance,

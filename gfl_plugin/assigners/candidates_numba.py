@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numba import njit
 
-from ..boxes import centres
-from ..grid import Grid, Regions
-from ..targets import GroundTruths
+from ..ops.box_geometry import centers
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
+from ..structures.valid_regions import ValidRegions
 from .candidates import EPSILON, INSIDE, Candidates
 
 _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
@@ -62,12 +63,12 @@ def _iou(a, b):
 @njit(error_model="numpy")
 def _search(
     objects,
-    object_centres,
+    object_centers,
     image,
     first,
     end,
     base_prior,
-    base_centre,
+    base_center,
     stride,
     widths,
     starts,
@@ -81,13 +82,13 @@ def _search(
     steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
     columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
     for index in range(len(objects)):
-        box, centre = objects[index], object_centres[index]
+        box, center = objects[index], object_centers[index]
         for level in range(len(stride)):
             base, step = base_prior[level], stride[level]
             for axis in range(2):
                 low = np.int64(first[axis, image[index], level])
                 high = np.int64(end[axis, image[index], level])
-                _nearest_steps(centre[axis], base_centre[level, axis], step, low, high, steps[axis], apart[axis])
+                _nearest_steps(center[axis], base_center[level, axis], step, low, high, steps[axis], apart[axis])
             squared = distance[index, level]
             _nearest_cells(steps[0], steps[1], apart[0], apart[1], columns, rows, squared)
             for slot in range(topk):
@@ -101,13 +102,13 @@ def _search(
                 squared[slot] = np.sqrt(squared[slot])
 
 
-def candidates_on_grid(truths: GroundTruths, grid: Grid, regions: Regions, topk: int) -> Candidates:
+def candidates_on_grid(truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int) -> Candidates:
     """See :func:`gfl_plugin.assigners.candidates.candidates_on_grid`, with MMDetection's IoU."""
     shape = (len(truths), grid.num_levels, topk)
     prior = torch.empty(shape, dtype=torch.int64)
     distance, iou, inside = torch.empty(shape), torch.empty(shape), torch.empty(shape, dtype=torch.bool)
-    inputs = (truths.boxes, centres(truths.boxes), truths.image, regions.first, regions.end)
-    inputs += (grid.base_prior, grid.base_centre, grid.stride, grid.width, grid.start)
+    inputs = (truths.boxes, centers(truths.boxes), truths.image, regions.first, regions.end)
+    inputs += (grid.base_prior, grid.base_center, grid.stride, grid.width, grid.start)
     _search(*(tensor.numpy() for tensor in (*inputs, prior, distance, iou, inside)))
     distance = distance.flatten(1)
     return Candidates(

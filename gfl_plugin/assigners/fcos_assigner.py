@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..grid import Grid, Regions
 from ..registry import TASK_UTILS
-from ..targets import Assigned, GroundTruths, Positives
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
+from ..structures.positives import Positives
+from ..structures.valid_regions import ValidRegions
+from .base import BatchAssignment
 
 # Each level learns the objects whose farthest side is this many pixels away, of a pyramid from stride 8.
 FCOS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
@@ -18,15 +21,15 @@ FCOS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
 
 @TASK_UTILS.register_module()
 class FCOSAssigner:
-    """A location learns the smallest object that its centre lies in and whose scale is its level's.
+    """A location learns the smallest object that its center lies in and whose scale is its level's.
 
     The scale of an object at a location is the largest distance to its four sides. A tie in area goes to the object
-    that comes first. The centres are the grid's: FCOS's own lie half a stride off the origin, which is
+    that comes first. The centers are the grid's: FCOS's own lie half a stride off the origin, which is
     ``anchor_generator.center_offset=0.5``.
 
     Args:
         regress_ranges: least and largest scale in pixels of each level, both included.
-        center_sample_radius: where given, only centres less than this many strides from the object's centre learn it.
+        center_sample_radius: where given, only centers less than this many strides from the object's center learn it.
 
     Raises:
         ValueError: for a range that is empty, or another number of ranges than of levels.
@@ -48,9 +51,9 @@ class FCOSAssigner:
         truths: GroundTruths,
         to_ignore: GroundTruths | None,
         grid: Grid,
-        regions: Regions,
+        regions: ValidRegions,
         predictions: object = None,
-    ) -> Assigned:
+    ) -> BatchAssignment:
         """Assign all objects of a batch; as in MMDetection's FCOS, regions to ignore are not looked at.
 
         Counting positives makes the host wait for a GPU.
@@ -67,16 +70,16 @@ class FCOSAssigner:
             image=truths.image[objects],
             level=torch.cat([objects.new_full((count,), level) for level, count in enumerate(counts)]),
             location=torch.cat([location for _, location in rows]),
-            object=objects,
+            gt_index=objects,
             active=torch.ones_like(objects, dtype=torch.bool),
             counts=counts,
         )
-        return Assigned(positives, None)
+        return BatchAssignment(positives, None)
 
     def _of_level(self, truths: GroundTruths, grid: Grid, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """(P,) object and (P,) location of each positive of a level."""
         height, width = grid.sizes[level]
-        stride, (x, y) = grid.stride[level], grid.base_centre[level]
+        stride, (x, y) = grid.stride[level], grid.base_center[level]
         columns = x + stride * torch.arange(width, device=grid.device)
         rows = y + stride * torch.arange(height, device=grid.device)
         # A box is a product of spans, so everything is asked of columns and rows before it is asked of locations.
@@ -99,9 +102,9 @@ class FCOSAssigner:
         near = torch.minimum(before, after)
         if self.center_sample_radius is not None:
             reach = self.center_sample_radius * stride
-            centre = (spans[:, :1] + spans[:, 1:]) / 2
-            low = torch.maximum(centre - reach, spans[:, :1])
-            high = torch.minimum(centre + reach, spans[:, 1:])
+            center = (spans[:, :1] + spans[:, 1:]) / 2
+            low = torch.maximum(center - reach, spans[:, :1])
+            high = torch.minimum(center + reach, spans[:, 1:])
             near = torch.minimum(points - low, high - points)
         return near > 0, torch.maximum(before, after)
 

@@ -1,7 +1,7 @@
 """One box representation a file."""
 
+from .base import DistanceBBoxCoder
 from .dirac_bbox_coder import DiracBBoxCoder
-from .distance_bbox_coder import DistanceBBoxCoder
 from .gaussian_bbox_coder import GaussianBBoxCoder
 from .integral_bbox_coder import IntegralBBoxCoder
 

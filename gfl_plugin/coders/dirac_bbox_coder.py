@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..registry import TASK_UTILS
-from .distance_bbox_coder import DistanceBBoxCoder
+from .base import DistanceBBoxCoder
 
 # e^10 strides are wider than any image; beyond, training could only overflow.
 _LARGEST = 10.0

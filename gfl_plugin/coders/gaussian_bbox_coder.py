@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..losses import GaussianNLLLoss
 from ..registry import TASK_UTILS
+from .base import DistanceBBoxCoder
 from .dirac_bbox_coder import exponential_distance
-from .distance_bbox_coder import DistanceBBoxCoder
 
 
 @TASK_UTILS.register_module()

@@ -12,9 +12,9 @@ from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalL
 from torch import Tensor
 
 from ..losses import DistributionFocalLoss
+from ..ops.tensor_cache import cached
 from ..registry import TASK_UTILS
-from ..tensor_cache import cached
-from .distance_bbox_coder import DistanceBBoxCoder
+from .base import DistanceBBoxCoder
 
 
 @TASK_UTILS.register_module()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..optional import module_or_advice
+from ..runtime.install_advice import module_or_advice
 
 # What can happen to a digit, and how often.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}

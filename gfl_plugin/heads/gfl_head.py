@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from ..assigners import AdaptedAssigner, ATSSAssigner, FCOSAssigner, Predictions
 from ..coders import DistanceBBoxCoder, IntegralBBoxCoder
-from ..grid import Grid, Layout, Regions, host_tensor
-from ..optional import readable
-from ..quality import ClassTargets, Matched, QualityRepresentation
+from ..ops.host_values import host_tensor, on_host
+from ..quality import Matched, QualityRepresentation
 from ..registry import MODELS, SCOPE, TASK_UTILS
-from ..targets import GroundTruths, Positives, gather_locations
+from ..structures.class_targets import ClassTargets
+from ..structures.grid import Grid, Layout
+from ..structures.ground_truths import GroundTruths
+from ..structures.positives import Positives, gather_locations
+from ..structures.valid_regions import ValidRegions
 from .prediction import Survivors, detections, is_plain, survivors
 
 
@@ -216,7 +219,7 @@ class GFLHead(MMDetGFLHead):
         self._check_batch(cls_scores, bbox_preds, batch_img_metas, batch_gt_instances, batch_gt_instances_ignore)
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
-        regions = Regions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
+        regions = ValidRegions.of(grid, batch_img_metas, self.train_cfg["allowed_border"])
         truths = GroundTruths.of(batch_gt_instances, device)
         self._check_labels(truths)
         to_ignore = None
@@ -231,7 +234,7 @@ class GFLHead(MMDetGFLHead):
         per_image.index_add_(0, positives.image, positives.active.to(quality))
         targets = ClassTargets(
             positives=positives,
-            label=truths.labels[positives.object],
+            label=truths.labels[positives.gt_index],
             quality=quality,
             # As in MMDetection, an image without a positive counts as one.
             avg_factor=reduce_mean(per_image.clamp(min=1).sum()),
@@ -253,14 +256,14 @@ class GFLHead(MMDetGFLHead):
     ) -> tuple[Tensor, dict[str, list[Tensor]]]:
         """What is learned as the quality (P,) of each positive, and the losses of boxes and of their sides a level."""
         stride = grid.stride[positives.level][:, None]
-        # As in MMDetection, centres and boxes are brought to strides before they meet.
-        centre = grid.centre(positives.level, positives.location) / stride
-        box = truths.boxes[positives.object] / stride
+        # As in MMDetection, centers and boxes are brought to strides before they meet.
+        center = grid.center(positives.level, positives.location) / stride
+        box = truths.boxes[positives.gt_index] / stride
         raw = gather_locations(bbox_preds, positives).float()
-        predicted = self.bbox_coder.decode(centre, raw)
+        predicted = self.bbox_coder.decode(center, raw)
 
         highest = gather_locations([level.detach() for level in cls_scores], positives).amax(dim=1)
-        distance = self.bbox_coder.encode(centre, box)
+        distance = self.bbox_coder.encode(center, box)
         matched = Matched(distance, predicted.detach(), box, highest.float().sigmoid())
         target = self.quality.target(matched)
         weight = torch.where(positives.active, self.quality.box_weight(matched, target), 0.0)
@@ -313,7 +316,7 @@ class GFLHead(MMDetGFLHead):
 
     def _check_labels(self, truths: GroundTruths) -> None:
         # Only where looking is free: a GPU would have to be waited for.
-        if readable(truths.labels) and len(truths):
+        if on_host(truths.labels) and len(truths):
             low, high = truths.labels.aminmax()
             if low < 0 or high >= self.num_classes:
                 raise ValueError(
@@ -360,7 +363,7 @@ class GFLHead(MMDetGFLHead):
         if not batch_img_metas:
             return []
         boxes, found = self.decode_best(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
-        if with_nms and readable(boxes) and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
+        if with_nms and on_host(boxes) and isinstance(boxes, Tensor) and is_plain(cfg.get("nms")):
             return detections(boxes, found, batch_img_metas, cfg, rescale)
         results = []
         for number, meta in enumerate(batch_img_metas):
@@ -396,7 +399,7 @@ class GFLHead(MMDetGFLHead):
             found = replace(found, score=found.score * found.gather(score_factors).squeeze(1).sigmoid())
         limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
         boxes = self.bbox_coder.decode(
-            grid.centre(found.level, found.location)[:, None],
+            grid.center(found.level, found.location)[:, None],
             found.gather(bbox_preds)[:, None],
             max_shape=limits[found.image],
             stride=grid.stride[found.level][:, None],
@@ -467,7 +470,7 @@ def _batch_assigner(assigner: object) -> ATSSAssigner | FCOSAssigner | AdaptedAs
 
 
 def _location_weights(
-    grid: Grid, regions: Regions, ignored: Sequence[Tensor] | None, positives: Positives, positive_weight: float
+    grid: Grid, regions: ValidRegions, ignored: Sequence[Tensor] | None, positives: Positives, positive_weight: float
 ) -> list[Tensor] | None:
     """(B, H, W) fp32 a level: 0 outside an image's region and where ignored, else 1; None for 1 everywhere."""
     if ignored is None and positive_weight == 1.0 and regions.whole:

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from ..boxes import aligned_iou
 from ..losses import QualityFocalLoss
+from ..ops.box_geometry import aligned_iou
 from ..registry import SCOPE
 
 

@@ -11,7 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..nms import nms
+from ..ops.nms import nms
 
 _BLOCK = 128  # logits of which first only the largest is looked at
 

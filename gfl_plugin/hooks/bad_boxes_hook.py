@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 
 from ..registry import HOOKS
 from ..runtime.terminal_text import escape_unprintable
-from ..targets import GroundTruths
+from ..structures.ground_truths import GroundTruths
 
 
 @HOOKS.register_module()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..optional import readable
+from ..ops.host_values import on_host
 from ..registry import MODELS
 from .reduction import check_reduction, reduce_rows
 
@@ -44,7 +44,7 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     left = position.long().clamp(min=0, max=n - 1)[:, None]
     right_weight = position[:, None] - left
     inside = (position >= 0) & (position <= n)
-    if not readable(position):
+    if not on_host(position):
         right_weight = torch.where(inside[:, None], right_weight, float("nan"))
     elif not bool(inside.all()):
         raise ValueError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..boxes import aligned_giou
+from ..ops.box_geometry import aligned_giou
 from ..registry import MODELS
 from .reduction import check_reduction, reduce_rows
 

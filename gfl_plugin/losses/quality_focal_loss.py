@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..optional import readable
+from ..ops.host_values import on_host
 from ..registry import MODELS
-from ..targets import Positives
-from .elementwise import quality_terms
-from .negatives import Negatives, negatives
+from ..structures.positives import Positives
+from .qfl import Negatives, negatives
+from .qfl.qfl_terms import quality_terms
 from .reduction import check_reduction, reduce_rows
 
 Target = Tensor | Sequence[Tensor]
@@ -227,7 +227,7 @@ class _SparseQuality(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         # Reading scalars is free on a CPU and would make the host wait for a GPU.
-        factors = grad.tolist() if readable(grad) else grad.unbind()
+        factors = grad.tolist() if on_host(grad) else grad.unbind()
         gradients = [
             None if gradient is None else _scaled(gradient, factor).to(dtype)
             for gradient, factor, dtype in zip(ctx.saved_tensors, factors, ctx.dtypes)

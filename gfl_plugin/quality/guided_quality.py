@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from ..structures.class_targets import ClassTargets
+from .base import Matched, QualityRepresentation, labelled_losses
 from .measures import measure_named
-from .representation import ClassTargets, Matched, QualityRepresentation, labelled_losses
 
 
 @MODELS.register_module()

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from ..losses import QualityFocalLoss
 from ..registry import MODELS
+from ..structures.class_targets import ClassTargets
+from .base import Matched, QualityRepresentation
 from .measures import iou
-from .representation import ClassTargets, Matched, QualityRepresentation
 
 
 @MODELS.register_module()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..boxes import aligned_iou
-from .representation import Matched
+from ..ops.box_geometry import aligned_iou
+from .base import Matched
 
 
 def centerness(matched: Matched) -> Tensor:
-    r"""(P,) how near its object's centre a location lies; 0 for one outside.
+    r"""(P,) how near its object's center a location lies; 0 for one outside.
 
     .. math:: \sqrt{\frac{\min(l, r)}{\max(l, r)} \cdot \frac{\min(t, b)}{\max(t, b)}}
 

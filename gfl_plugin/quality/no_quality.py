@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..registry import MODELS
-from .representation import QualityRepresentation
+from .base import QualityRepresentation
 
 
 @MODELS.register_module()

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..registry import MODELS
-from ..targets import gather_locations
+from ..structures.class_targets import ClassTargets
+from ..structures.positives import gather_locations
+from .base import Matched, QualityRepresentation
 from .measures import measure_named
-from .representation import ClassTargets, Matched, QualityRepresentation
 
 
 @MODELS.register_module()

@@ -13,9 +13,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..optional import module_or_advice
 from .atomic_files import write_whole
 from .errors import CheckpointError, in_a_line
+from .install_advice import module_or_advice
 
 SUFFIX = ".safetensors"
 FORMAT = "gfl_plugin.weights.2"

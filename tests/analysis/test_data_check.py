@@ -102,7 +102,7 @@ def test_images_without_objects_and_broken_files(data: Path, monkeypatch: pytest
 def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny object that ATSS gives no positive, and sides beyond four strides."""
     cfg = config(data, monkeypatch)
-    # 0.2 px between the centres of two locations: none lies inside.
+    # 0.2 px between the centers of two locations: none lies inside.
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.0, 44.0, 0.2, 0.2]))
     image = json.loads((data / "train.json").read_text())["annotations"][0]["image_id"]
     cfg.train_dataloader.dataset.filter_cfg = None

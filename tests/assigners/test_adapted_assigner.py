@@ -9,8 +9,9 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
 from gfl_plugin.assigners import Predictions
-from gfl_plugin.grid import Grid, Regions
-from gfl_plugin.targets import GroundTruths
+from gfl_plugin.structures.grid import Grid
+from gfl_plugin.structures.ground_truths import GroundTruths
+from gfl_plugin.structures.valid_regions import ValidRegions
 
 ASSIGNERS = {
     "max IoU": dict(type="MaxIoUAssigner", pos_iou_thr=0.4, neg_iou_thr=0.1, min_pos_iou=0, ignore_iof_thr=-1),
@@ -29,7 +30,7 @@ def head_with(name: str):
 def answer_of(head, batch):
     device = torch.device("cpu")
     grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
-    regions = Regions.of(grid, batch.img_metas)
+    regions = ValidRegions.of(grid, batch.img_metas)
     truths = GroundTruths.of(batch.gt_instances, device)
     predictions = Predictions(batch.cls_scores, batch.bbox_preds, head.bbox_coder)
     return head.assigner.assigned(truths, None, grid, regions, predictions), truths
@@ -41,14 +42,14 @@ def by_hand(name: str, head, batch, image: int) -> torch.Tensor:
     priors = torch.cat(head.prior_generator.grid_priors(sizes, device="cpu"))
     counts = [h * w for h, w in sizes]
     stride = torch.cat([torch.full((count, 1), float(s)) for count, s in zip(counts, (8, 16, 32))])
-    centre = (priors[:, :2] + priors[:, 2:]) / 2
+    center = (priors[:, :2] + priors[:, 2:]) / 2
     logits = torch.cat([level[image].permute(1, 2, 0).reshape(-1, 7) for level in batch.cls_scores])
     raw = torch.cat([level[image].permute(1, 2, 0).reshape(-1, 68) for level in batch.bbox_preds])
     distance = (raw.view(-1, 4, 17).softmax(-1) * torch.arange(17)).sum(-1) * stride
-    boxes = torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], dim=1)
+    boxes = torch.cat([center - distance[:, :2], center + distance[:, 2:]], dim=1)
     points = name in ("SimOTA", "dynamic soft label")
     takes_logits = name in ("dynamic soft label", "DDOD's ATSS")
-    shown = InstanceData(priors=torch.cat([centre, stride, stride], dim=1) if points else priors)
+    shown = InstanceData(priors=torch.cat([center, stride, stride], dim=1) if points else priors)
     if name != "MMDetection's ATSS":
         shown.bboxes, shown.scores = boxes, logits if takes_logits else logits.sigmoid()
     config = dict(ASSIGNERS[name], type=ASSIGNERS[name]["type"].split(".")[-1])
@@ -69,7 +70,7 @@ def test_decides_as_when_asked_by_hand(name: str) -> None:
         expected = by_hand(name, head, batch, image)
         found = torch.zeros_like(expected)
         own = positives.image == image
-        found[starts[positives.level[own]] + positives.location[own]] = positives.object[own] - first + 1
+        found[starts[positives.level[own]] + positives.location[own]] = positives.gt_index[own] - first + 1
         if answer.ignored is not None:
             found[torch.cat([level[image].flatten() for level in answer.ignored])] = -1
         assert torch.equal(found, expected) and (expected > 0).any()
@@ -88,7 +89,7 @@ def test_a_step_with_padding_and_unusable_boxes(name: str) -> None:
     assert all(torch.isfinite(level).all() for each in gradients for level in each)
     assert sum(losses["loss_bbox"]) > 0
     answer, truths = answer_of(head, batch)
-    assert not truths.empty[answer.positives.object].any()
+    assert not truths.empty[answer.positives.gt_index].any()
 
 
 def test_what_max_iou_leaves_undecided_is_not_trained_on() -> None:

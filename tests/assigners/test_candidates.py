@@ -15,8 +15,9 @@ from mmengine.structures import InstanceData
 
 from gfl_plugin.assigners import candidates as module
 from gfl_plugin.assigners.candidates import all_priors, candidates_in_list, candidates_on_grid
-from gfl_plugin.grid import Grid, Layout, Regions
-from gfl_plugin.targets import GroundTruths
+from gfl_plugin.structures.grid import Grid, Layout
+from gfl_plugin.structures.ground_truths import GroundTruths
+from gfl_plugin.structures.valid_regions import ValidRegions
 
 COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
 
@@ -45,10 +46,10 @@ def test_nearest_of_all(
     grid = Grid.of(Layout.of(generator), [(-(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32)], "cpu")
     shape = tuple(max(8, int(side * part)) for side, part in zip(size, own))
     try:
-        regions = Regions.of(grid, [dict(img_shape=shape, pad_shape=shape)], border)
+        regions = ValidRegions.of(grid, [dict(img_shape=shape, pad_shape=shape)], border)
     except ValueError:
         return  # no prior inside the border
-    corners = 220 * torch.rand(objects, 2, 2) - 10  # centres outside the image too
+    corners = 220 * torch.rand(objects, 2, 2) - 10  # centers outside the image too
     truth = InstanceData(bboxes=corners.sort(dim=1).values.flatten(1), labels=torch.zeros(objects, dtype=torch.int64))
     truths = GroundTruths.of([truth], torch.device("cpu"))
 
@@ -73,11 +74,11 @@ def test_nearest_of_all(
     boxes = all_priors(grid)[found.prior]
     iou = BboxOverlaps2D()(boxes.flatten(0, 1), truths.boxes.repeat_interleave(3 * topk, dim=0), is_aligned=True)
     assert torch.equal(found.iou.flatten()[found.valid.flatten()], iou[found.valid.flatten()])
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
     box = truths.boxes[:, None]
-    inside = ((centre - box[..., :2] > 0.01) & (box[..., 2:] - centre > 0.01)).all(dim=-1)
+    inside = ((center - box[..., :2] > 0.01) & (box[..., 2:] - center > 0.01)).all(dim=-1)
     assert torch.equal(found.inside[found.valid], inside[found.valid])
-    away = (centre - (box[..., :2] + box[..., 2:]) / 2).norm(dim=-1)
+    away = (center - (box[..., :2] + box[..., 2:]) / 2).norm(dim=-1)
     assert torch.allclose(away[found.valid], found.distance[found.valid], rtol=1e-5, atol=1e-4)
     assert torch.gather(owned, 1, found.prior)[found.valid].all()
     for row, valid in zip(found.prior, found.valid):

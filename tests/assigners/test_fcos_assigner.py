@@ -11,8 +11,10 @@ from mmdet.models.task_modules.prior_generators import MlvlPointGenerator
 from mmengine.structures import InstanceData
 
 from gfl_plugin.assigners import FCOSAssigner
-from gfl_plugin.grid import Grid, Regions
-from gfl_plugin.targets import GroundTruths, Positives
+from gfl_plugin.structures.grid import Grid
+from gfl_plugin.structures.ground_truths import GroundTruths
+from gfl_plugin.structures.positives import Positives
+from gfl_plugin.structures.valid_regions import ValidRegions
 
 STRIDES = (8, 16, 32)
 RANGES = ((-1, 40), (40, 90), (90, 1e8))
@@ -23,7 +25,7 @@ def assigned(batch, radius: float | None) -> tuple[Positives, GroundTruths, Grid
     device = torch.device("cpu")
     grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
     truths = GroundTruths.of(batch.gt_instances, device)
-    answer = FCOSAssigner(RANGES, radius).assigned(truths, None, grid, Regions.of(grid, batch.img_metas))
+    answer = FCOSAssigner(RANGES, radius).assigned(truths, None, grid, ValidRegions.of(grid, batch.img_metas))
     assert answer.ignored is None
     return answer.positives, truths, grid
 
@@ -50,10 +52,10 @@ def test_each_point_learns_what_it_learns_in_mmdetection(seed: int, radius: floa
     points = MlvlPointGenerator(STRIDES).grid_priors(sizes, device="cpu")
     labels, targets = theirs.get_targets(points, batch.gt_instances)
     positives, truths, grid = assigned(batch, radius)
-    centre = grid.centre(positives.level, positives.location)
-    box = truths.boxes[positives.object]
-    distance = torch.cat([centre - box[:, :2], box[:, 2:] - centre], dim=1)
-    label = truths.labels[positives.object]
+    center = grid.center(positives.level, positives.location)
+    box = truths.boxes[positives.gt_index]
+    distance = torch.cat([center - box[:, :2], box[:, 2:] - center], dim=1)
+    label = truths.labels[positives.gt_index]
     for level, (own, target) in enumerate(zip(labels, targets)):
         area = len(points[level])
         rows = positives.level == level
@@ -71,7 +73,7 @@ def test_padding_learns_nothing() -> None:
     positives, _, grid = assigned(batch, None)
     own = positives.image == 1
     height, width = batch.img_metas[1]["pad_shape"]
-    cell = grid.centre(positives.level, positives.location)[own] - grid.stride[positives.level[own]][:, None] / 2
+    cell = grid.center(positives.level, positives.location)[own] - grid.stride[positives.level[own]][:, None] / 2
     assert own.any() and (cell[:, 0] < width).all() and (cell[:, 1] < height).all()
 
 
@@ -80,7 +82,7 @@ def test_equal_objects_the_first_wins() -> None:
     box = torch.tensor([[16.0, 16.0, 48.0, 48.0]])
     batch.gt_instances = [InstanceData(bboxes=box.repeat(2, 1), labels=torch.tensor([3, 5]))]
     positives, _, _ = assigned(batch, None)
-    assert len(positives.object) > 0 and not positives.object.any()
+    assert len(positives.gt_index) > 0 and not positives.gt_index.any()
 
 
 def test_mistakes() -> None:

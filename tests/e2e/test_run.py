@@ -1,4 +1,4 @@
-"""python -m gfl_plugin.run: MMDetection's tools and a user's own scripts, with the plugin imported first."""
+"""The runner of scripts: MMDetection's tools and a user's own scripts, with the plugin imported first."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> sub
 
 
 def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return started("-m", "gfl_plugin.run", *arguments, data=data, cwd=cwd)
+    return started("-m", "gfl_plugin.runtime.run_script", *arguments, data=data, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_processes_that_a_script_starts_find_its_functions(tmp_path: Path, metho
 
 def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 and no more")
-    for command in (("-m", "gfl_plugin.run", "test.py"), (ROOT / "tools" / "test.py",)):
+    for command in (("-m", "gfl_plugin.runtime.run_script", "test.py"), (ROOT / "tools" / "test.py",)):
         output = started(*command, CONFIG, tmp_path / "damaged.pth", "--work-dir", tmp_path, data=data)
         (line,) = lines_of_errors(output.stderr)
         assert output.returncode == 2 and line.startswith("test.py: ") and "damaged.pth" in line
@@ -168,7 +168,9 @@ def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
     output = runner("analysis_tools/confuse.py")
     (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2
-    assert line.startswith("gfl_plugin.run: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools")
+    assert line.startswith(
+        "gfl_plugin.runtime.run_script: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools"
+    )
     assert ", analysis_tools/confusion_matrix.py, " in line and ", test.py" in line
 
 

@@ -96,7 +96,7 @@ def batches(draw) -> tuple:
 def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:  # as a GPU computes: PyTorch's operations, a row a candidate
-            for module in ("assigners.candidates", "losses.negatives.choice", "nms"):
+            for module in ("assigners.candidates", "losses.qfl.negatives", "ops.nms"):
                 patch.setattr(f"gfl_plugin.{module}.installed", lambda package: False)
             patch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=False))
         answer_is_sound(batch)

@@ -144,13 +144,14 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     _, labels, label_weights, box_targets, _, count = theirs.get_targets(
         anchors, flags, batch.gt_instances, batch.img_metas, batch.gt_instances_ignore
     )
-    from gfl_plugin.grid import Grid, Regions
     from gfl_plugin.heads.gfl_head import _location_weights
-    from gfl_plugin.targets import GroundTruths
+    from gfl_plugin.structures.grid import Grid
+    from gfl_plugin.structures.ground_truths import GroundTruths
+    from gfl_plugin.structures.valid_regions import ValidRegions
 
     device = torch.device("cpu")
     grid = Grid.of(ours.layout, sizes, device)
-    regions = Regions.of(grid, batch.img_metas)
+    regions = ValidRegions.of(grid, batch.img_metas)
     truths = GroundTruths.of(batch.gt_instances, device)
     ignored = None
     if batch.gt_instances_ignore:
@@ -158,7 +159,7 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     positives = ours.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
     weights = _location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
     for level, (height, width) in enumerate(sizes):
-        rows = [positives.per_level(part)[level] for part in (positives.image, positives.location, positives.object)]
+        rows = [positives.per_level(part)[level] for part in (positives.image, positives.location, positives.gt_index)]
         our_labels = torch.full((recipe.images, height * width), recipe.classes)
         our_labels[rows[0], rows[1]] = truths.labels[rows[2]]
         assert torch.equal(our_labels, labels[level])
@@ -206,10 +207,10 @@ def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshol
     "test_cfg",
     [
         dict(min_bbox_size=40),
-        dict(nms=dict(type="nms", iou_threshold=0.3, class_agnostic=True)),
-        dict(nms=dict(type="nms", iou_threshold=0.3, split_thr=10)),
-        dict(nms=dict(type="nms", iou_threshold=0.0)),
-        dict(nms=dict(type="nms", iou_threshold=0.6, max_num=7)),
+        dict(nms=dict(type="ops.nms", iou_threshold=0.3, class_agnostic=True)),
+        dict(nms=dict(type="ops.nms", iou_threshold=0.3, split_thr=10)),
+        dict(nms=dict(type="ops.nms", iou_threshold=0.0)),
+        dict(nms=dict(type="ops.nms", iou_threshold=0.6, max_num=7)),
         dict(nms=dict(type="soft_nms", iou_threshold=0.5), nms_pre=30),
         dict(max_per_img=3),
         dict(score_thr=1.0),
@@ -432,7 +433,7 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch)
         ]
 
     expected = detections()
-    for module in ("assigners.candidates", "losses.negatives.choice", "nms"):
+    for module in ("assigners.candidates", "losses.qfl.negatives", "ops.nms"):
         monkeypatch.setattr(f"gfl_plugin.{module}.installed", lambda package: False)
     for recipe, (losses, *gradients) in zip(cases, compiled):
         found, *their_gradients = losses_and_gradients(head, random_batch(recipe))

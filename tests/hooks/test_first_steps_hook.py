@@ -84,7 +84,7 @@ def test_one_object_is_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize(("steps", "counted"), [(2, 2), (50, 3)])
 def test_no_positive_in_the_first_steps(tmp_path: Path, caplog, steps: int, counted: int) -> None:
-    """Objects between the centres of two locations get none; the end of a training ends the count."""
+    """Objects between the centers of two locations get none; the end of a training ends the count."""
     items = Named(with_boxes(samples(3), TINY), DIGITS)
     hook = dict(type="gfl_plugin.FirstStepsHook", steps=steps)
     (said,) = warnings_of(tmp_path, caplog, items, (hook,))

@@ -108,7 +108,7 @@ def test_two_threads_are_used() -> None:
 @pytest.mark.parametrize("gradient", [False, True])
 def test_both_kernels_round_alike(beta: float, weighted: bool, gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients and fp32 sums of a child are those of its parent, whichever kernel each of them runs."""
-    from gfl_plugin.losses.negatives import numba_cpu
+    from gfl_plugin.losses.qfl import numba_cpu
 
     if torch.get_num_threads() < 2:
         pytest.skip("PyTorch has one thread here")
@@ -132,7 +132,7 @@ def assert_equal(results: dict, name: str) -> None:
 
 def negatives_arguments(beta: float = 2.0, weighted: bool = False, gradient: bool = True):
     """Two small levels. PyTorch's own operations on them use one thread, which matters in a forked child."""
-    from gfl_plugin.losses.negatives import Negatives
+    from gfl_plugin.losses.qfl import Negatives
 
     random = torch.Generator().manual_seed(0)
     sizes = [(2, 3, 12, 11), (2, 3, 5, 6)]
@@ -149,7 +149,7 @@ def bits(result: tuple) -> list[str]:
 
 def loss() -> list[str]:
     """The dense half of QFL and its gradient."""
-    from gfl_plugin.losses.negatives import negatives
+    from gfl_plugin.losses.qfl import negatives
 
     return bits(negatives(negatives_arguments()))
 

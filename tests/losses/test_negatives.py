@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gfl_plugin.losses.negatives import Negatives
-from gfl_plugin.losses.negatives.eager import sweep as eager
+from gfl_plugin.losses.qfl import Negatives
+from gfl_plugin.losses.qfl.eager import sweep as eager
 
 PASSES = {"eager": eager}
 if importlib.util.find_spec("numba"):
-    from gfl_plugin.losses.negatives.numba_cpu import sweep as numba_cpu
+    from gfl_plugin.losses.qfl.numba_cpu import sweep as numba_cpu
 
     PASSES["numba"] = numba_cpu
 
 DEVICES = {"triton": "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"}
 if importlib.util.find_spec("triton") and (os.environ.get("TRITON_INTERPRET") == "1" or torch.cuda.is_available()):
-    from gfl_plugin.losses.negatives.triton_gpu import sweep as triton_gpu
+    from gfl_plugin.losses.qfl.triton_gpu import sweep as triton_gpu
 
     PASSES["triton"] = triton_gpu
 
@@ -136,8 +136,8 @@ def test_pytorch_keeps_its_number_of_threads() -> None:
     """Numba's start changes OpenMP's number, which PyTorch shares; in a process of its own, as it starts but once."""
     program = (
         "import torch; torch.set_num_threads(1)\n"
-        "from gfl_plugin.losses.negatives import Negatives\n"
-        "from gfl_plugin.losses.negatives.numba_cpu import sweep\n"
+        "from gfl_plugin.losses.qfl import Negatives\n"
+        "from gfl_plugin.losses.qfl.numba_cpu import sweep\n"
         "sweep(Negatives([torch.zeros(1, 2, 4, 4)], [True], torch.ones(()), 2.0, None))\n"
         "print('threads', torch.get_num_threads())\n"
     )

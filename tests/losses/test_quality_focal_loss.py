@@ -11,7 +11,7 @@ from mmdet.models.losses import QualityFocalLoss as MMDetQualityFocalLoss
 from torch import Tensor
 
 from gfl_plugin.losses import QualityFocalLoss, quality_focal_loss, sparse_quality_focal_loss
-from gfl_plugin.targets import Positives
+from gfl_plugin.structures.positives import Positives
 
 BETAS = [0.0, 0.5, 1.0, 2.0, 2.5, 4.0]
 
@@ -117,7 +117,7 @@ def random_positives(images: int, classes: int, sizes: list[tuple[int, int]], ea
         image=image,
         level=level,
         location=location,
-        object=torch.arange(len(image)),
+        gt_index=torch.arange(len(image)),
         active=torch.ones(len(image), dtype=torch.bool),
         counts=tuple(len(row[0]) for row in rows),
     )
@@ -182,7 +182,7 @@ def test_inert_rows_change_nothing() -> None:
         image=positives.image.repeat(2),
         level=positives.level.repeat(2),
         location=positives.location.repeat(2),
-        object=positives.object.repeat(2),
+        gt_index=positives.gt_index.repeat(2),
         active=torch.arange(12) < 6,
         counts=(12,),
     )

@@ -11,11 +11,13 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from gfl_plugin.assigners import FCOSAssigner, Predictions
-from gfl_plugin.boxes import aligned_iou
-from gfl_plugin.grid import Grid, Regions
+from gfl_plugin.ops.box_geometry import aligned_iou
 from gfl_plugin.quality import Matched, QualityBranch
 from gfl_plugin.quality.measures import centerness
-from gfl_plugin.targets import GroundTruths, gather_locations
+from gfl_plugin.structures.grid import Grid
+from gfl_plugin.structures.ground_truths import GroundTruths
+from gfl_plugin.structures.positives import gather_locations
+from gfl_plugin.structures.valid_regions import ValidRegions
 
 LEVELS = dict(strides=[8, 16, 32])
 RANGES = ((-1, 64), (64, 128), (128, 1e8))
@@ -120,7 +122,7 @@ def assigned_everywhere(head, batch) -> bool:
 def assigned_by(head, batch, boxes: list[Tensor] | None = None) -> tuple:
     device = torch.device("cpu")
     grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
-    regions = Regions.of(grid, batch.img_metas)
+    regions = ValidRegions.of(grid, batch.img_metas)
     truths = GroundTruths.of(batch.gt_instances, device)
     ignore = GroundTruths.of(batch.gt_instances_ignore, device) if batch.gt_instances_ignore else None
     predictions = Predictions(batch.cls_scores, boxes or batch.bbox_preds, head.bbox_coder)
@@ -162,20 +164,20 @@ def test_guided_weights_the_positives_class_loss_by_the_formula(measure: str) ->
     boxes = small_boxes(batch)
     positives, _, truths, grid = assigned_by(head, batch, boxes)
     stride = grid.stride[positives.level][:, None]
-    centre = grid.centre(positives.level, positives.location)
-    target = truths.boxes[positives.object]
+    center = grid.center(positives.level, positives.location)
+    target = truths.boxes[positives.gt_index]
     raw = gather_locations(boxes, positives)
     distance = raw.exp() * stride
-    predicted = torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], dim=1)
+    predicted = torch.cat([center - distance[:, :2], center + distance[:, 2:]], dim=1)
     if measure == "iou":
         quality = aligned_iou(predicted, target)
     else:
-        left, top = (centre - target[:, :2]).unbind(1)
-        right, bottom = (target[:, 2:] - centre).unbind(1)
+        left, top = (center - target[:, :2]).unbind(1)
+        right, bottom = (target[:, 2:] - center).unbind(1)
         low = torch.minimum(left, right) * torch.minimum(top, bottom)
         quality = (low / (torch.maximum(left, right) * torch.maximum(top, bottom))).sqrt()
     score = gather_locations(batch.cls_scores, positives).sigmoid()
-    one_hot = torch.nn.functional.one_hot(truths.labels[positives.object], 7).float()
+    one_hot = torch.nn.functional.one_hot(truths.labels[positives.gt_index], 7).float()
     focal = -0.25 * (1 - score) ** 2 * score.log() * one_hot - 0.75 * score**2 * (1 - score).log() * (1 - one_hot)
     count = len(positives.image)
     difference = (focal.sum(1) * (1 - quality)).sum() / count

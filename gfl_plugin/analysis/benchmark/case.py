@@ -94,7 +94,7 @@ class BenchmarkCase:
         """The case with maps as a trained detector gives them at test time.
 
         Scores above the threshold of 0.05 are classes of an image's objects, at places scattered about an object's
-        centre on the level of its size, with distributions that lead to its box and a little noise; ``above`` are drawn
+        center on the level of its size, with distributions that lead to its box and a little noise; ``above`` are drawn
         for each image, and fall together now and then. All others lie below, around a logit of -7.
         """
         random = torch.Generator().manual_seed(seed)
@@ -118,8 +118,8 @@ class BenchmarkCase:
                 place = (box[:2] + sides / 2 + sides * 0.5 * torch.randn(2, generator=random)) / STRIDES[level]
                 x, y = int(place[0].clamp(0, width - 1)), int(place[1].clamp(0, height - 1))
                 scores[level][number, label, y, x] = logit
-                centre = torch.tensor([x, y]) * STRIDES[level]
-                distance = torch.cat([centre - box[:2], box[2:] - centre]) / STRIDES[level]
+                center = torch.tensor([x, y]) * STRIDES[level]
+                distance = torch.cat([center - box[:2], box[2:] - center]) / STRIDES[level]
                 peak = -((bins - distance.clamp(0, _BINS - 1)[:, None]) ** 2)
                 distributions[level][number, :, y, x] = (peak + 0.5 * torch.randn(4, _BINS, generator=random)).flatten()
         count = sum(int((level > threshold).sum()) for level in scores) // len(self.gt_instances)

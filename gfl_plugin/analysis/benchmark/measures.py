@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...grid import Grid, Regions
-from ...targets import GroundTruths
+from ...structures.grid import Grid
+from ...structures.ground_truths import GroundTruths
+from ...structures.valid_regions import ValidRegions
 from .case import BenchmarkCase, build_heads
 from .checks import Disagreement, agreement, detections_agree, total
 from .detector import Scene, Trainer, build_detectors, let_through, steps_agree
@@ -128,7 +129,7 @@ def _our_assignment(case: BenchmarkCase, head: nn.Module) -> None:
     """The same way: grid, regions, flat objects, assignment and positives."""
     device = case.cls_scores[0].device
     grid = Grid.of(head.layout, [level.shape[-2:] for level in case.cls_scores], device)
-    regions = Regions.of(grid, case.img_metas)
+    regions = ValidRegions.of(grid, case.img_metas)
     truths = GroundTruths.of(case.gt_instances, device)
     head.assigner.assign_batch(truths, grid, regions).positives(grid)
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ...assigners import ATSSAssigner, FCOSAssigner
 from ...coders import IntegralBBoxCoder
-from ...grid import Grid, Regions
 from ...heads import GFLHead
-from ...targets import GroundTruths
+from ...structures.grid import Grid
+from ...structures.ground_truths import GroundTruths
+from ...structures.valid_regions import ValidRegions
 from .annotations import MAX_PIXELS, Source, plain_name
 from .findings import Finding, Report
 
@@ -130,13 +131,13 @@ def _learnt(
     """(G,) bool, whether any location learns each object; the sides learned are added to those of their levels."""
     sizes = [tuple(math.ceil(side / stride) for side in padded) for stride in head.layout.strides]
     grid = Grid.of(head.layout, sizes, "cpu")
-    regions = Regions.of(grid, [meta], head.train_cfg["allowed_border"])
+    regions = ValidRegions.of(grid, [meta], head.train_cfg["allowed_border"])
     positives = head.assigner.assigned(truths, None, grid, regions).positives
     learnt = torch.zeros(len(truths), dtype=torch.bool)
-    learnt[positives.object[positives.active]] = True
+    learnt[positives.gt_index[positives.active]] = True
     stride = grid.stride[positives.level][:, None]
-    centre = grid.centre(positives.level, positives.location) / stride
-    distance = head.bbox_coder.encode(centre, truths.boxes[positives.object] / stride)
+    center = grid.center(positives.level, positives.location) / stride
+    distance = head.bbox_coder.encode(center, truths.boxes[positives.gt_index] / stride)
     for level, (rows, active) in enumerate(zip(positives.per_level(distance), positives.per_level(positives.active))):
         sides[level].append(rows[active].flatten())
     return learnt

@@ -18,8 +18,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from ...nms import nms as exact_nms
-from ...nms import pairwise_iou
+from ...ops.nms import nms as exact_nms
+from ...ops.nms import pairwise_iou
 
 
 class _OpsStandIn(ModuleType):
@@ -53,7 +53,7 @@ def close() -> str:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Greedy non-maximum suppression, exactly as mmcv's compiled op; see :func:`gfl_plugin.nms.nms`."""
+    """Greedy non-maximum suppression, exactly as mmcv's compiled op; see :func:`gfl_plugin.ops.nms.nms`."""
     if offset == 0 and boxes.numel() and (torchvision_nms := _torchvision_nms()) is not None:
         return torchvision_nms(boxes, scores, iou_threshold)
     return exact_nms(boxes, scores, iou_threshold, offset)

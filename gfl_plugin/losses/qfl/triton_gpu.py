@@ -1,0 +1,88 @@
+"""The pass over negatives on a GPU: one Triton kernel a level reads each logit once and writes its gradient."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from .negatives import Negatives, Result
+
+_BLOCK = 2048  # elements a program works on
+
+
+@triton.jit
+def _kernel(
+    logits,
+    gradient,
+    weight,
+    scale,
+    sums,
+    size,
+    plane,  # locations of an image's level
+    volume,  # classes times plane
+    beta,
+    WANTED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    SQUARED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    program = tl.program_id(0)
+    index = program.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < size
+    x = tl.load(logits + index, mask=inside, other=0.0).to(tl.float32)
+    odds = tl.exp(-tl.abs(x))
+    sum_ = 1.0 + odds
+    far = 1.0 / sum_
+    near = odds * far
+    # log(1 + odds) times what rounding 1 + odds did to it: small odds keep their digits.
+    rounded = sum_ - 1.0
+    log = tl.where(rounded == 0.0, odds, tl.log(sum_) * (odds / tl.where(rounded == 0.0, 1.0, rounded)))
+    positive = x > 0.0
+    sigma = tl.where(positive, far, near)
+    rest = tl.where(positive, near, far)  # 1 - sigma
+    soft = log + tl.where(positive, x, 0.0)
+    if SQUARED:  # noqa: SIM108  (a constant of the compiler)
+        power = sigma * sigma
+    else:
+        power = tl.exp(beta * (tl.where(positive, 0.0, x) - log))
+    loss = power * soft
+    # Bounded, since soft * rest is 0 long before soft overflows.
+    slope = power * (sigma + beta * tl.where(soft > 87.0, 87.0, soft) * rest)
+    if WEIGHTED:
+        factors = tl.load(weight + (index // volume) * plane + index % plane, mask=inside, other=0.0)
+        loss = loss * factors
+        slope = slope * factors
+    tl.store(sums + program, tl.sum(tl.where(inside, loss, 0.0), axis=0))
+    if WANTED:
+        tl.store(gradient + index, (slope * tl.load(scale)).to(gradient.dtype.element_ty), mask=inside)
+
+
+def sweep(work: Negatives) -> Result:
+    """See :data:`choice.Result`; any float dtype, computed in fp32."""
+    sums, gradients = [], []
+    for index, level in enumerate(work.logits):
+        size, wanted = level.numel(), work.wanted[index]
+        flat = torch.empty(size + 1, dtype=work.gradient_dtype, device=level.device) if wanted else None
+        programs = triton.cdiv(size, _BLOCK)
+        partial = torch.zeros(programs, dtype=torch.float32, device=level.device)
+        if size:
+            _, classes, height, width = level.shape
+            _kernel[(programs,)](
+                level,
+                level if flat is None else flat,  # a pointer that is not used
+                level if work.weights is None else work.weights[index],
+                work.scale,
+                partial,
+                size,
+                height * width,
+                classes * height * width,
+                work.beta,
+                WANTED=wanted,
+                WEIGHTED=work.weights is not None,
+                SQUARED=work.beta == 2.0,
+                BLOCK=_BLOCK,
+            )
+        sums.append(partial.sum(dtype=torch.float64))
+        gradients.append(flat)
+    return work.scale * torch.stack(sums).float(), gradients

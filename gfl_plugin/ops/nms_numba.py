@@ -1,0 +1,56 @@
+"""Greedy suppression in loops that Numba compiles: each box meets the kept boxes of its group, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+_ZERO = np.float32(0)
+
+
+@njit(error_model="numpy")
+def _suppressed(box, area, kept, count, threshold, offset):
+    """Whether one of the first ``count`` kept boxes overlaps a box too much. Rows of ``kept``: x1, y1, x2, y2, area."""
+    # A few at a time without a branch between them, so that they are compared in vectors.
+    for start in range(0, count, 64):
+        hits = 0
+        part = kept[:, start : min(start + 64, count)]
+        for i in range(part.shape[1]):
+            width = max(min(box[2], part[2, i]) - max(box[0], part[0, i]) + offset, _ZERO)
+            height = max(min(box[3], part[3, i]) - max(box[1], part[1, i]) + offset, _ZERO)
+            overlap = width * height
+            hits += overlap / (area + part[4, i] - overlap) > threshold
+        if hits:
+            return True
+    return False
+
+
+@njit(error_model="numpy")
+def _greedy(boxes, bounds, threshold, offset, keep):
+    """Groups lie between ``bounds``, each by descending score."""
+    for group in range(len(bounds) - 1):
+        first, end = bounds[group], bounds[group + 1]
+        kept = np.empty((5, end - first), np.float32)
+        count = 0
+        for index in range(first, end):
+            box = boxes[index]
+            area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
+            keep[index] = not _suppressed(box, area, kept, count, threshold, offset)
+            if keep[index]:
+                kept[:4, count], kept[4, count] = box, area
+                count += 1
+
+
+def keep(boxes: Tensor, iou_threshold: float, offset: int, groups: Tensor | None) -> Tensor:
+    """(N,) bool, which of boxes by descending score are kept; see :func:`gfl_plugin.ops.nms.nms`."""
+    kept = torch.empty(len(boxes), dtype=torch.bool)
+    threshold, offset = np.float32(iou_threshold), np.float32(offset)
+    if groups is None:
+        _greedy(boxes.numpy(), np.array([0, len(boxes)]), threshold, offset, kept.numpy())
+        return kept
+    groups, order = groups.sort(stable=True)
+    bounds = np.concatenate([[0], 1 + (groups[1:] != groups[:-1]).nonzero().squeeze(1).numpy(), [len(boxes)]])
+    _greedy(boxes[order].numpy(), bounds, threshold, offset, kept.numpy())
+    return torch.empty_like(kept).index_copy_(0, order, kept)

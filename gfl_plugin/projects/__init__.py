@@ -1,0 +1,1 @@
+"""Configs of new projects and changes of existing ones."""

@@ -1,0 +1,293 @@
+"""Studies: what they consist of, what is kept, and the figures of their tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from scipy import stats
+
+from gfl_plugin.analysis.studies import plan, scale, table
+from gfl_plugin.analysis.studies.plan import Run, planned
+from gfl_plugin.analysis.studies.queue import run_all
+from gfl_plugin.analysis.studies.run import THRESHOLDS, average_precisions, write_json
+from gfl_plugin.analysis.studies.study import Study, Variant, chosen, find_study
+from gfl_plugin.analysis.swap_check import try_out
+from gfl_plugin.demo.dataset import DemoSize
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+STUDIES = {
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "precision": 3, "qfl_detectors": 10,
+    "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
+}  # fmt: skip
+
+
+def test_all_studies_are_there() -> None:
+    folders = {path.name for path in (CONFIGS / "ablation").iterdir() if path.name != "_base_"}
+    assert folders == set(STUDIES)
+    for name, count in STUDIES.items():
+        study = find_study(CONFIGS / "ablation", name)
+        assert [variant.order for variant in study.variants] == list(range(count))
+        assert any(variant.against is None for variant in study.variants)
+
+
+def test_unknown_names_list_what_exists() -> None:
+    with pytest.raises(ValueError, match="no study 'betas'.*beta, bins, box_atss"):
+        find_study(CONFIGS / "ablation", "betas")
+    study = find_study(CONFIGS / "ablation", "bins")
+    with pytest.raises(ValueError, match="bins has no variant n_15; it has: n_12, n_14, n_16, n_18"):
+        chosen(study, ["n_12", "n_15"])
+    assert [variant.name for variant in chosen(study, ["n_16"]).variants] == ["n_16"]
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) -> None:
+    """The head is the COCO config's but for width, depth and classes; backbone, data and schedule are one. In the study
+    of precision the optimizer's wrapper differs in place of the head."""
+    study = find_study(CONFIGS / "ablation", name)
+    heads, rest = [], []
+    for variant in study.variants:
+        full = Config.fromfile(variant.path)
+        small = scale.config_of(variant, "demo", CONFIGS, "/data").to_dict()
+        head = small["model"].pop("bbox_head")
+        assert head["type"] == full.model.bbox_head.type and head["num_classes"] == 10
+        wrapper = {key: small["optim_wrapper"].pop(key, None) for key in ("type", "dtype", "loss_scale")}
+        if name != "precision":
+            assert wrapper == dict(type="OptimWrapper", dtype=None, loss_scale=None)
+        parts = (small["model"].pop(key) for key in ("train_cfg", "test_cfg", "type"))
+        heads.append((head, *parts, wrapper))
+        small["model"]["neck"].pop("num_outs")
+        rest.append(small)
+    assert all(other == rest[0] for other in rest)
+    assert len({repr(head) for head in heads}) == len(heads)
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
+    for variant in find_study(CONFIGS / "ablation", name).variants:
+        try_out(scale.config_of(variant, "demo", CONFIGS, "/data"))
+
+
+def test_at_coco_scale_a_config_is_as_it_is() -> None:
+    variant = find_study(CONFIGS / "ablation", "components").variants[-1]
+    cfg, expected = scale.config_of(variant, "coco", CONFIGS, ""), Config.fromfile(variant.path)
+    expected.pop("ablation")
+    assert cfg.to_dict() == expected.to_dict()
+
+
+def test_missing_data_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GFL_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no BCCD.*set GFL_DATA"):
+        scale.find_data("bccd", tmp_path, lambda done, total: None)
+    with pytest.raises(FileNotFoundError, match="no COCO in data/coco"):
+        scale.find_data("coco", tmp_path, lambda done, total: None)
+
+
+# ---------------------------------------------------------------------------------------------------
+# What is done, and what is kept
+# ---------------------------------------------------------------------------------------------------
+
+
+def variant_named(name: str, order: int = 0, against: str | None = None) -> Variant:
+    return Variant(name, Path(f"{name}.py"), name.upper(), order, against, {})
+
+
+def run_of(work_dir: Path, name: str, seed: int = 0, config: dict | None = None, data: str = "/data") -> Run:
+    return planned(variant_named(name), seed, work_dir, Config(config or dict(lr=name, root=f"{data}/x")), data)
+
+
+def give_result(run: Run, ap: float = 30.0, **changes: object) -> None:
+    values = dict(variant=run.variant.name, seed=run.seed, fingerprint=run.fingerprint, parameters=10, step_ms=5.0)
+    values.update(dict.fromkeys(THRESHOLDS, ap), **changes)
+    run.folder.mkdir(parents=True)
+    write_json(run.folder / "result.json", values)
+
+
+def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_path: Path) -> None:
+    done, other = run_of(tmp_path / "s", "a"), run_of(tmp_path / "s", "a", seed=1)
+    give_result(done)
+    assert plan.to_do([done, other]) == [other]
+    changed = run_of(tmp_path / "s", "a", config=dict(lr=2))
+    with pytest.raises(ValueError, match="finished run of another config.*kept as it is.*--work-dir"):
+        plan.to_do([changed])
+    assert done.result["fingerprint"] == done.fingerprint
+
+
+def test_where_data_lies_does_not_matter(tmp_path: Path) -> None:
+    here, there = (run_of(tmp_path, "a", data=folder) for folder in ("/here", "/there"))
+    assert here.fingerprint == there.fingerprint
+    assert run_of(tmp_path, "a", seed=1).fingerprint != here.fingerprint
+
+
+def test_what_a_sibling_study_ran_is_taken_over(tmp_path: Path) -> None:
+    config = dict(lr=1)
+    give_result(run_of(tmp_path / "first", "a", config=config), ap=41.0)
+    again = run_of(tmp_path / "second", "b", config=config)
+    assert plan.to_do([again]) == []
+    assert again.result["AP"] == 41.0 and again.result["taken_from"] == "first/a/seed_0"
+
+
+def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
+    plan.claim(tmp_path / "w", "beta", "demo")
+    plan.claim(tmp_path / "w", "beta", "demo")
+    with pytest.raises(ValueError, match="holds study beta at scale demo, not bins at demo.*--work-dir"):
+        plan.claim(tmp_path / "w", "bins", "demo")
+    with pytest.raises(ValueError, match="not beta at bccd"):
+        plan.claim(tmp_path / "w", "beta", "bccd")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("all of it")
+    with pytest.raises(ValueError, match="not empty and no study's"):
+        plan.claim(tmp_path / "mine", "beta", "demo")
+
+
+def test_too_small_a_disk_is_noticed_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = find_study(CONFIGS / "ablation", "components").variants[-1]
+    config = scale.config_of(variant, "demo", CONFIGS, "/data")
+    run = planned(variant, 0, tmp_path, config, "/data")
+    plan.need_room([run], tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+    with pytest.raises(OSError, match=r"1 runs need about 0\.0 GB.*has 0\.0 GB.*--work-dir"):
+        plan.need_room([run], tmp_path)
+    plan.need_room([], tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Tables
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_means_deviations_and_a_paired_test(tmp_path: Path) -> None:
+    study = Study("s", (variant_named("a"), variant_named("b", 1, "a"), variant_named("c", 2, "a")))
+    figures = {"a": [30.0, 31.0, 33.0], "b": [31.0, 32.5, 33.5], "c": [29.0]}
+    runs = []
+    for variant in study.variants:
+        for seed in range(3):
+            run = planned(variant, seed, tmp_path, Config(dict(v=variant.name)), "/data")
+            runs.append(run)
+            if seed < len(figures[variant.name]):
+                give_result(run, figures[variant.name][seed], step_ms=10.0 + seed)
+    rows = table.rows_of(study, runs)
+    assert [row.seeds for row in rows] == [(0, 1, 2), (0, 1, 2), (0,)]
+    difference = rows[1].difference
+    assert difference.mean == pytest.approx(1.0) and difference.deviation == pytest.approx(0.5)
+    assert difference.p == pytest.approx(stats.ttest_rel(figures["b"], figures["a"]).pvalue)
+    assert (rows[2].difference.mean, rows[2].difference.p) == (-1.0, None)
+    assert rows[0].difference is None and rows[0].step_ms == 11.0
+    assert table.cells(rows[0])[:2] == ["A", "31.3 ± 1.5"]
+    assert table.cells(rows[2])[0] == "C (1 of 3 seeds)"
+    files = table.save(study, rows, dict(command="x"), tmp_path / "out")
+    assert "| B | 32.3 ± 1.3" in files[0].read_text() and "+1.0 ± 0.5 (0.074)" in files[0].read_text()
+    assert json.loads(files[1].read_text())["rows"][1]["AP"] == figures["b"]
+    assert files[2].stat().st_size > 5000
+
+
+def test_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run of study s is finished in .*; run it first"):
+        table.rows_of(Study("s", (variant_named("a"),)), [run_of(tmp_path / "s", "a")])
+
+
+def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
+    """One object, found with IoU 0.72: precision 1 up to 0.70, 0 from 0.75; the mean of ten thresholds is 0.5."""
+    annotation = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 100, 100], area=10000, iscrowd=0)
+    truth = dict(
+        images=[dict(id=1, width=200, height=200)], annotations=[annotation], categories=[dict(id=1, name="a")]
+    )
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps([dict(image_id=1, category_id=1, bbox=[0, 0, 100, 72], score=0.9)]))
+    values = average_precisions(tmp_path / "truth.json", tmp_path / "found.json")
+    assert values == pytest.approx(dict(AP=50.0, AP50=100.0, AP60=100.0, AP70=100.0, AP80=0.0, AP90=0.0))
+    assert set(average_precisions(tmp_path / "truth.json", tmp_path / "none.json").values()) == {0.0}
+
+
+# ---------------------------------------------------------------------------------------------------
+# Whole studies, tiny
+# ---------------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """Keeps what a study's runs say."""
+
+    def __init__(self) -> None:
+        self.begun, self.ends = [], {}
+
+    def started(self, run: Run) -> None:
+        self.begun.append(run.name)
+
+    def advanced(self, run: Run, progress: dict) -> None:
+        assert 0 < progress["step"] <= progress["steps"]
+
+    def ended(self, run: Run, failure: str | None) -> None:
+        self.ends[run.name] = failure
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scale.SMALL_SCALES, "demo", scale.SmallScale("demo_data.py", "GFL_DEMO_DATA", 1, 4, 10, None))
+    monkeypatch.setattr(scale, "DEMO_SIZE", DemoSize(train=8, val=4, side=64))
+
+
+@pytest.mark.once
+def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path, tiny: None) -> None:
+    study = chosen(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
+    data = scale.find_data("demo", tmp_path, lambda done, total: None)
+    configs = [scale.config_of(variant, "demo", CONFIGS, data) for variant in study.variants]
+    configs[0].model.bbox_head.loss_cls.beta = -1
+    runs = [planned(v, 0, tmp_path / "s", c, data) for v, c in zip(study.variants, configs)]
+    listener = Listener()
+    assert run_all(runs, 2, listener) == [runs[0]]
+    assert "beta is -1" in listener.ends["qfl, seed 0"] and listener.ends["gfl, seed 0"] is None
+    result = runs[1].result
+    assert 0 <= result["AP"] <= 100 and result["parameters"] > 10**6 and result["step_ms"] > 0
+    assert plan.to_do(runs) == [runs[0]]
+    assert np.isfinite(list(table.rows_of(study, runs)[0].values.values())).all()
+
+
+@pytest.mark.once
+def test_a_killed_study_takes_its_runs_along_and_leaves_no_half_result(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "ablate.py"), "components", "--seeds", "0", "--variants", "gfl"]
+    folder = tmp_path / "demo" / "components"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    study = subprocess.Popen([*command, "--work-dir", str(folder)], env=environment, stdout=subprocess.DEVNULL)
+    progress = folder / "gfl" / "seed_0" / "progress.json"
+    deadline = time.monotonic() + 240
+    while not progress.exists() and time.monotonic() < deadline and study.poll() is None:
+        time.sleep(0.2)
+    assert progress.exists()
+    study.send_signal(signal.SIGKILL)
+    study.wait()
+    time.sleep(5)
+    before = progress.read_text()
+    time.sleep(3)
+    assert progress.read_text() == before  # nobody trains on
+    assert not (progress.parent / "result.json").exists()
+
+
+@pytest.mark.once
+def test_the_tools_errors(tmp_path: Path) -> None:
+    def tool(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "tools" / "ablate.py"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+
+    unknown = tool("betas")
+    assert unknown.returncode == 2 and "there are: beta, bins" in unknown.stderr
+    plan.claim(tmp_path / "w", "bins", "demo")
+    other = tool("beta", "--work-dir", str(tmp_path / "w"))
+    assert other.returncode == 2 and "holds study bins" in other.stderr
+    with plan.alone_in(tmp_path / "w"):
+        busy = tool("bins", "--work-dir", str(tmp_path / "w"))
+    assert busy.returncode == 2 and "another process is running the study" in busy.stderr
+    nothing = tool("bins", "--work-dir", str(tmp_path / "w"), "--report")
+    assert nothing.returncode == 2 and "no run of study bins is finished" in nothing.stderr
+    assert "Traceback" not in unknown.stderr + other.stderr + nothing.stderr

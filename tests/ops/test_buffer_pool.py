@@ -1,0 +1,43 @@
+"""Memory of dead gradients is used again, zero where zeros are asked for."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+from gfl_plugin.ops import buffer_pool
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_comes_back(dtype: torch.dtype) -> None:
+    shape = (3, 1000, 1001)
+    first = buffer_pool.zeros(shape, dtype, CPU)
+    assert first.shape == shape and first.dtype == dtype and not first.any()
+    place = first.fill_(7).data_ptr()
+    assert place % 64 == 0
+    del first
+    gc.collect()
+    second = buffer_pool.empty(shape, dtype, CPU)
+    assert second.data_ptr() == place and (second == 7).all()
+    third = buffer_pool.zeros(shape, dtype, CPU)  # the other is in use
+    assert third.data_ptr() != place
+    view = second.view(-1)[5:]
+    del second
+    assert buffer_pool.zeros(shape, dtype, CPU).data_ptr() != place  # a view keeps it
+    del view
+    assert not buffer_pool.zeros(shape, dtype, CPU).any()
+
+
+def test_little_memory_is_left_to_pytorch() -> None:
+    assert buffer_pool.zeros((2, 3), torch.float16, CPU).tolist() == [[0.0] * 3] * 2
+    assert buffer_pool.empty((2, 3), torch.int64, CPU).shape == (2, 3)
+
+
+def test_no_more_than_a_few_wait() -> None:
+    for size in range(40):
+        buffer_pool.empty((300_000 + size,), torch.float32, CPU)
+    assert len(buffer_pool._waiting) <= 12
