@@ -157,10 +157,9 @@ def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.Mo
                 HOOKS.build(hook)
     if "strategy" in cfg:
         assert STRATEGIES.get(cfg.strategy.type) is not None
-    for module in FILES:
-        if module.file.removesuffix(".py") in cfg.custom_imports.imports:
-            (hook,) = head.assigner.hooks
-            assert type(hook).__module__ == module.file.removesuffix(".py")
+    parts = [head.quality, head.assigner, *getattr(head.assigner, "hooks", [])]
+    own = {module.file.removesuffix(".py") for module in FILES} & set(cfg.custom_imports.imports)
+    assert own <= {type(part).__module__ for part in parts}, "the part of the reader's own is in the head"
 
 
 @pytest.fixture(scope="module")

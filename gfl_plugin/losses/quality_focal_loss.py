@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..ops.host_values import on_host
 from ..registry import MODELS
-from ..structures.positives import Positives
+from ..structures.class_targets import ClassTargets
 from .qfl import Negatives, negatives
 from .qfl.qfl_terms import quality_terms
 from .reduction import check_reduction, reduce_rows
@@ -50,36 +50,31 @@ def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activate
 
 
 def sparse_quality_focal_loss(
-    logits: Sequence[Tensor],
-    positives: Positives,
-    label: Tensor,
-    quality: Tensor,
-    scale: Tensor,
-    beta: float = 2.0,
-    weights: Sequence[Tensor] | None = None,
+    logits: Sequence[Tensor], targets: ClassTargets, beta: float = 2.0, loss_weight: float = 1.0
 ) -> Tensor:
     """QFL over the dense logits of a pyramid, with targets given only where there is an object.
 
-    Every element counts as a negative (y = 0) in one pass over the logits where they lie; the few elements with an
-    object are then corrected. Loss and gradient come out of that pass, and only the gradient is kept.
+    Every element is first treated as a negative (y = 0) in one pass over the logits in their (B, C, H, W) layout; the
+    few elements with an object are then corrected. That pass gives loss and gradient, and only the gradient is kept.
 
     Args:
         logits: L maps (B, C, H, W) of any float dtype.
-        positives: the locations with an object.
-        label: (P,) class of each positive, int64.
-        quality: (P,) target of each positive, fp32.
-        scale: a scalar tensor the sums are multiplied by. Giving it here rather than multiplying afterwards saves a
-            pass over the gradient.
+        targets: classes and qualities of the positives, weights of locations, and the normalizer.
         beta: exponent of the modulating factor, >= 0.
-        weights: L maps (B, H, W) fp32 of weights of locations, or None for 1 everywhere.
+        loss_weight: factor of the result. It is applied inside, which saves a pass over the gradient.
 
     Returns:
-        (L,) ``scale * sum`` of each level, fp32.
+        (L,) ``loss_weight * sum / avg_factor`` of each level, fp32.
+
+    Raises:
+        ValueError: for a negative or non-finite beta.
     """
     _check_beta(beta)
+    # The epsilon is the one that MMDetection's weight_reduce_loss adds.
+    scale = loss_weight / (targets.avg_factor + torch.finfo(torch.float32).eps)
     if not torch.is_grad_enabled():
-        logits = [level.detach() for level in logits]  # or a gradient nobody asks for would be computed
-    return _SparseQuality.apply(positives, label, quality, scale, beta, weights, *logits)
+        logits = [level.detach() for level in logits]  # else an unused gradient would be computed
+    return _SparseQuality.apply(targets, scale, beta, *logits)
 
 
 @MODELS.register_module()
@@ -129,19 +124,9 @@ class QualityFocalLoss(nn.Module):
         rows = quality_focal_loss(pred, target, self.beta, self.activated)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 
-    def sparse(
-        self,
-        logits: Sequence[Tensor],
-        positives: Positives,
-        label: Tensor,
-        quality: Tensor,
-        avg_factor: Tensor,
-        weights: Sequence[Tensor] | None = None,
-    ) -> Tensor:
-        """See :func:`sparse_quality_focal_loss`; the sums are divided by ``avg_factor``, a scalar tensor."""
-        # The epsilon is the one MMDetection's weight_reduce_loss adds.
-        scale = self.loss_weight / (avg_factor + torch.finfo(torch.float32).eps)
-        return sparse_quality_focal_loss(logits, positives, label, quality, scale, self.beta, weights)
+    def sparse(self, logits: Sequence[Tensor], targets: ClassTargets) -> Tensor:
+        """See :func:`sparse_quality_focal_loss`, with this module's ``beta`` and ``loss_weight``."""
+        return sparse_quality_focal_loss(logits, targets, self.beta, self.loss_weight)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -184,22 +169,14 @@ class _SparseQuality(torch.autograd.Function):
     """See :func:`sparse_quality_focal_loss`."""
 
     @staticmethod
-    def forward(
-        ctx,
-        positives: Positives,
-        label: Tensor,
-        quality: Tensor,
-        scale: Tensor,
-        beta: float,
-        weights: Sequence[Tensor] | None,
-        *logits: Tensor,
-    ) -> Tensor:
+    def forward(ctx, targets: ClassTargets, scale: Tensor, beta: float, *logits: Tensor) -> Tensor:
+        positives, quality, weights = targets.positives, targets.quality, targets.weights
         wanted = [level.requires_grad for level in logits]
         logits = [level.contiguous() for level in logits]
         sums, gradients = negatives(Negatives(logits, wanted, scale, beta, weights))
 
         shapes = [level.shape for level in logits]
-        elements = positives.elements(shapes, label)
+        elements = positives.elements(shapes, targets.label)
         value = torch.cat(
             [level.view(-1)[index] for level, index in zip(logits, positives.per_level(elements))]
         ).float()
@@ -212,8 +189,8 @@ class _SparseQuality(torch.autograd.Function):
         # The same elements with their quality, and as the negatives they were taken for.
         loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
         changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
-        targets = positives.per_level(positives.targets(elements, shapes))
-        for gradient, index, rows in zip(gradients, targets, positives.per_level(slope[0] * row_weight)):
+        written = positives.per_level(positives.targets(elements, shapes))
+        for gradient, index, rows in zip(gradients, written, positives.per_level(slope[0] * row_weight)):
             if gradient is not None:
                 gradient[index] = rows.to(gradient.dtype)
         gradients = [
@@ -232,7 +209,7 @@ class _SparseQuality(torch.autograd.Function):
             None if gradient is None else _scaled(gradient, factor).to(dtype)
             for gradient, factor, dtype in zip(ctx.saved_tensors, factors, ctx.dtypes)
         ]
-        return (*(None,) * 6, *gradients)
+        return (None, None, None, *gradients)
 
 
 def _scaled(gradient: Tensor, factor: float | Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     _, labels, label_weights, box_targets, _, count = theirs.get_targets(
         anchors, flags, batch.gt_instances, batch.img_metas, batch.gt_instances_ignore
     )
-    from gfl_plugin.heads.gfl_head import _location_weights
+    from gfl_plugin.heads.location_weights import location_weights
     from gfl_plugin.structures.grid import Grid
     from gfl_plugin.structures.ground_truths import GroundTruths
     from gfl_plugin.structures.valid_regions import ValidRegions
@@ -156,8 +156,8 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     ignored = None
     if batch.gt_instances_ignore:
         ignored = ours.assigner.ignored_locations(GroundTruths.of(batch.gt_instances_ignore, device), truths, grid)
-    positives = ours.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
-    weights = _location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
+    positives = ours.assigner.select(truths, grid, regions, ignored).positives(grid)
+    weights = location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
     for level, (height, width) in enumerate(sizes):
         rows = [positives.per_level(part)[level] for part in (positives.image, positives.location, positives.gt_index)]
         our_labels = torch.full((recipe.images, height * width), recipe.classes)
@@ -207,10 +207,10 @@ def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshol
     "test_cfg",
     [
         dict(min_bbox_size=40),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.3, class_agnostic=True)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.3, split_thr=10)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.0)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.6, max_num=7)),
+        dict(nms=dict(type="nms", iou_threshold=0.3, class_agnostic=True)),
+        dict(nms=dict(type="nms", iou_threshold=0.3, split_thr=10)),
+        dict(nms=dict(type="nms", iou_threshold=0.0)),
+        dict(nms=dict(type="nms", iou_threshold=0.6, max_num=7)),
         dict(nms=dict(type="soft_nms", iou_threshold=0.5), nms_pre=30),
         dict(max_per_img=3),
         dict(score_thr=1.0),

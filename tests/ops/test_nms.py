@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import gfl_plugin.ops.nms as module
-from gfl_plugin.heads.prediction import survivors
 from gfl_plugin.ops.nms import nms
 
 COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
@@ -87,33 +86,3 @@ def test_fifty_thousand_boxes_need_no_square_matrix(compiled: bool, monkeypatch:
     tracemalloc.stop()
     assert 100 < len(kept) < 10_000
     assert largest < 40e6
-
-
-@settings(max_examples=60)
-@given(
-    seed=st.integers(0, 2**31),
-    images=st.integers(1, 3),
-    classes=st.integers(1, 4),
-    sizes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=3),
-    threshold=st.sampled_from([0.0, 0.05, 0.5, 0.99, 1.0]),
-    limit=st.sampled_from([-1, 1, 5]),
-)
-def test_survivors(
-    seed: int, images: int, classes: int, sizes: list[tuple[int, int]], threshold: float, limit: int
-) -> None:
-    """Those above the threshold, the best of each level and image, whatever the shape's remainder of a block."""
-    torch.manual_seed(seed)
-    logits = [3 * torch.randn(images, classes, *size) for size in sizes]
-    found = survivors(logits, threshold, limit)
-    rows = []
-    for image in range(images):
-        for number, level in enumerate(logits):
-            scores = level[image].flatten(1).sigmoid()
-            label, location = (scores > threshold).nonzero(as_tuple=True)
-            score, order = scores[label, location].sort(descending=True, stable=True)
-            order = order[:limit] if limit > 0 else order
-            rows += [
-                (image, number, int(label[i]), int(location[i]), float(scores[label[i], location[i]])) for i in order
-            ]
-    columns = (found.image, found.level, found.label, found.location, found.score)
-    assert list(zip(*(column.tolist() for column in columns))) == rows

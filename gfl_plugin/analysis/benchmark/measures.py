@@ -131,7 +131,7 @@ def _our_assignment(case: BenchmarkCase, head: nn.Module) -> None:
     grid = Grid.of(head.layout, [level.shape[-2:] for level in case.cls_scores], device)
     regions = ValidRegions.of(grid, case.img_metas)
     truths = GroundTruths.of(case.gt_instances, device)
-    head.assigner.assign_batch(truths, grid, regions).positives(grid)
+    head.assigner.select(truths, grid, regions).positives(grid)
 
 
 def saved_bytes(case: BenchmarkCase, head: nn.Module) -> int:
