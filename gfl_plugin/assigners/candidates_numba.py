@@ -21,7 +21,7 @@ _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
 
 @njit(error_model="numpy")
 def _nearest_steps(position, base, stride, low, end, steps, distances):
-    """Fill the steps of [low, end) nearest to a position, nearest first; distances are infinite if there are too few."""
+    """Fill the steps of [low, end) nearest to a position, nearest first; too few have infinite distances."""
     right = np.int64(min(max(np.ceil((position - base) / stride), np.float32(low)), np.float32(end)))
     left = right - 1
     for rank in range(steps.size):

@@ -30,7 +30,8 @@ def giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     """
     if pred.shape != target.shape or pred.shape[-1] != 4:
         raise ValueError(
-            f"pred has shape {tuple(pred.shape)} and target {tuple(target.shape)}; both must be (N, 4), one target per predicted box"
+            f"pred has shape {tuple(pred.shape)} and target {tuple(target.shape)}; both must be (N, 4), one target per "
+            "predicted box"
         )
     return 1 - aligned_giou(pred, target, eps)
 

@@ -84,7 +84,8 @@ class _CheckedFile:
     """Numba's index and data files, with the key stored beside the data.
 
     Numba numbers data files in an index that processes overwrite one after another. If two of them save different
-    entries at the same time, such as for the CPUs of two machines with one home folder, an index may name the other's data.
+    entries at the same time, such as for the CPUs of two machines that share a home folder, the index of one may name
+    the data of the other.
     """
 
     def __init__(self, file: Any, stamp: object) -> None:

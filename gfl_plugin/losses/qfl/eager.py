@@ -107,7 +107,7 @@ def _negative_chunk(
         scratch: the buffers.
 
     Returns:
-        Sum of the losses; or None if a logit is so large (88) that u overflows, so that the caller must use another way.
+        Sum of the losses; None if a logit is so large (88) that u overflows. The caller must then compute it otherwise.
     """
     x, odds, sigma, soft, power = scratch.views(logits.shape)
     x = logits if logits.dtype == torch.float32 else x.copy_(logits)
