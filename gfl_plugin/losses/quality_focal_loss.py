@@ -2,11 +2,11 @@ r"""Quality Focal Loss (Li et al., arXiv 2006.04388, Eq. 5).
 
 .. math:: QFL(\sigma) = -|y - \sigma|^\beta \left((1 - y)\log(1 - \sigma) + y\log\sigma\right)
 
-:math:`\sigma` is the sigmoid of a logit, y in [0, 1] its quality target: the IoU at the object's class, 0 elsewhere.
+:math:`\sigma` is the sigmoid of a logit, y in [0, 1] its quality target: the IoU for the object's class, 0 otherwise.
 
-Gradients are written out rather than left to autograd. That makes them finite wherever the logit is (a power of a
-vanishing difference has an infinite slope that autograd multiplies by zero), and lets loss and gradient come out of
-one pass over the logits, of which only the gradient is kept.
+Gradients are explicit formulas, not autograd's. So they are finite for every finite logit (autograd would multiply the
+infinite slope of a power at 0 by zero), and one pass over the logits computes loss and gradient and keeps only the
+gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..ops.host_values import on_host
 from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
-from .qfl import Negatives, negatives
+from .qfl import Negatives, sweep_negatives
 from .qfl.qfl_terms import quality_terms
 from .reduction import check_reduction, reduce_rows
 
@@ -52,7 +52,7 @@ def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activate
 def sparse_quality_focal_loss(
     logits: Sequence[Tensor], targets: ClassTargets, beta: float = 2.0, loss_weight: float = 1.0
 ) -> Tensor:
-    """QFL over the dense logits of a pyramid, with targets given only where there is an object.
+    """QFL of the dense logits of a pyramid, with targets for positives only.
 
     Every element is first treated as a negative (y = 0) in one pass over the logits in their (B, C, H, W) layout; the
     few elements with an object are then corrected. That pass gives loss and gradient, and only the gradient is kept.
@@ -79,7 +79,7 @@ def sparse_quality_focal_loss(
 
 @MODELS.register_module()
 class QualityFocalLoss(nn.Module):
-    """Quality Focal Loss with MMDetection's interface, and the sparse form the GFL head uses.
+    """Quality Focal Loss with MMDetection's interface, and the sparse form that the GFL head uses.
 
     Args:
         use_sigmoid: must be True; the joint score is a sigmoid by definition.
@@ -89,7 +89,7 @@ class QualityFocalLoss(nn.Module):
         activated: whether ``pred`` holds probabilities rather than logits.
 
     Raises:
-        ValueError: for a setting that has no meaning here, saying what to write.
+        ValueError: for a setting that is not possible; the message says what to write instead.
     """
 
     def __init__(
@@ -120,7 +120,21 @@ class QualityFocalLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :func:`quality_focal_loss`; ``weight`` is (N,) and ``avg_factor`` what the mean divides by."""
+        """Weighted and reduced loss; see :func:`quality_focal_loss`.
+
+        Args:
+            pred: (N, C) logits, or probabilities if ``activated``.
+            target: ``(label, score)`` or (N, C) qualities.
+            weight: (N,), or None.
+            avg_factor: divisor of the mean, instead of N.
+            reduction_override: replaces ``reduction`` in this call.
+
+        Returns:
+            A scalar; (N,) if the reduction is "none".
+
+        Raises:
+            ValueError: for a target, weight or override that is not possible.
+        """
         rows = quality_focal_loss(pred, target, self.beta, self.activated)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 
@@ -152,10 +166,10 @@ class _QualityTerms(torch.autograd.Function):
 
 
 def _probability_terms(probability: Tensor, quality: Tensor, beta: float) -> Tensor:
-    """QFL of each element given probabilities; logarithms end at -100, as in PyTorch's binary cross entropy."""
+    """QFL of each element given probabilities; logarithms are clamped to -100, as in PyTorch's binary cross entropy."""
     cross_entropy = -(quality * _bounded_log(probability) + (1 - quality) * _bounded_log(1 - probability))
     difference = quality - probability
-    # The clamp keeps the slope of the power finite at 0 without moving any fp32 value.
+    # The clamp keeps the slope of the power finite at 0 without changing any fp32 value.
     factor = difference.abs().clamp(min=1e-12).pow(beta) if beta else torch.ones_like(difference)
     return factor * cross_entropy
 
@@ -173,7 +187,7 @@ class _SparseQuality(torch.autograd.Function):
         positives, quality, weights = targets.positives, targets.quality, targets.weights
         wanted = [level.requires_grad for level in logits]
         logits = [level.contiguous() for level in logits]
-        sums, gradients = negatives(Negatives(logits, wanted, scale, beta, weights))
+        sums, gradients = sweep_negatives(Negatives(logits, wanted, scale, beta, weights))
 
         shapes = [level.shape for level in logits]
         elements = positives.elements(shapes, targets.label)
@@ -186,7 +200,7 @@ class _SparseQuality(torch.autograd.Function):
                 positives.elements([(*weight.shape[:1], 1, *weight.shape[1:]) for weight in weights])
             )
             row_weight = row_weight * torch.cat([w.view(-1)[index] for w, index in zip(weights, locations)])
-        # The same elements with their quality, and as the negatives they were taken for.
+        # The same elements with their quality targets, and as the negatives that the pass has treated them as.
         loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
         changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
         written = positives.per_level(positives.targets(elements, shapes))
@@ -203,7 +217,7 @@ class _SparseQuality(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Reading scalars is free on a CPU and would make the host wait for a GPU.
+        # Reading scalars is free on a CPU; on a GPU it would synchronize.
         factors = grad.tolist() if on_host(grad) else grad.unbind()
         gradients = [
             None if gradient is None else _scaled(gradient, factor).to(dtype)
@@ -222,7 +236,7 @@ def _scaled(gradient: Tensor, factor: float | Tensor) -> Tensor:
 
 
 def _check_beta(beta: float) -> float:
-    """The exponent itself, or a ValueError."""
+    """The exponent as a float; ValueError if it is not finite and >= 0."""
     if not (isinstance(beta, (int, float)) and 0 <= beta < float("inf")):
         raise ValueError(f"beta is {beta!r}; it must be a finite number >= 0 (the paper's best is 2)")
     return float(beta)
@@ -231,11 +245,11 @@ def _check_beta(beta: float) -> float:
 def _dense_target(pred: Tensor, target: Target) -> Tensor:
     """Either target form as (N, C) qualities, fp32."""
     if pred.dim() != 2:
-        raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row a location")
+        raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row per location")
     if isinstance(target, Tensor):
         if target.dim() == 1:
             raise ValueError(
-                f"target has shape {tuple(target.shape)}: the head hands its class loss labels alone, and QFL "
+                f"target has shape {tuple(target.shape)}: the head gives its class loss labels alone, and QFL "
                 "needs the quality of each box, too. Use gfl_plugin.GFLHead, or in RetinaNet, FCOS, FoveaBox and SSD "
                 "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (tools/swap_head.py writes such "
                 "configs). DETR-like heads give a quality to mmdet.QualityFocalLoss only; other heads keep their own "
@@ -244,7 +258,7 @@ def _dense_target(pred: Tensor, target: Target) -> Tensor:
         if target.shape != pred.shape:
             raise ValueError(
                 f"target has shape {tuple(target.shape)}; a dense target must have pred's: {tuple(pred.shape)}. "
-                "For one class and quality a row, give the tuple (label, score)"
+                "For one class and quality per row, give the tuple (label, score)"
             )
         return target.detach().float()
     if not (isinstance(target, (tuple, list)) and len(target) == 2 and all(isinstance(t, Tensor) for t in target)):
@@ -257,7 +271,7 @@ def _dense_target(pred: Tensor, target: Target) -> Tensor:
     if label.shape != rows or score.shape != rows:
         raise ValueError(
             f"label and score have shapes {tuple(label.shape)} and {tuple(score.shape)}; both must be {rows}, "
-            f"one entry a row of pred {tuple(pred.shape)}"
+            f"one entry per row of pred {tuple(pred.shape)}"
         )
     classes = pred.shape[1]
     foreground = (label >= 0) & (label < classes)

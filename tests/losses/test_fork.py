@@ -109,12 +109,13 @@ def test_two_threads_are_used() -> None:
 def test_both_kernels_round_alike(beta: float, weighted: bool, gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients and fp32 sums of a child are those of its parent, whichever kernel each of them runs."""
     from gfl_plugin.losses.qfl import numba_cpu
+    from gfl_plugin.ops import numba_threads
 
     if torch.get_num_threads() < 2:
         pytest.skip("PyTorch has one thread here")
     arguments = negatives_arguments(beta, weighted, gradient)
     expected = numba_cpu.sweep(arguments)
-    monkeypatch.setattr(numba_cpu, "_forked_with_threads", True)
+    monkeypatch.setattr(numba_threads, "_forked_with_threads", True)
     assert bits(numba_cpu.sweep(arguments)) == bits(expected)
 
 
@@ -149,9 +150,9 @@ def bits(result: tuple) -> list[str]:
 
 def loss() -> list[str]:
     """The dense half of QFL and its gradient."""
-    from gfl_plugin.losses.qfl import negatives
+    from gfl_plugin.losses.qfl import sweep_negatives
 
-    return bits(negatives(negatives_arguments()))
+    return bits(sweep_negatives(negatives_arguments()))
 
 
 def whole_head() -> list[float]:

@@ -229,7 +229,7 @@ def test_wrong_settings() -> None:
     loss = QualityFocalLoss()
     with pytest.raises(ValueError, match="reduction_override is 'max'"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), reduction_override="max")
-    with pytest.raises(ValueError, match=r"one weight a row: \(4,\)"):
+    with pytest.raises(ValueError, match=r"one weight per row: \(4,\)"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), weight=torch.ones(4, 3))
     with pytest.raises(ValueError, match="avg_factor is given with reduction 'sum'"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), avg_factor=2.0, reduction_override="sum")

@@ -1,8 +1,7 @@
-"""NMS by blocks of operations and by compiled loops, against the definition, pair by pair."""
+"""NMS of each backend against the definition, pair by pair."""
 
 from __future__ import annotations
 
-import importlib.util
 import tracemalloc
 
 import pytest
@@ -12,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import gfl_plugin.ops.nms as module
+from gfl_plugin.ops.backend import installed, use_backend
 from gfl_plugin.ops.nms import nms
 
-COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
+BACKENDS = ["torch", "numba"] if installed("numba") else ["torch"]
 
 
 def by_definition(boxes: Tensor, scores: Tensor, threshold: float, offset: int, groups: Tensor) -> list[int]:
@@ -33,7 +33,7 @@ def by_definition(boxes: Tensor, scores: Tensor, threshold: float, offset: int, 
     return kept
 
 
-@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
@@ -45,15 +45,14 @@ def by_definition(boxes: Tensor, scores: Tensor, threshold: float, offset: int, 
     block=st.sampled_from([2, 7, 512]),
 )
 def test_definition(
-    compiled: bool, seed: int, count: int, spread: float, threshold: float, offset: int, groups: int, block: int
+    backend: str, seed: int, count: int, spread: float, threshold: float, offset: int, groups: int, block: int
 ) -> None:
     torch.manual_seed(seed)
     corner = (spread * torch.rand(count, 2)).round()
     boxes = torch.cat([corner, corner + (30 * torch.rand(count, 2)).round()], dim=1)  # some empty, some equal
     scores = (20 * torch.rand(count)).round() / 20
     group = torch.randint(0, groups, (count,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "installed", lambda package: compiled)
+    with use_backend(backend), pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
         patch.setattr(module, "_LATER", 3 * block)
         kept = nms(boxes, scores, threshold, offset, group)
@@ -62,10 +61,9 @@ def test_definition(
         assert alone.tolist() == by_definition(boxes, scores, threshold, offset, torch.zeros(count))
 
 
-@pytest.mark.parametrize("compiled", COMPILED)
-def test_fifty_thousand_boxes_need_no_square_matrix(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_fifty_thousand_boxes_need_no_square_matrix(backend: str) -> None:
     """An N x N matrix of booleans would be 2.5 GB; the largest allocation is counted."""
-    monkeypatch.setattr(module, "installed", lambda package: compiled)
     largest = 0
     empty = torch.overrides.TorchFunctionMode
 
@@ -80,7 +78,7 @@ def test_fifty_thousand_boxes_need_no_square_matrix(compiled: bool, monkeypatch:
     corner = 300 * torch.rand(50_000, 2)
     boxes = torch.cat([corner, corner + 40 + 40 * torch.rand(50_000, 2)], dim=1)
     tracemalloc.start()  # NumPy's memory
-    with Watch():
+    with Watch(), use_backend(backend):
         kept = nms(boxes, torch.rand(50_000), 0.5)
     largest = max(largest, tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
