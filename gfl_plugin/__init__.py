@@ -40,9 +40,6 @@ from .projects.swap_head import swap_head  # noqa: E402
 from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
-from .runtime.default_hooks import register_in_every_run  # noqa: E402
-
-register_in_every_run(FirstStepsHook)
 
 __all__ = [
     "ATSSAssigner",
