@@ -35,9 +35,6 @@ from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # no
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
-from .runtime.default_hooks import register_in_every_run  # noqa: E402
-
-register_in_every_run(FirstStepsHook)
 
 __all__ = [
     "ATSSAssigner",
