@@ -1,0 +1,1 @@
+"""Subcommands of ``gfl-plugin``, one per file."""
