@@ -1,4 +1,4 @@
-# The embedded data set. `gfl-plugin demo` makes it; GFL_DEMO_DATA is its folder.
+# The embedded data set; `gfl-plugin demo` makes it, GFL_DEMO_DATA says where it lies.
 data_root = "{{$GFL_DEMO_DATA:work_dirs/demo/data}}/"
 pipeline = [
     dict(type="LoadImageFromFile"),

@@ -1,4 +1,4 @@
-"""Train every variant of a study over several seeds and compare them.
+"""``gfl-plugin ablate``
 
 Each training runs in a process of its own. An interrupted study goes on where it stopped when the same command is run
 again.
@@ -12,12 +12,12 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "train the variants of a study over several seeds and compare them"
+SUMMARY = "Train the variants of a study over several seeds and compare them"
 EXAMPLE = "gfl-plugin ablate components --scale demo --seeds 0 1 2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the command's arguments."""
     parser.add_argument("study", help="a folder of configs/ablation; an unknown name lists them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
@@ -56,12 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from mmengine.logging import MMLogger
 
-    from ..analysis.config_folder import config_folder
-    from ..analysis.progress import output_console, progress_display
+        from ..analysis.progress import output_console, progress_display
     from ..analysis.studies.report_study import report_study
     from ..analysis.studies.run_study import StudyPlace, read_study, run_study
     from ..analysis.studies.scale import SCALES
     from ..analysis.studies.study import find_study, select_variants
+    from ..runtime.config_files import config_folder
 
     MMLogger.get_current_instance().setLevel("WARNING")
     console, configs, started = output_console(), config_folder(), time.monotonic()

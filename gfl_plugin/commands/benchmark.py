@@ -1,4 +1,4 @@
-"""Time MMDetection's GFLHead and the plugin's on equal tensors, in turn, after checking that their numbers agree."""
+"""``gfl-plugin benchmark``"""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from ..analysis.benchmark import Row
     from ..analysis.tables import Table
 
-SUMMARY = "time the head against MMDetection's, after checking that both agree"
+SUMMARY = "Time MMDetection's GFLHead and the plugin's in turn, after checking that their numbers agree"
 EXAMPLE = "gfl-plugin benchmark --boxes coco_val_boxes.json --json benchmark.json --plot benchmark.png"
 
 _MIN_RUNS = 7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--boxes",
         type=Path,

@@ -1,4 +1,4 @@
-"""Swap the head of every dense detector in MMDetection's configs, build it, train a step and predict.
+"""``gfl-plugin check-swaps``
 
 Some backbones need compiled mmcv (deformable convolutions) or mmpretrain.
 """
@@ -11,12 +11,12 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-SUMMARY = "try the swapped head in every dense detector of MMDetection"
-EXAMPLE = "gfl-plugin check_swaps --only retinanet ssd"
+SUMMARY = "Swap the head of every dense detector in MMDetection's configs, build it, train a step and predict"
+EXAMPLE = "gfl-plugin check-swaps --only retinanet ssd"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the command's arguments."""
     parser.add_argument("--head", choices=["gfl", "qfl"], default="gfl", help="what to swap in (default: gfl)")
     parser.add_argument("--only", nargs="+", help="only configs whose name contains one of these texts")
     parser.add_argument("--out", type=Path, help="Markdown file for the table of all configs")

@@ -1,4 +1,4 @@
-"""Train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections.
+"""``gfl-plugin demo``
 
 Both are trained alike, one after the other. Finished trainings are kept: the same command run again only reports.
 """
@@ -11,14 +11,14 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "train GFL and its baseline on the embedded data set and compare them"
+SUMMARY = "Train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections"
 EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
 
 _PICTURES = 4  # validation images in the picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--work-dir", "--out", type=Path, default=Path("work_dirs/demo"), help="folder of everything that is written"
     )
@@ -53,13 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mmengine.logging import MMLogger
 
-    from ..analysis.config_folder import config_folder
-    from ..analysis.detection_picture import side_by_side
+        from ..analysis.detection_picture import side_by_side
     from ..analysis.progress import output_console, progress_display
     from ..analysis.studies.demo_study import demo_scale, demo_study
     from ..analysis.studies.report_study import report_study
     from ..analysis.studies.run_study import StudyPlace, run_study
     from ..analysis.studies.train_run import DETECTIONS
+    from ..runtime.config_files import config_folder
 
     MMLogger.get_current_instance().setLevel("WARNING")
     console, configs, started = output_console(), config_folder(), time.monotonic()
