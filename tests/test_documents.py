@@ -27,8 +27,8 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
 
+from gfl_plugin.commands.script_runner import mmdet_tool
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
-from gfl_plugin.runtime.run_script import mmdet_tool
 
 pytestmark = pytest.mark.once
 

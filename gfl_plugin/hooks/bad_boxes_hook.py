@@ -19,7 +19,7 @@ from ..structures.ground_truths import GroundTruths
 class BadBoxesHook(Hook):
     """Says once that there are boxes without an area or not finite, and at the end how many.
 
-    GFLHead gives such boxes no location to learn them, so training goes on; ``tools/check_data.py`` lists them all.
+    GFLHead gives such boxes no location to learn them, so training goes on; ``gfl-plugin check-data`` lists them all.
     They are looked for before a batch goes to a GPU, which need not be waited for. Of several processes each says its
     own. In batches of several branches, as semi-supervised training has them, every branch with ground truths counts.
     """
@@ -42,7 +42,7 @@ class BadBoxesHook(Hook):
             self._said = True
             runner.logger.warning(
                 f"{escape_unprintable(str(image))} has a box without an area or not finite, {box} in the network's "
-                "input: such boxes are ignored. tools/check_data.py CONFIG lists them all"
+                "input: such boxes are ignored. gfl-plugin check-data CONFIG lists them all"
             )
 
     def after_train(self, runner: Runner) -> None:

@@ -92,7 +92,7 @@ class FirstStepsHook(Hook):
             runner.logger.warning(
                 f"none of the first {self._seen} training images has an object. The training set has "
                 f"{_listed(_classes(runner))}: annotations must have objects of exactly these names. "
-                "tools/check_data.py CONFIG lists those they have"
+                "gfl-plugin check-data CONFIG lists those they have"
             )
         self._counting_objects = False
 
@@ -101,7 +101,7 @@ class FirstStepsHook(Hook):
             runner.logger.warning(
                 f"no location learned a box in the first {self._steps} steps (loss_bbox was 0), though images had "
                 f"{self._objects} objects. Are they too small in the network's input, or outside of their images? "
-                "tools/check_data.py CONFIG lists objects that no location learns"
+                "gfl-plugin check-data CONFIG lists objects that no location learns"
             )
         self._counting_steps = False
 

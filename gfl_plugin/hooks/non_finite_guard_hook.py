@@ -55,7 +55,7 @@ class NonFiniteGuardHook(Hook):
     numbers, schedules and random numbers go on. In the logs ``train/skipped_steps`` counts.
 
     The batch, the state before the step and the names of what was not finite go to
-    ``<work_dir>/non_finite/iter_<n>_rank_<r>.pth``, which ``tools/replay.py`` runs again. A record that cannot be
+    ``<work_dir>/non_finite/iter_<n>_rank_<r>.pth``, which ``gfl-plugin replay`` runs again. A record that cannot be
     written is a warning. Of several processes all skip when one has to. A checkpoint that holds a number which became
     NaN or infinite in training is not written.
 
@@ -230,7 +230,7 @@ class NonFiniteGuardHook(Hook):
         record.save(path)
         self.records.append(path)
         first = f", first in the output of {record.outputs[0]}" if record.outputs else ""
-        return f"{first}; python tools/replay.py {path} {_config_of(runner)} runs it again"
+        return f"{first}; gfl-plugin replay {path} {_config_of(runner)} runs it again"
 
     def _bad_part(self, parts: list[_Part]) -> tuple[_Part, StepOutcome | None]:
         """The batch that was bad, and what it gives when it is run again.

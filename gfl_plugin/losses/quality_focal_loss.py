@@ -260,7 +260,7 @@ def _dense_target(pred: Tensor, target: Target) -> Tensor:
             raise ValueError(
                 f"target has shape {tuple(target.shape)}: the head hands its class loss labels alone, and QFL "
                 "needs the quality of each box, too. Use gfl_plugin.GFLHead, or in RetinaNet, FCOS, FoveaBox and SSD "
-                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (tools/swap_head.py writes such "
+                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (gfl-plugin swap writes such "
                 "configs). DETR-like heads give a quality to mmdet.QualityFocalLoss only; other heads keep their own "
                 "loss_cls. In your own code, give the tuple (label, score)"
             )

@@ -182,5 +182,5 @@ def _why_refused(name: str, message: str) -> str:
         return f"{name} is damaged or not a PyTorch checkpoint ({cause})"
     return (
         f"{name} is refused, and nothing in it was run: beside tensors it holds objects whose loading would run code "
-        f"({cause}). Ask whoever made it for the weights alone: python tools/publish_model.py CHECKPOINT"
+        f"({cause}). Ask whoever made it for the weights alone: gfl-plugin publish CHECKPOINT"
     )

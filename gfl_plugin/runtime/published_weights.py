@@ -61,7 +61,7 @@ def read(path: Path, map_location: Any = None) -> dict:
     if about.get("format") == _HASHED_WEIGHTS_ONLY:
         print_log(
             f"{path} is of an older format, whose hash does not cover config and classes: they are not used. Write the "
-            "file again by tools/publish_model.py",
+            "file again by gfl-plugin publish",
             logger="current",
             level=logging.WARNING,
         )

@@ -19,6 +19,7 @@ from . import (
     empty_datasets,
     mmcv_ops,
     package_paths,
+    plugin_configs,
     processes_on_cpu,
     resume,
     ssd_prediction,
@@ -29,6 +30,7 @@ from . import (
 _GAPS = (
     mmcv_ops,
     package_paths,
+    plugin_configs,
     weights_only,
     checkpoint_loaders,
     config_texts,

@@ -33,5 +33,5 @@ def _reason(dataset: object) -> str:
     shown = ", ".join(map(str, classes[:5])) + (f", … ({len(classes)} in all)" if len(classes) > 5 else "")
     return (
         f"{name}: no image is left after filter_cfg={dict(dataset.filter_cfg)}. Its classes are {shown}; the "
-        "annotations must have objects of these names (metainfo.classes). tools/check_data.py CONFIG lists theirs"
+        "annotations must have objects of these names (metainfo.classes). gfl-plugin check-data CONFIG lists theirs"
     )
