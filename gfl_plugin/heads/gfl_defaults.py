@@ -46,25 +46,24 @@ def gfl_head_config(num_classes: int, in_channels: int, strides: Sequence[int] =
     return copy.deepcopy({**config, **changes})
 
 
-def gfl_train_cfg() -> dict:
-    """The training settings of a GFL detector: ``model.train_cfg``."""
-    assigner = {"type": "gfl_plugin.ATSSAssigner", "topk": 9}
-    return {"assigner": assigner, "allowed_border": -1, "pos_weight": -1, "debug": False}
-
-
-def gfl_test_cfg(max_per_img: int = 100) -> dict:
-    """The test settings of a GFL detector: ``model.test_cfg``.
+def gfl_train_cfg(assigner: str = "gfl_plugin.ATSSAssigner") -> dict:
+    """The training settings of a GFL detector: ``model.train_cfg``.
 
     Args:
-        max_per_img: detections per image.
+        assigner: name of the assigner; without a scope it is the one of the head's own package.
 
     Returns:
         A new dict.
     """
+    return {"assigner": {"type": assigner, "topk": 9}, "allowed_border": -1, "pos_weight": -1, "debug": False}
+
+
+def gfl_test_cfg() -> dict:
+    """The test settings of a GFL detector: ``model.test_cfg``."""
     return {
         "nms_pre": 1000,
         "min_bbox_size": 0,
         "score_thr": 0.05,
         "nms": {"type": "nms", "iou_threshold": 0.6},
-        "max_per_img": max_per_img,
+        "max_per_img": 100,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
+from ..heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
+from ..quality import JointQuality
 from .dense_head import DEFAULT_CHANNELS, Pyramid, class_name, dense_head, pyramid_of
 
 # Heads that keep everything but their score.
@@ -60,49 +62,19 @@ def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -
             num_outs=len(pyramid.channels),
         )
         model["neck"] = [*_necks(old), mapper]
-    head = _gfl_head_config(pyramid, in_channels)
-    test_cfg = {**_gfl_test_cfg(), "max_per_img": (old.get("test_cfg") or {}).get("max_per_img", 100)}
-    model["bbox_head"] = _replacing(old, "bbox_head", _merged(head, overrides))
-    model["train_cfg"] = _replacing(old, "train_cfg", _gfl_train_cfg())
-    model["test_cfg"] = _replacing(old, "test_cfg", test_cfg)
-    return model
-
-
-def _gfl_head_config(pyramid: Pyramid, in_channels: int) -> dict:
-    """GFL's default head for a pyramid."""
-    return dict(
-        type="gfl_plugin.GFLHead",
-        num_classes=pyramid.num_classes,
-        in_channels=in_channels,
+    head = gfl_head_config(
+        pyramid.num_classes,
+        in_channels,
+        pyramid.strides,
         feat_channels=pyramid.feat_channels,
         stacked_convs=pyramid.stacked_convs,
-        anchor_generator=dict(
-            type="AnchorGenerator",
-            ratios=[1.0],
-            octave_base_scale=8,
-            scales_per_octave=1,
-            strides=list(pyramid.strides),
-        ),
-        loss_cls=_qfl_config(),
-        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
-        reg_max=16,
-        loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
     )
-
-
-def _gfl_train_cfg() -> dict:
-    """GFL's default settings for training."""
-    return dict(assigner=dict(type="gfl_plugin.ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False)
-
-
-def _gfl_test_cfg() -> dict:
-    """GFL's default settings for prediction."""
-    return dict(nms_pre=1000, min_bbox_size=0, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.6), max_per_img=100)
-
-
-def _qfl_config() -> dict:
-    """GFL's default class loss."""
-    return dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0)
+    test_cfg = gfl_test_cfg()
+    test_cfg["max_per_img"] = (old.get("test_cfg") or {}).get("max_per_img", test_cfg["max_per_img"])
+    model["bbox_head"] = _replacing(old, "bbox_head", _merged(head, overrides))
+    model["train_cfg"] = _replacing(old, "train_cfg", gfl_train_cfg())
+    model["test_cfg"] = _replacing(old, "test_cfg", test_cfg)
+    return model
 
 
 def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict, scope: str) -> dict:
@@ -115,7 +87,9 @@ def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict, scope: str) -
             f"there is no QFL variant of {kind}; head='qfl' supports {', '.join([*QFL_HEADS, *_QFL_BY_GFL])}, and "
             "head='gfl' supports every dense head"
         )
-    changes = dict(type=f"gfl_plugin.{QFL_HEADS[kind]}", loss_cls=_replacing(head, "loss_cls", _qfl_config()))
+    changes = dict(
+        type=f"gfl_plugin.{QFL_HEADS[kind]}", loss_cls=_replacing(head, "loss_cls", dict(JointQuality.default_loss_cls))
+    )
     return dict(bbox_head=_merged(changes, overrides))
 
 
