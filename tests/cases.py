@@ -37,6 +37,7 @@ def record(name: str, difference: float) -> float:
 def head_config(**changes: object) -> dict:
     """A small GFL head's config for MMDetection's or our class; nested dicts are merged, None removes a key."""
     config = gfl_head_config(7, 8, [8, 16, 32], type="GFLHead", feat_channels=8, stacked_convs=1)
+    del config["reg_max"]  # each head's own
     config.update(
         norm_cfg=dict(type="GN", num_groups=2), train_cfg=gfl_train_cfg("ATSSAssigner"), test_cfg=gfl_test_cfg()
     )
