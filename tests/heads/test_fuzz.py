@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from gfl_plugin.assigners.atss_assigner import Assignment
+from gfl_plugin.assigners import ATSSAssignment
 from gfl_plugin.ops.backend import use_backend
 
 pytestmark = pytest.mark.once
@@ -100,7 +100,7 @@ def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool
         if not compiled:  # as on a GPU: PyTorch operations, one row per candidate
             stack.enter_context(use_backend("torch"))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=False))
+            patch.setattr(ATSSAssignment, "positives", partialmethod(ATSSAssignment.positives, compact=False))
         answer_is_sound(batch)
 
 
