@@ -58,27 +58,29 @@ def sparse_quality_focal_loss(
     beta: float = 2.0,
     weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """QFL over the dense logits of a pyramid, with targets given only where there is an object.
+    """QFL of the dense logits of a pyramid, with targets for positives only.
 
-    Every element counts as a negative (y = 0) in one pass over the logits where they lie; the few elements with an
-    object are then corrected. Loss and gradient come out of that pass, and only the gradient is kept.
+    One pass over the logits, without a copy, treats every element as a negative (y = 0) and computes loss and gradient.
+    The elements of positives are corrected afterwards. Only the gradient is kept.
 
     Args:
         logits: L maps (B, C, H, W) of any float dtype.
         positives: the locations with an object.
         label: (P,) class of each positive, int64.
         quality: (P,) target of each positive, fp32.
-        scale: a scalar tensor the sums are multiplied by. Giving it here rather than multiplying afterwards saves a
-            pass over the gradient.
+        scale: scalar tensor, the factor of the sums. Multiplying the result instead costs a pass over the gradient.
         beta: exponent of the modulating factor, >= 0.
         weights: L maps (B, H, W) fp32 of weights of locations, or None for 1 everywhere.
 
     Returns:
         (L,) ``scale * sum`` of each level, fp32.
+
+    Raises:
+        ValueError: for a negative or non-finite beta.
     """
     _check_beta(beta)
     if not torch.is_grad_enabled():
-        logits = [level.detach() for level in logits]  # or a gradient nobody asks for would be computed
+        logits = [level.detach() for level in logits]  # or a gradient that is not needed would be computed
     return _SparseQuality.apply(positives, label, quality, scale, beta, weights, *logits)
 
 
