@@ -32,7 +32,7 @@ _requested: ContextVar[Backend | None] = ContextVar("gfl_plugin.backend", defaul
 def use_backend(name: Backend) -> Iterator[None]:
     """Use one backend inside a ``with`` block, or inside a function that this decorates.
 
-    Operations without a kernel of that backend use PyTorch's. The innermost block counts. It is valid for the current
+    Operations without a kernel of that backend use PyTorch. The innermost block applies. It is valid for the current
     thread and for processes forked inside it; threads that are started inside it choose by themselves. Programs that
     torch.compile, torch.export or torch.jit.trace record always contain PyTorch operations only.
 

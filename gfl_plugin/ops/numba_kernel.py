@@ -37,8 +37,8 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             return dispatcher
         try:
             dispatcher._cache = _Cache(function)
-        except RuntimeError as error:  # neither the package's folder nor the user's cache folder can be written
-            _logger.debug("%s is compiled in each process: %s", function.__name__, error)
+        except Exception as error:  # no folder can be written; or a Numba version whose cache works differently
+            _logger.debug("%s is compiled in each process: %r", function.__name__, error)
         return dispatcher
 
     return decorate

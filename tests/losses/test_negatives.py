@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
 from gfl_plugin.losses.qfl import Negatives
@@ -129,6 +131,22 @@ def test_triton_kernel_in_its_interpreter(root: Path) -> None:
     test = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "triton and not interpreter", __file__]
     run = subprocess.run(test, cwd=root, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")
+def test_written_coefficients_interpolate() -> None:
+    """They are those at Chebyshev nodes, rounded to fp32."""
+    from gfl_plugin.losses.qfl import numba_cpu
+
+    half = math.log(2) / 2
+    functions = {
+        "_EXP": (np.exp, 6, -half, half),
+        "_LOG1P": (lambda x: np.log1p(x) / x, 9, 0.0, 1.0),
+    }
+    for name, (function, degree, low, high) in functions.items():
+        series = Chebyshev.interpolate(function, degree, domain=[low, high])
+        expected = series.convert(kind=Polynomial).coef[::-1]
+        np.testing.assert_allclose(getattr(numba_cpu, name), expected, rtol=2**-23)  # one unit in the last place
 
 
 @pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")

@@ -40,12 +40,12 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     backend.installed.cache_clear()
 
 
-def test_the_choice_depends_on_device_dtype_kernels_and_packages(without_packages: None) -> None:
+def test_without_compiled_packages_the_choice_is_pytorch(without_packages: None) -> None:
     assert choose(FP32, EVERY) == "torch"
 
 
 @with_numba
-def test_the_choice_with_numba() -> None:
+def test_the_choice_depends_on_device_dtype_and_kernels() -> None:
     assert choose(FP32, EVERY) == "numba"
     assert choose(FP32, ["triton"]) == choose(FP32, []) == "torch"
     assert choose(FP32.double(), EVERY) == choose(FP32.bfloat16(), EVERY) == "torch"
@@ -53,7 +53,7 @@ def test_the_choice_with_numba() -> None:
 
 
 @with_numba
-def test_the_innermost_block_counts() -> None:
+def test_the_innermost_block_applies() -> None:
     with use_backend("torch"):
         assert choose(FP32, EVERY) == "torch"
         with use_backend("numba"):
