@@ -134,8 +134,8 @@ def test_mmdetections_own_train_script_warns_of_data_that_does_not_fit(demo_data
         "correct metainfo.classes"
     ) in warnings
     assert (
-        "none of the first 16 training images has an object. The training set has 2 classes (zero, one): the annotations "
-        "must use exactly these names. gfl-plugin check-data CONFIG lists the names in the annotations"
+        "none of the first 16 training images has an object. The training set has 2 classes (zero, one): the "
+        "annotations must use exactly these names. gfl-plugin check-data CONFIG lists the names in the annotations"
     ) in warnings
 
 

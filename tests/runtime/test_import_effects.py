@@ -64,6 +64,7 @@ def test_safe_globals_and_registries_are_those_of_the_document(effects: dict) ->
     assert own == []
 
 
+@pytest.mark.once
 def test_the_script_notices_changes() -> None:
     """A changed attribute, setting and call are found: the other tests can fail."""
     code = SCRIPT.read_text().replace(

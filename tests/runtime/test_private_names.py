@@ -77,4 +77,4 @@ def test_inherited_names_are_found() -> None:
 
 def test_the_docs_show_the_tables() -> None:
     text = DOCUMENT.read_text()
-    assert with_tables(text) == text, "run: python tests/runtime/compat_document.py"
+    assert with_tables(text) == text, "run: python tests/compat_document.py"

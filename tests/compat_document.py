@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "gfl_plugin"
 DOCUMENT = ROOT / "docs" / "compat.md"
 LIBRARIES = ("mmengine", "mmdet", "mmcv", "torch", "numpy")
