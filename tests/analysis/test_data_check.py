@@ -177,14 +177,14 @@ def serious_in(cfg: Config, split: str = "train") -> dict[str, Finding]:
         (
             80,
             "heads with a wrong number of classes",
-            "bbox_head.num_classes=80, and metainfo names 10: 0, 1, 2, 3, 4, … (10 in all)",
-            "num_classes=10, or correct metainfo.classes",
+            "bbox_head.num_classes=80, but metainfo has 10: 0, 1, 2, 3, 4, … (10 in total)",
+            "set num_classes=10, or correct metainfo.classes",
         ),
         (
             "RBC",
             "classes given as a single string",
             "metainfo.classes='RBC'",
-            "classes must be a tuple of names: ('RBC',) with the comma",
+            "write a tuple of names: ('RBC',) with the comma",
         ),
     ],
 )
@@ -235,11 +235,11 @@ def test_many_sides_beyond_the_last_bin_are_a_mistake(data: Path, monkeypatch, r
     assert ("sides beyond the last bin" in serious_in(cfg)) == serious
 
 
-@pytest.mark.parametrize(("alone", "serious"), [(50, False), (51, True), (100, True)])
-def test_many_objects_that_nobody_learns_are_a_mistake(data: Path, monkeypatch, alone: int, serious: bool) -> None:
+@pytest.mark.parametrize(("unassigned", "serious"), [(50, False), (51, True), (100, True)])
+def test_many_objects_without_a_location_are_a_mistake(data: Path, monkeypatch, unassigned: int, serious: bool) -> None:
     """More than half; random scales make some objects tiny in any data."""
     head = gfl_head(config(data, monkeypatch))
-    seen = TrainingView(objects=100, unassigned=("one",) * alone, sides=(torch.ones(4),))
+    seen = TrainingView(objects=100, unassigned=("one",) * unassigned, sides=(torch.ones(4),))
     (found,) = training_findings(seen, head)
     assert found.serious == serious
 
