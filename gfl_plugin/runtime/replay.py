@@ -15,7 +15,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from .errors import CheckpointError, in_a_line
-from .step_record import StepOutcome, StepRecord, batch_of, run_step, set_random_state
+from .plain_batch import batch_of
+from .run_step import StepOutcome, run_step
+from .step_record import StepRecord, set_random_state
 
 
 def replay(record: StepRecord, cfg: Config, full_precision: bool = False) -> StepOutcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,6 @@ class StepOutcome:
     def finite(self) -> bool:
         """Whether all losses and all gradients are finite."""
         return not self.gradients and bool(np.isfinite(list(self.losses.values())).all())
-
-    def as_dict(self) -> dict:
-        """Return the fields as a dict, for JSON."""
-        return asdict(self)
 
 
 def run_step(model: nn.Module, batch: Mapping[str, Any], context: Any = None, backward: bool = True) -> StepOutcome:

@@ -15,20 +15,8 @@ from . import checkpoints
 from .atomic_files import write_whole
 from .errors import CheckpointError
 from .non_finite import NonFiniteError, non_finite
-from .plain_batch import batch_of, plain_batch
-from .run_step import StepOutcome, run_step
 
-__all__ = [
-    "NonFiniteError",
-    "StepOutcome",
-    "StepRecord",
-    "batch_of",
-    "non_finite",
-    "plain_batch",
-    "random_state",
-    "run_step",
-    "set_random_state",
-]
+__all__ = ["NonFiniteError", "StepRecord", "non_finite", "random_state", "set_random_state"]
 
 _KIND = "gfl_plugin.step"  # marks the files
 _KINDS = dict(

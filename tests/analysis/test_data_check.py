@@ -20,7 +20,14 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import gfl_plugin  # noqa: F401  # isort: skip
-from gfl_plugin.analysis.data_check import annotations, findings, training_view, walk
+from gfl_plugin.analysis.data_check.annotation_findings import annotation_findings
+from gfl_plugin.analysis.data_check.file_findings import file_findings
+from gfl_plugin.analysis.data_check.findings import Finding, serious
+from gfl_plugin.analysis.data_check.readers import read_annotations
+from gfl_plugin.analysis.data_check.sources import Source, sources
+from gfl_plugin.analysis.data_check.training_findings import training_findings
+from gfl_plugin.analysis.data_check.training_view import TrainingView, gfl_head, view_training_set
+from gfl_plugin.analysis.data_check.walk import check
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
 pytestmark = pytest.mark.once
@@ -48,16 +55,16 @@ def config(data: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return Config.fromfile(CONFIG)
 
 
-def found_in(data: Path, monkeypatch: pytest.MonkeyPatch, decode: bool = True) -> dict[str, findings.Finding]:
+def found_in(data: Path, monkeypatch: pytest.MonkeyPatch, decode: bool = True) -> dict[str, Finding]:
     dataset = config(data, monkeypatch).train_dataloader.dataset
-    known = annotations.read(dataset, "coco")
-    found = findings.of_annotations(known, dataset.metainfo.classes)
-    found += findings.of_files(known.images, decode, lambda done, total: None)
+    known = read_annotations(dataset, "coco")
+    found = annotation_findings(known, dataset.metainfo.classes)
+    found += file_findings(known.images, decode, lambda done, total: None)
     return {one.kind: one for one in found}
 
 
 def test_sound_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not findings.serious(found_in(data, monkeypatch).values())
+    assert not serious(found_in(data, monkeypatch).values())
 
 
 @pytest.mark.parametrize(
@@ -67,13 +74,13 @@ def test_sound_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda c: c["annotations"][0].update(bbox=[5, 5, 4, -7]), "boxes of zero or negative size"),
         (lambda c: c["annotations"][0].update(bbox=[5, 5, float("nan"), 7]), "boxes that are not numbers"),
         (lambda c: c["annotations"][0].update(bbox=[5, None, 3, 7]), "boxes that are not numbers"),
-        (lambda c: c["annotations"][0].update(bbox=[90, 90, 50, 7]), "boxes outside of their image"),
+        (lambda c: c["annotations"][0].update(bbox=[90, 90, 50, 7]), "boxes outside their image"),
         (lambda c: c["categories"][0].update(name="zero"), "classes that metainfo does not name"),
-        (lambda c: c["annotations"][1].update(id=c["annotations"][0]["id"]), "identifiers that occur twice"),
-        (lambda c: c["images"].append(c["images"][0]), "identifiers that occur twice"),
-        (lambda c: c["annotations"][0].update(image_id=999), "objects of an image that is not listed"),
-        (lambda c: c["images"][0].update(file_name="nowhere.jpg"), "images that are missing"),
-        (lambda c: c["images"][0].update(width=300, height=300), "images of another size than annotated"),
+        (lambda c: c["annotations"][1].update(id=c["annotations"][0]["id"]), "duplicate identifiers"),
+        (lambda c: c["images"].append(c["images"][0]), "duplicate identifiers"),
+        (lambda c: c["annotations"][0].update(image_id=999), "objects of images that are not listed"),
+        (lambda c: c["images"][0].update(file_name="nowhere.jpg"), "missing images"),
+        (lambda c: c["images"][0].update(width=300, height=300), "images whose size differs from the annotation"),
     ],
 )
 def test_each_mistake_is_found(data: Path, monkeypatch: pytest.MonkeyPatch, change, kind: str) -> None:
@@ -93,10 +100,10 @@ def test_images_without_objects_and_broken_files(data: Path, monkeypatch: pytest
     file = data / "train" / first["file_name"]
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     found = found_in(data, monkeypatch)
-    assert found["images without an object"].examples == (first["file_name"],)
-    assert not found["images without an object"].serious
-    assert first["file_name"] in found["images that cannot be read to their end"].examples[0]
-    assert "images that cannot be read to their end" not in found_in(data, monkeypatch, decode=False)
+    assert found["images without objects"].examples == (first["file_name"],)
+    assert not found["images without objects"].serious
+    assert first["file_name"] in found["images that cannot be decoded"].examples[0]
+    assert "images that cannot be decoded" not in found_in(data, monkeypatch, decode=False)
 
 
 def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,19 +113,19 @@ def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.0, 44.0, 0.2, 0.2]))
     image = json.loads((data / "train.json").read_text())["annotations"][0]["image_id"]
     cfg.train_dataloader.dataset.filter_cfg = None
-    head, source = training_view.gfl_head(cfg), annotations.Source(cfg.train_dataloader.dataset)
-    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
+    head, source = gfl_head(cfg), Source(cfg.train_dataloader.dataset)
+    seen = view_training_set(cfg, source, head, 100, lambda done, total: None)
     # MMDetection's data set takes objects below one pixel for no objects.
-    assert seen.alone == ()
+    assert seen.unassigned == ()
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.5, 44.5, 1.5, 1.5], area=2.25))
-    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
-    assert len(seen.alone) == 1, image
-    assert "1.5×1.5 px" in seen.alone[0]
-    assert training_view.findings_of(seen, head)[0].kind == "objects that no location learns"
+    seen = view_training_set(cfg, source, head, 100, lambda done, total: None)
+    assert len(seen.unassigned) == 1, image
+    assert "1.5×1.5 px" in seen.unassigned[0]
+    assert training_findings(seen, head)[0].kind == "objects without a location"
 
     cfg.model.bbox_head.reg_max = 2
-    short = training_view.gfl_head(cfg)
-    (finding,) = (one for one in training_view.findings_of(seen, short) if one.kind == "sides beyond the last bin")
+    short = gfl_head(cfg)
+    (finding,) = (one for one in training_findings(seen, short) if one.kind == "sides beyond the last bin")
     sides = np.concatenate([level.numpy() for level in seen.sides])
     assert finding.count == int((sides > 2).sum()) > 0
     assert f"reg_max={int(np.ceil(np.quantile(sides, 0.999)))}" in finding.advice
@@ -128,10 +135,10 @@ def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_other_heads_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(data, monkeypatch)
     cfg.model.bbox_head.type = "mmdet.ATSSHead"
-    assert training_view.gfl_head(cfg) is None
+    assert gfl_head(cfg) is None
 
 
-class NoWatcher:
+class NoProgress:
     def note(self, text: str) -> None:
         raise AssertionError(text)
 
@@ -153,14 +160,14 @@ def test_classes_are_those_that_training_takes(data: Path, monkeypatch, tmp_path
             loader.dataset.metainfo = dict(classes=str(tmp_path / "classes.txt"))
     spoil(data, lambda c: c["categories"][0].update(name="zero"))
     spoil(data, lambda c: c["annotations"][0].update(category_id=c["categories"][0]["id"]))
-    train = walk.check(cfg, images=False, limit=2, watcher=NoWatcher())[0]
+    train = check(cfg, images=False, limit=2, progress=NoProgress())[0]
     (unknown,) = [one for one in train.findings if one.kind == "classes that metainfo does not name"]
     assert unknown.examples == ("zero",)
 
 
-def serious_in(cfg: Config, split: str = "train") -> dict[str, findings.Finding]:
+def serious_in(cfg: Config, split: str = "train") -> dict[str, Finding]:
     """The mistakes found in a split, by their kind."""
-    checked = {one.name.split(":")[0]: one for one in walk.check(cfg, images=False, limit=100, watcher=NoWatcher())}
+    checked = {one.name.split(":")[0]: one for one in check(cfg, images=False, limit=100, progress=NoProgress())}
     return {one.kind: one for one in checked[split].findings if one.serious}
 
 
@@ -169,15 +176,15 @@ def serious_in(cfg: Config, split: str = "train") -> dict[str, findings.Finding]
     [
         (
             80,
-            "heads with another number of classes",
-            "bbox_head.num_classes=80, and metainfo names 10: 0, 1, 2, 3, 4, … (10 in all)",
-            "num_classes=10, or correct metainfo.classes",
+            "heads with a wrong number of classes",
+            "bbox_head.num_classes=80, but metainfo has 10: 0, 1, 2, 3, 4, … (10 in total)",
+            "set num_classes=10, or correct metainfo.classes",
         ),
         (
             "RBC",
-            "class names that are a single text",
+            "classes given as a single string",
             "metainfo.classes='RBC'",
-            "classes must be a tuple of names: ('RBC',) with the comma",
+            "write a tuple of names: ('RBC',) with the comma",
         ),
     ],
 )
@@ -197,12 +204,12 @@ def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -
     cfg = config(data, monkeypatch)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo.classes = tuple(f"digit {name}" for name in loader.dataset.metainfo.classes)
-    kind = "data sets without an object of their classes"
+    kind = "datasets without objects of their classes"
     for split in ("train", "val"):
         assert "none of digit 0, digit 1" in serious_in(cfg, split)[kind].examples[0]
     assert kind not in serious_in(cfg, "test")
     cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)  # nothing remains
-    (text,) = serious_in(cfg)["data sets that MMDetection cannot load"].examples
+    (text,) = serious_in(cfg)["datasets that MMDetection cannot load"].examples
     assert "no images are left" in text
 
 
@@ -215,10 +222,10 @@ def test_empty_data_sets(data: Path, monkeypatch: pytest.MonkeyPatch, split: str
     file = data / f"{split}.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, "annotations": []}))
-    monkeypatch.setattr(NoWatcher, "note", lambda self, text: None)
-    assert "data sets without an object of their classes" in serious_in(cfg, split)
+    monkeypatch.setattr(NoProgress, "note", lambda self, text: None)
+    assert "datasets without objects of their classes" in serious_in(cfg, split)
     file.write_text(json.dumps({**content, "annotations": [], "images": []}))
-    assert "annotation files without an image" in serious_in(cfg, split)
+    assert "annotation files without images" in serious_in(cfg, split)
 
 
 @pytest.mark.parametrize(("reach", "serious"), [(16, False), (1, True)])
@@ -228,12 +235,12 @@ def test_many_sides_beyond_the_last_bin_are_a_mistake(data: Path, monkeypatch, r
     assert ("sides beyond the last bin" in serious_in(cfg)) == serious
 
 
-@pytest.mark.parametrize(("alone", "serious"), [(50, False), (51, True), (100, True)])
-def test_many_objects_that_nobody_learns_are_a_mistake(data: Path, monkeypatch, alone: int, serious: bool) -> None:
+@pytest.mark.parametrize(("unassigned", "serious"), [(50, False), (51, True), (100, True)])
+def test_many_objects_without_a_location_are_a_mistake(data: Path, monkeypatch, unassigned: int, serious: bool) -> None:
     """More than half; random scales make some objects tiny in any data."""
-    head = training_view.gfl_head(config(data, monkeypatch))
-    seen = training_view.Seen(objects=100, alone=("one",) * alone, sides=(torch.ones(4),))
-    (found,) = training_view.findings_of(seen, head)
+    head = gfl_head(config(data, monkeypatch))
+    seen = TrainingView(objects=100, unassigned=("one",) * unassigned, sides=(torch.ones(4),))
+    (found,) = training_findings(seen, head)
     assert found.serious == serious
 
 
@@ -241,21 +248,21 @@ def test_pipelines_of_wrappers(data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """YOLOX mixes images: the data set only loads them, and its wrapper's pipeline does the rest."""
     cfg = config(data, monkeypatch)
     plain = cfg.train_dataloader.dataset
-    head = training_view.gfl_head(cfg)
-    expected = training_view.look(cfg, annotations.Source(plain), head, 100, lambda done, total: None)
+    head = gfl_head(cfg)
+    expected = view_training_set(cfg, Source(plain), head, 100, lambda done, total: None)
     image, resize, boxes, pack = plain.pipeline
     inner = dict(plain, pipeline=[image, boxes])
     mixed = dict(type="MultiImageMixDataset", dataset=inner, pipeline=[resize, pack])
     cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=mixed)
-    (source,) = annotations.sources(cfg.train_dataloader.dataset)
-    seen = training_view.look(cfg, source, head, 100, lambda done, total: None)
-    assert (seen.objects, seen.alone) == (expected.objects, expected.alone)
+    (source,) = sources(cfg.train_dataloader.dataset)
+    seen = view_training_set(cfg, source, head, 100, lambda done, total: None)
+    assert (seen.objects, seen.unassigned) == (expected.objects, expected.unassigned)
     assert sum(map(len, seen.sides)) == sum(map(len, expected.sides)) > 0
     mosaic = dict(type="Mosaic", img_scale=(96, 96), pad_val=114.0)
     cfg.train_dataloader.dataset.dataset.pipeline.insert(0, mosaic)
-    assert "data sets that MMDetection cannot load" not in serious_in(cfg)
+    assert "datasets that MMDetection cannot load" not in serious_in(cfg)
     cfg.train_dataloader.dataset = inner
-    (text,) = serious_in(cfg)["data sets that MMDetection cannot load"].examples
+    (text,) = serious_in(cfg)["datasets that MMDetection cannot load"].examples
     assert "its last step must be PackDetInputs" in text
 
 
@@ -273,7 +280,7 @@ def test_new_style_configs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cfg.model.bbox_head.reg_max = 1
     assert serious_in(by_class) == serious_in(by_name) != {}
     by_class.train_dataloader.dataset.type = mmdet.datasets.OpenImagesDataset
-    with pytest.raises(AssertionError, match="train: a OpenImagesDataset is not read; known: CocoDataset"):
+    with pytest.raises(AssertionError, match="train: OpenImagesDataset is not supported; supported: CocoDataset"):
         serious_in(by_class)
 
 
@@ -295,7 +302,7 @@ def test_the_tool_and_its_mistakes(data: Path, tmp_path: Path) -> None:
     assert {name.split(":")[0] for name in json.loads(out.read_text())} == {"train", "val", "test"}
     done = tool(CONFIG, GFL_DEMO_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 2
-    assert "there is no annotation file" in done.stderr
+    assert "annotation file not found" in done.stderr
 
 
 def test_bccds_two_boxes_without_a_size(gfl_data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 
 import gfl_plugin  # noqa: F401  # isort: skip
-from gfl_plugin.analysis.data_check import annotations, findings
+from gfl_plugin.analysis.data_check.annotation_findings import annotation_findings
+from gfl_plugin.analysis.data_check.file_findings import file_findings
+from gfl_plugin.analysis.data_check.findings import Finding
+from gfl_plugin.analysis.data_check.readers import read_annotations
 
 pytestmark = pytest.mark.once
 
@@ -31,7 +34,7 @@ CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
 SIDE = 32  # pixels
 BROKEN = "annotation entries with missing or wrong values"
 FLAT = "boxes of zero or negative size"
-UNREADABLE = "images that cannot be read to their end"
+UNREADABLE = "images that cannot be decoded"
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -58,10 +61,10 @@ def coco(folder: Path) -> ConfigDict:
     return ConfigDict(type="CocoDataset", data_root=str(folder), ann_file="train.json", data_prefix=prefix)
 
 
-def kinds(dataset: ConfigDict, kind: str = "coco", decode: bool = False) -> dict[str, findings.Finding]:
-    known = annotations.read(dataset, kind)
-    found = findings.of_annotations(known, [str(number) for number in range(10)])
-    found += findings.of_files(known.images, decode, lambda done, total: None)
+def kinds(dataset: ConfigDict, kind: str = "coco", decode: bool = False) -> dict[str, Finding]:
+    known = read_annotations(dataset, kind)
+    found = annotation_findings(known, [str(number) for number in range(10)])
+    found += file_findings(known.images, decode, lambda done, total: None)
     return {one.kind: one for one in found}
 
 
@@ -173,13 +176,13 @@ def test_files_that_are_not_coco(tmp_path: Path, text: str | bytes, message: str
 def test_ann_file_that_a_config_does_not_name(tmp_path: Path, ann_file: object) -> None:
     dataset = coco(tmp_path)
     dataset.pop("ann_file") if ann_file == "missing" else dataset.update(ann_file=ann_file)
-    with pytest.raises(ValueError, match="ann_file of the CocoDataset in .* must name the annotation file"):
+    with pytest.raises(ValueError, match="ann_file of the CocoDataset in .* must be the path of the annotation file"):
         kinds(dataset)
 
 
 def test_a_file_without_images_is_a_mistake(tmp_path: Path) -> None:
     found = kinds(coco(coco_folder(tmp_path / "data", json.dumps({**content(), "images": [], "annotations": []}))))
-    assert found["annotation files without an image"].serious
+    assert found["annotation files without images"].serious
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -289,9 +292,9 @@ def test_xml_that_may_be_read(tmp_path: Path, xml: str, broken: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("../secret", "outside of the annotations' folder"),
-        ("../Annotations/../secret", "outside of the annotations' folder"),
-        ("ABSOLUTE", "outside of the annotations' folder"),
+        ("../secret", "outside the folder of the annotations"),
+        ("../Annotations/../secret", "outside the folder of the annotations"),
+        ("ABSOLUTE", "outside the folder of the annotations"),
         ("nu\0l", "file not found"),
         ("x" * 5000, "file not found"),
         ("\x1b[31m", "file not found"),
@@ -399,7 +402,7 @@ def test_errors_reach_the_terminal_escaped_in_one_line(
         ("annotations", "bbox", [4, None, 8, 8], "boxes that are not numbers"),
         ("annotations", "area", "missing", BROKEN),
         ("images", "width", 10**8, BROKEN),
-        ("annotations", "id", 1, "identifiers that occur twice"),
+        ("annotations", "id", 1, "duplicate identifiers"),
     ],
 )
 def test_data_that_mmdetection_cannot_load(tmp_path: Path, main, section: str, key: str, value, explained: str):
@@ -412,7 +415,7 @@ def test_data_that_mmdetection_cannot_load(tmp_path: Path, main, section: str, k
     assert main("--json", out, data_root=str(coco_folder(tmp_path / "data", json.dumps(spoiled)))) == 1
     (train,) = [part for name, part in json.loads(out.read_text()).items() if name.startswith("train")]
     found = {one["kind"]: one for one in train}
-    failure = found["data sets that MMDetection cannot load"]
+    failure = found["datasets that MMDetection cannot load"]
     assert failure["serious"]
     assert "Error: " in failure["examples"][0]
     assert explained in failure["advice"]

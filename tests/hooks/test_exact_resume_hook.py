@@ -603,7 +603,7 @@ def shuffled_by_torch() -> DataLoader:
     [
         (shuffled_by_torch, "RandomSampler draws its order from global random numbers"),
         (groups_of_sources, "GroupMultiSourceSampler draws its order from global random numbers"),
-        (sample_sizes, "the order of CustomSampleSizeSampler depends on all epochs before"),
+        (sample_sizes, "the order of CustomSampleSizeSampler depends on all earlier epochs"),
     ],
     ids=["RandomSampler", "GroupMultiSourceSampler", "CustomSampleSizeSampler"],
 )

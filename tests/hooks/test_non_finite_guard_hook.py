@@ -139,7 +139,7 @@ def test_stops_at_once_or_after_too_many(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in weights(run).items())
     bad = poisoned(poisoned(poisoned(samples(5), 1), 2), 3)
     run = runner(tmp_path / "row", bad, [dict(GUARD, patience=3, max_records=1)])
-    with pytest.raises(NonFiniteError, match="3 steps in a row"):
+    with pytest.raises(NonFiniteError, match="3 consecutive steps"):
         run.train()
     assert len(list((tmp_path / "row" / "non_finite").iterdir())) == 1
     run = runner(tmp_path / "apart", poisoned(poisoned(samples(5), 1), 3), [dict(GUARD, patience=2)])

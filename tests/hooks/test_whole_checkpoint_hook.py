@@ -160,7 +160,7 @@ def test_a_training_that_may_overwrite_anothers_checkpoints_says_so(
         run = runner(tmp_path, samples(1), [], epochs=number + 1, default_hooks=hooks, **settings)
         said = warnings_of(run, monkeypatch)
         run.train()
-        assert sum("which this one may overwrite" in text for text in said) == (number == 1)
+        assert sum("which this training may overwrite" in text for text in said) == (number == 1)
 
 
 def test_goes_on_from_what_it_saved(tmp_path: Path) -> None:

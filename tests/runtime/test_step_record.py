@@ -14,7 +14,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.dataset import pseudo_collate
 from runs import SIDE, a_sample, samples
 
-from gfl_plugin.runtime.step_record import batch_of, plain_batch
+from gfl_plugin.runtime.plain_batch import batch_of, plain_batch
 
 BRANCHES = ["sup", "unsup_teacher", "unsup_student"]
 PREPROCESSOR = dict(type="mmdet.DetDataPreprocessor", mean=[100.0] * 3, std=[50.0] * 3, pad_size_divisor=32)

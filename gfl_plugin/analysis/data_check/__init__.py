@@ -1,1 +1,1 @@
-"""What a config's data sets hold that would cost a day of training: annotations, images, what GFL learns of them."""
+"""Checks of the datasets of a config: annotations, image files, and the training targets of a GFL head."""

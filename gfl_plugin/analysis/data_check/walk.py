@@ -1,4 +1,4 @@
-"""All data sets of a config, each looked at in turn."""
+"""Runs all checks on all datasets of a config."""
 
 from __future__ import annotations
 
@@ -9,82 +9,102 @@ from typing import Protocol
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 
-from . import annotations, findings, training_view
+from .annotation_findings import annotation_findings, num_classes_findings
+from .file_findings import file_findings, load_failure_finding
 from .findings import Finding, Report
+from .readers import KINDS, read_annotations
+from .sources import Source, plain_name, sources
+from .training_findings import training_findings
+from .training_view import DatasetError, gfl_head, view_training_set
 
-# How the annotations of MMDetection's data sets are written.
-KINDS = {"CocoDataset": "coco", "XMLDataset": "voc", "VOCDataset": "voc"}
 
-
-class Watcher(Protocol):
-    """Is told what happens."""
+class Progress(Protocol):
+    """Shows the progress of the checks."""
 
     def note(self, text: str) -> None:
-        """Something that is not looked at."""
+        """Show a message.
+
+        Args:
+            text: what is not checked.
+        """
 
     def begin(self, task: str) -> Report:
-        """A task begins; what is returned is called with how much of it is done, and of how much."""
+        """Start a task.
+
+        Args:
+            task: its name.
+
+        Returns:
+            A function to call with items done, and items in total.
+        """
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found in one data set."""
+class DatasetReport:
+    """The findings of one dataset."""
 
-    name: str  # train, val or test, numbered from the second, and the annotations' source
+    name: str  # train, val or test (numbered from the second on), and the annotation file
     findings: tuple[Finding, ...]
 
 
-def check(cfg: Config, images: bool, limit: int, watcher: Watcher) -> list[Checked]:
-    """Look at every data set of a config.
+def check(cfg: Config, images: bool, limit: int, progress: Progress) -> list[DatasetReport]:
+    """Check all datasets of a config.
 
     Args:
-        cfg: the config; its default scope is set.
-        images: whether each image is opened, to its last byte.
-        limit: training images that go through the pipeline.
-        watcher: is told.
+        cfg: the config; MMEngine's default scope must be set.
+        images: whether to decode all images.
+        limit: number of training images that run through the pipeline.
+        progress: shows the progress.
+
+    Returns:
+        One report per dataset.
+
+    Raises:
+        FileNotFoundError: if an annotation file does not exist.
+        ValueError: if an annotation file cannot be read.
     """
-    head = training_view.gfl_head(cfg)
+    head = gfl_head(cfg)
     if head is None:
-        watcher.note("the head is no GFLHead with ATSS or FCOS assignment: what it can learn is not looked at")
-    found = []
+        progress.note("the head is not a GFLHead with ATSS or FCOS assignment; its training targets are not checked")
+    reports = []
     for split, name, source in _datasets(cfg):
         dataset = source.dataset
-        kind = KINDS.get(annotations.plain_name(dataset.type))
+        kind = KINDS.get(plain_name(dataset.type))
         if kind is None:
-            watcher.note(f"{name}: a {annotations.plain_name(dataset.type)} is not read; known: {', '.join(KINDS)}")
+            progress.note(f"{name}: {plain_name(dataset.type)} is not supported; supported: {', '.join(KINDS)}")
             continue
-        known, classes = annotations.read(dataset, kind), _classes(dataset)
-        of_annotations = findings.of_annotations(known, classes, needs_objects=split != "test")
-        own = list(of_annotations)
+        known, classes = read_annotations(dataset, kind), _classes(dataset)
+        of_annotations = annotation_findings(known, classes, needs_objects=split != "test")
+        found = list(of_annotations)
         if split == "train":
-            own += _of_num_classes(cfg, classes)
-        own += findings.of_files(known.images, images, watcher.begin(f"{name}: files"))
+            found += _num_classes_findings(cfg, classes)
+        found += file_findings(known.images, images, progress.begin(f"{name}: files"))
         if split == "train" and head is not None:
             try:
-                seen = training_view.look(cfg, source, head, limit, watcher.begin(f"{name}: what GFL learns"))
-                own += training_view.findings_of(seen, head)
-            except training_view.DatasetError as error:
-                own.append(findings.of_failure(error, of_annotations))
-        found.append(Checked(f"{name}: {known.source}", tuple(own)))
-    return found
+                view = view_training_set(cfg, source, head, limit, progress.begin(f"{name}: training targets"))
+                found += training_findings(view, head)
+            except DatasetError as error:
+                found.append(load_failure_finding(error, of_annotations))
+        reports.append(DatasetReport(f"{name}: {known.source}", tuple(found)))
+    return reports
 
 
 def _classes(dataset: ConfigDict) -> Sequence[str]:
-    """The classes as MMEngine settles them: its metainfo's, a file's that it names, or its class's own."""
+    """The classes as MMEngine determines them: from metainfo, from a file named there, or from the dataset's class."""
     kind = dataset.type if isinstance(dataset.type, type) else DATASETS.get(dataset.type)
     return kind._load_metainfo(dataset.get("metainfo")).get("classes", ())
 
 
-def _of_num_classes(cfg: Config, classes: Sequence[str]) -> list[Finding]:
-    """Whether the dense head, where its config says how many classes it has, has those of its training data."""
+def _num_classes_findings(cfg: Config, classes: Sequence[str]) -> list[Finding]:
+    """Check the number of classes of the dense head, if its config has one."""
     head = cfg.model.get("bbox_head")
     number = head.get("num_classes") if isinstance(head, dict) else None
-    return [] if number is None else findings.of_num_classes(number, classes)
+    return [] if number is None else num_classes_findings(number, classes)
 
 
-def _datasets(cfg: Config) -> Iterator[tuple[str, str, annotations.Source]]:
-    """Split, name and source of each data set."""
+def _datasets(cfg: Config) -> Iterator[tuple[str, str, Source]]:
+    """Iterate over split, name and source of all datasets."""
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
-        for number, source in enumerate(annotations.sources(loader.dataset) if loader else ()):
+        for number, source in enumerate(sources(loader.dataset) if loader else ()):
             yield split, f"{split} {number + 1}" if number else split, source

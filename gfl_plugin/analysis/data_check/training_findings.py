@@ -1,0 +1,62 @@
+"""Checks of the training targets that a GFL head gets from a dataset."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from ...coders import IntegralBBoxCoder
+from ...heads import GFLHead
+from .findings import Finding
+from .training_view import TrainingView
+
+_COVERED = 0.999  # share of the sides that the suggested reg_max covers
+# Larger shares are a mistake. Random scales and mosaics make some objects tiny in any data, and a few sides long.
+_MAX_UNASSIGNED = 0.5
+_MAX_CLIPPED = 0.05
+
+
+def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
+    """Find objects without a location, and sides that exceed the last bin.
+
+    More than half of the objects, or more than 5 % of the sides, are a mistake; fewer are information.
+
+    Args:
+        view: of the training set.
+        head: that the view was computed with.
+
+    Returns:
+        The findings.
+    """
+    found = [
+        Finding.of_names(
+            "objects without a location",
+            len(view.unassigned) > _MAX_UNASSIGNED * view.objects,
+            view.unassigned,
+            view.objects,
+            "if they are tiny, enlarge images (Resize), add a level of a smaller stride, or lower the threshold with a "
+            "hook of gfl_plugin.ATSSAssigner",
+        )
+    ]
+    coder = head.bbox_coder
+    if isinstance(coder, IntegralBBoxCoder):
+        last = coder.first + coder.step * coder.reg_max
+        every = torch.cat(view.sides)
+        beyond = [(level > last).float() for level in view.sides]
+        shares = [
+            f"stride {stride:g}: {int(part.sum())} of {len(part)} ({float(part.mean()):.2%})"
+            for stride, part in zip(head.layout.strides, beyond)
+            if part.any()
+        ]
+        if shares:
+            needed = float(np.quantile(every.numpy(), _COVERED))
+            wanted = max(1, math.ceil((needed - coder.first) / coder.step))
+            advice = (
+                f"their targets are clipped to {last:g} strides; reg_max={wanted} covers {_COVERED:.1%} of all sides"
+            )
+            clipped = int((every > last).sum())
+            serious = clipped > _MAX_CLIPPED * len(every)
+            found.append(Finding("sides beyond the last bin", serious, clipped, len(every), tuple(shares), advice))
+    return [one for one in found if one.count]
