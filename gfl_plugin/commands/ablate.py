@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from mmengine.logging import MMLogger
 
-        from ..analysis.progress import output_console, progress_display
+    from ..analysis.progress import output_console, progress_display
     from ..analysis.studies.report_study import report_study
     from ..analysis.studies.run_study import StudyPlace, read_study, run_study
     from ..analysis.studies.scale import SCALES

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mmengine.logging import MMLogger
 
-        from ..analysis.detection_picture import side_by_side
+    from ..analysis.detection_picture import side_by_side
     from ..analysis.progress import output_console, progress_display
     from ..analysis.studies.demo_study import demo_scale, demo_study
     from ..analysis.studies.report_study import report_study
