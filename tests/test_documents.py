@@ -44,8 +44,8 @@ NOT_RUN = {
     "pip": "installs packages; that setup.py names them is looked at",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
     "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
-    "tools/check_swaps.py": "takes hours; tests/test_swap.py runs it for one config a family",
-    "tools/ablate.py": "trains for hours; tests/analysis/test_ablation.py runs a study",
+    "tools/check_swaps.py": "takes hours; tests/projects/test_swap_head.py runs it for one config per family",
+    "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }
@@ -102,6 +102,8 @@ def commands() -> list[tuple[str, list[str]]]:
                 for command in _split(words, "&&"):
                     while command and re.match(r"[A-Z_]+=", command[0]):
                         command = command[1:]
+                    if command[:1] == ["gfl-plugin"]:  # tools/*.py are the same commands
+                        command = ["python", f"tools/{command[1].replace('-', '_')}.py", *command[2:]]
                     if command:
                         found.append((block.place, command))
     return found
