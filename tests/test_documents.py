@@ -49,10 +49,11 @@ NOT_RUN = {
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
     "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
-    "gfl-plugin check-swaps": "takes hours; tests/test_swap.py runs it for one config a family",
+    "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py runs it for one config per family",
     "gfl-plugin ablate": "trains for hours; tests/analysis/test_studies.py runs a study",
-    "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
     "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
+    "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
+    "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
@@ -119,6 +120,8 @@ def commands() -> list[tuple[str, list[str]]]:
                 for command in _split(words, "&&"):
                     while command and re.match(r"[A-Z_]+=", command[0]):
                         command = command[1:]
+                    if command[:1] == ["gfl-plugin"]:  # tools/*.py are the same commands
+                        command = ["python", f"tools/{command[1].replace('-', '_')}.py", *command[2:]]
                     if command:
                         found.append((block.place, command))
     return found

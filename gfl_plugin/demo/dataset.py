@@ -1,9 +1,9 @@
-"""A detection data set made in seconds without a network: real handwritten digits set into real photographs.
+"""A detection data set that is made in seconds without a network: handwritten digits in photographs.
 
-The digits (1,797 of them, 8×8) and the two photographs come with scikit-learn. A digit is drawn over a photograph's
-crop at a scale from tiny to half the image. Part of them are blurred, faded or half covered by another piece of the
-photograph, so that their boundary is ambiguous, which is what box distributions are about; their box stays the whole
-digit's. The same seed gives the same bytes with the same library versions.
+The 1,797 digits (8×8 pixels) and the two photographs come with scikit-learn. Digits are drawn over a crop of a
+photograph, with heights of 12 to 45 % of the image. Some are blurred, faded or half covered by a patch of a photograph,
+so that their boundary is ambiguous; box distributions can express that. Their box is still that of the whole digit. The
+same seed gives the same bytes with the same library versions.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from PIL import Image, ImageFilter
 
 from ..runtime.install_advice import module_or_advice
 
-# What can happen to a digit, and how often.
+# Conditions of a digit, and their probabilities.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
-_MIN_DIGITS, _MAX_DIGITS = 3, 10  # tried; those that would overlap are left out
-_MAX_OVERLAP = 0.1  # part of the smaller box that two digits may share
+_MIN_DIGITS, _MAX_DIGITS = 3, 10  # drawn; a digit that would overlap another one too much is left out
+_MAX_OVERLAP = 0.1  # of two digits: shared area divided by the area of the smaller box
 
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much data is made."""
+    """Number and size of the images."""
 
     train: int = 600  # images
     val: int = 150  # images
@@ -36,22 +36,22 @@ class DemoSize:
 def make_dataset(
     root: Path, size: DemoSize = DemoSize(), seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write ``train/``, ``val/`` (PNG) and ``train.json``, ``val.json`` (COCO) into a folder, unless they are there.
+    """Write ``train/`` and ``val/`` (PNG), ``train.json`` and ``val.json`` (COCO's format), unless they exist.
 
-    Training and validation share no digit.
+    Training and validation have no digit in common.
 
     Args:
-        root: folder, made where it does not exist.
-        size: number and size of images.
+        root: folder of the data set; it is made where it does not exist.
+        size: number and size of the images.
         seed: of everything random.
-        progress: called with images done and images in all.
+        progress: called with the number of images made, and the number of all images.
 
     Returns:
-        The folder.
+        ``root``.
 
     Raises:
-        FileExistsError: when the folder holds a set made with another size or seed.
-        MissingPackageError: where scikit-learn, from which digits and photographs come, is not installed.
+        FileExistsError: if the folder contains a data set of another size or seed.
+        MissingPackageError: if scikit-learn, which has the digits and photographs, is not installed.
     """
     recipe = {"train": size.train, "val": size.val, "side": size.side, "seed": seed}
     recipe_file = root / "recipe.json"
@@ -82,7 +82,7 @@ def make_dataset(
         categories = [{"id": digit, "name": str(digit)} for digit in range(10)]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (root / f"{name}.json").write_text(json.dumps(content))
-    recipe_file.write_text(json.dumps(recipe))  # last: its presence says the set is whole
+    recipe_file.write_text(json.dumps(recipe))  # last, since it marks a complete data set
     return root
 
 
@@ -115,7 +115,7 @@ def _compose(
     pool: np.ndarray,
     side: int,
 ) -> tuple[Image.Image, list[tuple[int, tuple[float, ...], str]]]:
-    """An image, and label, box and condition of each digit in it."""
+    """An image, and the label, box and condition of each of its digits."""
     canvas = np.asarray(_crop(random, photographs, side), dtype=np.float64)
     objects: list[tuple[int, tuple[float, ...], str]] = []
     for _ in range(int(random.integers(_MIN_DIGITS, _MAX_DIGITS + 1))):
@@ -135,7 +135,7 @@ def _compose(
             continue
         opacity = float(random.uniform(0.3, 0.5)) if condition == "faded" else 1.0
         area = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
-        # Ink far from the background's brightness, in any colour.
+        # The ink contrasts with the brightness of the background; its color is random.
         ink = random.uniform(0, 70, size=3) if area.mean() > 128 else random.uniform(185, 255, size=3)
         alpha = (opacity / 255.0) * mask[..., None].astype(np.float64)
         area[:] = area * (1 - alpha) + ink * alpha
@@ -146,7 +146,7 @@ def _compose(
 
 
 def _crop(random: np.random.Generator, photographs: list[Image.Image], side: int) -> Image.Image:
-    """A random square of a random photograph, at a random zoom, maybe mirrored."""
+    """A random square of a random photograph, resized to ``side``, mirrored with probability 0.5."""
     photograph = photographs[int(random.integers(len(photographs)))]
     extent = int(random.integers(side // 2, min(photograph.size) + 1))
     x = int(random.integers(0, photograph.width - extent + 1))
@@ -156,11 +156,11 @@ def _crop(random: np.random.Generator, photographs: list[Image.Image], side: int
 
 
 def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """Opacity (H, W) uint8 of a digit drawn at a height, and the box of its ink; no box where none is left."""
+    """Opacity (H, W) uint8 of a digit of a given height, and the box of its ink; None where there is no ink."""
     extent = max(8, round(height))
     small = Image.fromarray((digit * 255).astype(np.uint8))
     smooth = np.asarray(small.resize((extent, extent), Image.Resampling.BICUBIC), dtype=np.float64)
-    # Enlarged eightfold and more, a stroke is a haze; this gives it an edge again.
+    # A digit enlarged eightfold or more is blurred; this makes its edge sharp again.
     mask = np.clip((smooth - 60) * 2.5, 0, 255).astype(np.uint8)
     rows, columns = np.nonzero((mask > 100).any(axis=1))[0], np.nonzero((mask > 100).any(axis=0))[0]
     if not len(rows):
@@ -169,7 +169,7 @@ def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ..
 
 
 def _blurred(mask: np.ndarray, box: tuple[int, ...], radius: float) -> tuple[np.ndarray, tuple[int, ...]]:
-    """A stroke out of focus, with room for its haze; the box stays the sharp stroke's."""
+    """A blurred digit, padded so that nothing is cut off; its box is that of the sharp digit."""
     margin = round(2 * radius)
     room = Image.fromarray(np.pad(mask, margin))
     return np.asarray(room.filter(ImageFilter.GaussianBlur(radius))), tuple(value + margin for value in box)
@@ -178,12 +178,12 @@ def _blurred(mask: np.ndarray, box: tuple[int, ...], radius: float) -> tuple[np.
 def _cover(
     random: np.random.Generator, canvas: np.ndarray, box: tuple[float, ...], photographs: list[Image.Image]
 ) -> None:
-    """Put a piece of a photograph over 30 to 50 % of a box, from one of its sides and beyond it."""
+    """Cover 30 to 50 % of a box from one of its sides with a patch of a photograph that reaches beyond the box."""
     x1, y1, x2, y2 = (int(v) for v in box)
     part, margin = float(random.uniform(0.3, 0.5)), random.uniform(0.05, 0.15, size=3)
     width, height = x2 - x1, y2 - y1
     side = int(random.integers(4))
-    # The piece sticks out of the box, or its own edge would tell where the digit's boundary is.
+    # The patch is larger than the box, else its edge would show where the digit's boundary is.
     top, bottom = y1 - round(height * margin[1]), y2 + round(height * margin[2])
     left, right = x1 - round(width * margin[1]), x2 + round(width * margin[2])
     if side == 0:
@@ -200,7 +200,7 @@ def _cover(
 
 
 def _overlap(box: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Shared area of two boxes as a part of the smaller one."""
+    """Shared area of two boxes divided by the area of the smaller one."""
     width = min(box[2], other[2]) - max(box[0], other[0])
     height = min(box[3], other[3]) - max(box[1], other[1])
     smaller = min((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))

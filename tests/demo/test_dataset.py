@@ -1,4 +1,4 @@
-"""The embedded data set is the same bytes each time, and what it says of itself."""
+"""The embedded data set has the same bytes each time, and its annotations fit its images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_boxes_lie_in_their_images_and_conditions_occur(tmp_path: Path) -> None:
     assert {annotation["category_id"] for annotation in content["annotations"]} == set(range(10))
 
 
-def test_a_set_that_is_there_stays(tmp_path: Path) -> None:
+def test_an_existing_data_set_is_kept(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "data", SIZE)
     before = digest(root)
     seen = []
