@@ -26,6 +26,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
+from tool import run_tool
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 from gfl_plugin.runtime.run_script import mmdet_tool
@@ -44,8 +45,8 @@ NOT_RUN = {
     "pip": "installs packages; that setup.py names them is looked at",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
     "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
-    "tools/check_swaps.py": "takes hours; tests/test_swap.py runs it for one config a family",
-    "tools/ablate.py": "trains for hours; tests/analysis/test_ablation.py runs a study",
+    "tools/check_swaps.py": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
+    "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }
@@ -185,15 +186,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: object) -> subprocess.CompletedProcess:
+def run(folder: Path, program: str) -> subprocess.CompletedProcess:
+    """Run a program of the folder as a reader does."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "GFL_DEMO_DATA": str(folder / "data"),
-        "OMP_NUM_THREADS": "2",
     }
     return subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, command)],
+        [sys.executable, "-W", "ignore", program],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -204,13 +205,14 @@ def run(folder: Path, *command: object) -> subprocess.CompletedProcess:
 
 @functools.cache
 def help_of(script: str) -> str:
-    done = run(ROOT, ROOT / script, "--help")
+    done = run_tool(ROOT / script, "--help")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
-def test_commands(place: str, words: list[str], folder: Path) -> None:
+def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script exists, and has the flags; those in RUN do their work."""
     script = script_of(words)
     if words[:3] == ["python", "-m", "gfl_plugin.runtime.run_script"]:
         assert mmdet_tool(script).is_file()  # tests/e2e/test_run.py runs them
@@ -235,7 +237,9 @@ def test_commands(place: str, words: list[str], folder: Path) -> None:
     if script == "tools/ablate.py" and arguments[0] != "STUDY":
         assert (ROOT / "configs" / "ablation" / arguments[0]).is_dir()
     if script in RUN:
-        done = run(folder, ROOT / script, *(FILLED_IN.get(word, word) for word in arguments))
+        monkeypatch.chdir(folder)
+        filled_in = (FILLED_IN.get(word, word) for word in arguments)
+        done = run_tool(ROOT / script, *filled_in, GFL_DEMO_DATA=folder / "data")
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -244,7 +248,8 @@ def test_programs(block: Block, folder: Path) -> None:
     """They run as they are, where published weights have the name that they give."""
     for name in re.findall(r"\"(\S+\.safetensors)\"", block.text):
         out = folder / "published"
-        done = run(folder, ROOT / "tools" / "publish_model.py", "work_dirs/my_run/epoch_12.pth", "--out", out)
+        checkpoint = folder / "work_dirs" / "my_run" / "epoch_12.pth"
+        done = run_tool(ROOT / "tools" / "publish_model.py", checkpoint, "--out", out)
         assert done.returncode == 0, done.stderr
         (weights,) = out.glob("*.safetensors")
         (folder / name).parent.mkdir(exist_ok=True)

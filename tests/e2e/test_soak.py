@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.structures import InstanceData
 from runs import runner
+from sizes import scaled
 from torch.utils.data import DataLoader, Dataset
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.scaled]
 
-STEPS = int(os.environ.get("GFL_SOAK_STEPS", "2000"))
+STEPS = scaled(400)
 WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two looks
 IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # a batch; least and largest side, pixels; most objects an image
 C_LIBRARY = ctypes.CDLL(None)

@@ -28,6 +28,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from runs import ROOT, model_config, poisoned, runner, samples
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sizes import scaled
+from tool import run_tool
 
 import gfl_plugin
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
@@ -80,7 +82,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # seconds per poll
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     yield folder, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -140,11 +142,9 @@ def test_the_test_script_refuses_a_url(served: tuple[Path, str], trace: Path) ->
     folder, url = served
     torch.save({"state_dict": {}, "meta": RunsCode(trace)}, folder / "evil.pth")
     config = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
-    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "test.py", config, f"{url}/evil.pth"]
-    command += ["--work-dir", folder / "work"]
     data = make_dataset(folder / "data", DemoSize(train=2, val=2, side=64))
-    environment = {**os.environ, "GFL_DEMO_DATA": str(data)}
-    told = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, env=environment)
+    arguments = (config, f"{url}/evil.pth", "--work-dir", folder / "work")
+    told = run_tool(ROOT / "tools" / "test.py", *arguments, GFL_DEMO_DATA=data)
     assert told.returncode == 2, told.stderr[-2000:]
     assert "Traceback" not in told.stderr
     assert "is refused, and nothing in it was run" in told.stderr.splitlines()[-1]
@@ -242,8 +242,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replay(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "replay.py", *arguments]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    return run_tool(ROOT / "tools" / "replay.py", *arguments)
 
 
 def test_replay_does_not_run_the_config_of_a_record(record: Path, tmp_path: Path, trace: Path) -> None:
@@ -486,12 +485,13 @@ def said(value: object) -> object:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+@pytest.mark.scaled
 def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     """Wherever it is, the file is refused in one line, or says what it said: some bytes of a zip file mean nothing."""
     whole, path = checkpoint_bytes(), tmp_path / "flipped.pth"
     path.write_bytes(whole)
     before, refused = read(path), 0
-    positions = range(0, len(whole), max(1, len(whole) // 1500))
+    positions = range(0, len(whole), max(1, len(whole) // scaled(300)))
     for position in positions:
         content = bytearray(whole)
         content[position] ^= 0xFF
@@ -525,9 +525,10 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-MUTATIONS = int(os.environ.get("GFL_MUTATIONS", 1000))
+MUTATIONS = scaled(300)
 
 
+@pytest.mark.scaled
 def test_mutated_pickles_are_read_or_refused_in_one_line(tmp_path: Path, trace: Path) -> None:
     whole, path, chance = checkpoint_bytes(), tmp_path / "mutated.pth", random.Random(7)
     with zipfile.ZipFile(io.BytesIO(whole)) as parts:
