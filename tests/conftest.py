@@ -21,8 +21,10 @@ settings.register_profile("suite", deadline=None, derandomize=True, suppress_hea
 settings.register_profile("slow", settings.get_profile("suite"), max_examples=100 * SCALE)
 settings.load_profile("suite" if SCALE == 1 else "slow")
 
-# Folders without a test that reaches an op of mmcv: no NMS, no detector with compiled layers.
-ONCE = ("analysis", "assigners", "coders", "demo", "hooks", "losses", "quality", "structures")
+# Folders whose tests cannot depend on compiled ops: neither NMS of MMDetection nor compiled layers. Of runtime/ what
+# concerns gaps of mmcv, or installing it, can.
+ONCE = ("analysis", "assigners", "attacks", "coders", "demo", "hooks", "losses", "quality", "runtime", "structures")
+ABOUT_MMCV = re.compile(r"compat|install|mmcv")
 # Files that take longest, longest first: a process that gets one of them last would end long after the others.
 LONGEST = (
     "test_documents.py",
@@ -96,7 +98,8 @@ def _place(item: pytest.Item) -> str:
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _place(item).startswith(tuple(f"{folder}/" for folder in ONCE)):
+        place = _place(item)
+        if place.startswith(tuple(f"{folder}/" for folder in ONCE)) and not ABOUT_MMCV.search(place):
             item.add_marker(pytest.mark.once)
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(_place(item), len(order)))

@@ -1,6 +1,6 @@
 """Run by torchrun: one training step in several processes against one process on the joined batch.
 
-Prints, from the first process, a line a case: its name and the largest differences of losses and gradients.
+The first process prints a line per case: its name and the largest differences of losses and gradients.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ IMAGES = 2  # of each process
 
 
 def build(low_scores: bool) -> nn.Module:
-    """The demo's detector with batch norm's statistics fixed: those of one batch are not those of its parts."""
+    """The demo's detector with fixed batch norm statistics: those of a batch differ from those of its parts."""
     config = model_config()
     config["backbone"]["norm_eval"] = True
     config["train_cfg"]["assigner"]["ignore_iof_thr"] = 0.5
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()
-    if not low_scores:  # as in training; see the test for what happens before
+    if not low_scores:  # scores as during training; the test says what low scores change
         nn.init.constant_(model.bbox_head.gfl_cls.bias, -0.5)
     return model.train()
 
@@ -78,7 +78,7 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """A process computes as if there were no others: sums over processes are left out."""
+    """Compute as a single process would: without sums over processes."""
     from gfl_plugin.heads import gfl_head
 
     plain, gfl_head.reduce_mean = gfl_head.reduce_mean, lambda value: value
@@ -110,7 +110,7 @@ def main() -> None:
                 loss = max(abs(float(losses[name] / expected[name]) - 1) for name in expected if expected[name] != 0)
                 scores = "low" if low_scores else "usual"
                 print(f"case|{case}|{scores}|{loss:.3e}|{gradient:.3e}|{float(expected['loss']):.4f}", flush=True)
-    torch.distributed.barrier()  # nobody leaves while the first still computes
+    torch.distributed.barrier()  # the others wait for the first
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from gfl_plugin.runtime.publish import publish
 from gfl_plugin.runtime.published_weights import read as read_published
 from gfl_plugin.runtime.step_record import StepRecord
 
+pytestmark = pytest.mark.once
+
 read = gfl_plugin.checkpoints.read
 
 
