@@ -16,9 +16,11 @@ _BUILTINS = ("builtins", "__builtin__")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _HISTORY = "mmengine.logging.history_buffer HistoryBuffer"
 # Functions and classes that may be called; names as a pickle has them.
+_COUNTER = "collections Counter"  # the milestones of MultiStepLR
 _CALLED = frozenset(
     [
         "collections OrderedDict",
+        _COUNTER,
         "torch._utils _rebuild_tensor",
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
@@ -135,6 +137,8 @@ class _Stack:
             raise ScanError(f"it calls {name.replace(' ', '.')} with {arguments.size} parts")
         if name == _WITH_ATTRIBUTES and not _rebuilds_a_tensor(arguments.kinds):
             raise ScanError(f"it calls {name.replace(' ', '.')} for something else than a tensor")
+        if name == _COUNTER and arguments.kinds != ("dict",):
+            raise ScanError(f"it calls {name.replace(' ', '.')} with something else than a dict")
         self.push(_Item(f"made {name}"))
 
     def fill(self) -> None:

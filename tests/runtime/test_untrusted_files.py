@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import http.server
 import io
@@ -182,6 +183,28 @@ def test_resume_does_not_run_the_config_of_a_checkpoint(tmp_path: Path, trace: P
     with_meta(path, config="model = dict(type='x')\ngpu_ids = [0]\n")
     runner(tmp_path, samples(1), [], epochs=2, load_from=str(path), resume=True, kind=kind).train()
     assert (tmp_path / "epoch_2.pth").exists()
+
+
+def test_a_training_with_milestones_is_resumed(tmp_path: Path) -> None:
+    """MMEngine's MultiStepLR keeps its milestones in a Counter, so that checkpoints hold one."""
+
+    def train(folder: str, epochs: int, **settings: object) -> dict:
+        schedule = dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5, by_epoch=True, end=9)
+        runner(tmp_path / folder, samples(1), [], epochs=epochs, param_scheduler=[schedule], **settings).train()
+        return read(tmp_path / folder / f"epoch_{epochs}.pth")["param_schedulers"][0]
+
+    expected = train("whole", 3)
+    train("resumed", 1)
+    assert train("resumed", 3, load_from=str(tmp_path / "resumed" / "epoch_1.pth"), resume=True) == expected
+    assert expected["milestones"] == {1: 1, 2: 1} and expected["_last_value"] == [0.01 * 0.5**2]
+
+
+@pytest.mark.parametrize("argument", [[("a", 1)], "abc", None])
+def test_a_counter_of_anything_else_is_refused(tmp_path: Path, argument: object) -> None:
+    path = tmp_path / "counter.pth"
+    torch.save({"state_dict": {}, "meta": {"x": Calls(collections.Counter, argument)}}, path)
+    with pytest.raises(CheckpointError, match="collections.Counter with something else than a dict"):
+        read(path)
 
 
 def test_resume_from_weights_alone_says_so(tmp_path: Path) -> None:
