@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,10 @@ from sizes import SCALE
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Random cases of a test that sets no number itself. Both profiles draw the same cases in each run.
+# The same random cases in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_CHECKS)
-settings.register_profile("slow", settings.get_profile("suite"), max_examples=100 * SCALE)
-settings.load_profile("suite" if SCALE == 1 else "slow")
+settings.load_profile("suite")
 
 # Folders and files whose tests cannot depend on compiled ops: neither NMS of MMDetection nor compiled layers. Of
 # runtime/ what concerns gaps of mmcv, or installing it, can.
@@ -99,8 +98,20 @@ def _place(item: pytest.Item) -> str:
     return item.path.relative_to(ROOT / "tests").as_posix()
 
 
+def _multiply_random_cases(tests: set[Callable]) -> None:
+    """Multiply the number of cases of Hypothesis tests by GFL_TEST_SCALE."""
+    for test in tests:
+        own = test._hypothesis_internal_use_settings  # where Hypothesis' own plugin looks, too
+        test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SCALE)
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    random = [item for item in items if getattr(item.obj, "is_hypothesis_test", False)]
+    for item in random:
+        item.add_marker(pytest.mark.scaled)
+    if SCALE > 1:
+        _multiply_random_cases({item.obj for item in random})
     for item in items:
         place = _place(item)
         if place.startswith(ONCE) and not ABOUT_MMCV.search(place):

@@ -11,14 +11,13 @@ from cases import our_head
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
-from sizes import scaled
 from torch import Tensor
 
 from gfl_plugin.assigners.atss_assigner import Assignment
 
-pytestmark = [pytest.mark.once, pytest.mark.scaled]
+pytestmark = pytest.mark.once
 
-CASES = scaled(250)
+CASES = 250
 STRIDES, CLASSES, BINS = (8, 16, 32), 7, 17
 LARGEST = float(torch.finfo(torch.bfloat16).max)  # of what a bf16 tensor can hold
 LOGITS = (0.0, 1.0, -4.6, 20.0, -20.0, 88.0, -104.0, 1e4, -1e4, 1e30, -1e30, LARGEST, -LARGEST)
