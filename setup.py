@@ -1,9 +1,11 @@
-"""Package metadata. The base install pulls in nothing: users bring their own PyTorch and MMDetection."""
+"""Package metadata. The base install requires nothing: users bring their own PyTorch and MMDetection."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "gfl_plugin" / "__init__.py").read_text()).group(1)
@@ -27,6 +29,18 @@ ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
 PUBLISH = ["safetensors>=0.4"]
 DEV = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "psutil>=5.9", *ABLATION, *PUBLISH]
 
+
+class BuildWithConfigs(build_py):
+    """Puts configs/ where MMEngine looks for the configs of a package; an editable install uses configs/ itself."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            folder = Path(self.build_lib, "gfl_plugin", ".mim", "configs")
+            shutil.rmtree(folder, ignore_errors=True)  # a build folder is kept, and may have configs that are gone
+            shutil.copytree(HERE / "configs", folder, ignore=shutil.ignore_patterns("__pycache__"))
+
+
 setup(
     name="gfl_plugin",
     version=VERSION,
@@ -34,6 +48,9 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    cmdclass={"build_py": BuildWithConfigs},
+    py_modules=["gfl_plugin_cli"],
+    entry_points={"console_scripts": ["gfl-plugin = gfl_plugin_cli:main"]},
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
     python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],

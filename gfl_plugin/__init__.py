@@ -8,16 +8,10 @@ Name it in a config, and its classes can be named in that config::
 __version__ = "0.1.0"
 
 import importlib
-import importlib.util
 
-from .runtime.install_advice import MissingPackageError, install_command
+from .runtime.install_advice import require_runtime
 
-_missing = [name for name in ("torch", "mmengine", "mmcv", "mmdet") if importlib.util.find_spec(name) is None]
-if _missing:
-    raise MissingPackageError(
-        f"gfl_plugin runs inside MMDetection and did not find: {', '.join(_missing)}. Install the versions it is "
-        f"tested with by: {install_command('runtime', _missing)} (or bring your own mmdet 3.x with its mmcv and torch)."
-    )
+require_runtime()
 
 from .runtime import compat  # noqa: E402
 
@@ -40,9 +34,7 @@ from .projects.swap_head import swap_head  # noqa: E402
 from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
-from .runtime.default_hooks import register_in_every_run  # noqa: E402
-
-register_in_every_run(FirstStepsHook)
+from .runtime.config_files import find_config  # noqa: E402
 
 __all__ = [
     "ATSSAssigner",
@@ -74,6 +66,7 @@ __all__ = [
     "coders",
     "compat",
     "embedded_config",
+    "find_config",
     "heads",
     "hooks",
     "losses",

@@ -1,7 +1,7 @@
-"""Importing this puts the plugin's classes under MMDetection's own names as well.
+"""Registers the plugin's classes under MMDetection's own names, too.
 
-``custom_imports = dict(imports=["gfl_plugin.drop_in"])`` makes a stock GFL or ATSS config use them with no other
-change. It overwrites MMDetection's registrations for this process, which is its purpose.
+With ``custom_imports = dict(imports=["gfl_plugin.drop_in"])`` a stock GFL or ATSS config uses them without any other
+change. Importing this module replaces MMDetection's registrations in the process.
 """
 
 from mmdet import registry as mmdet_registry

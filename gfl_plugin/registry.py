@@ -1,7 +1,7 @@
 """The plugin's registries: children of MMDetection's, under the scope ``gfl_plugin``.
 
-A config names a class as ``gfl_plugin.GFLHead``; that resolves from MMDetection's and from MMEngine's
-registries alike, and no name of theirs is overwritten.
+A config names a class as ``gfl_plugin.GFLHead``. MMDetection's and MMEngine's registries both resolve that name, and
+none of their own names is overwritten.
 """
 
 from mmdet import registry as mmdet_registry
@@ -13,13 +13,13 @@ SCOPE = "gfl_plugin"
 MODELS = Registry("model", parent=mmdet_registry.MODELS, scope=SCOPE, locations=["gfl_plugin"])
 TASK_UTILS = Registry("task util", parent=mmdet_registry.TASK_UTILS, scope=SCOPE, locations=["gfl_plugin"])
 HOOKS = Registry("hook", parent=mmdet_registry.HOOKS, scope=SCOPE, locations=["gfl_plugin"])
-# Imported when a config first names something of theirs: few do, and PyTorch's FSDP is not in every build.
+# Imported when a config first names one of these classes, because not every build of PyTorch has FSDP.
 MODEL_WRAPPERS = Registry(
     "model wrapper", parent=mmdet_registry.MODEL_WRAPPERS, scope=SCOPE, locations=["gfl_plugin.runtime.sharding"]
 )
 STRATEGIES = Registry("strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["gfl_plugin.runtime.sharding"])
 
-# MMEngine looks a scope up among a registry's own children; as its grandchildren these would be found only while the
-# default scope is MMDetection's.
+# MMEngine looks for a scope among the children of a registry. As grandchildren of MMEngine's registries, these would be
+# found only while the default scope is MMDetection's.
 for _registry in (MODELS, TASK_UTILS, HOOKS, MODEL_WRAPPERS):
     _registry.root._add_child(_registry)

@@ -14,6 +14,8 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from gfl_plugin.heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
+
 # The largest difference to MMDetection seen in this run, by what was compared; printed at its end.
 LARGEST_DIFFERENCES: dict[str, float] = {}
 # Whatever else a run measured, as it is printed.
@@ -33,24 +35,11 @@ def record(name: str, difference: float) -> float:
 
 
 def head_config(**changes: object) -> dict:
-    """A small stock GFL head's config; nested dicts are merged, None removes a key."""
-    config = dict(
-        type="GFLHead",
-        num_classes=7,
-        in_channels=8,
-        feat_channels=8,
-        stacked_convs=1,
-        norm_cfg=dict(type="GN", num_groups=2),
-        anchor_generator=dict(
-            type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=[8, 16, 32]
-        ),
-        loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
-        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
-        loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
-        train_cfg=dict(assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False),
-        test_cfg=dict(
-            nms_pre=1000, min_bbox_size=0, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.6), max_per_img=100
-        ),
+    """A small GFL head's config for MMDetection's or our class; nested dicts are merged, None removes a key."""
+    config = gfl_head_config(7, 8, [8, 16, 32], type="GFLHead", feat_channels=8, stacked_convs=1)
+    del config["reg_max"]  # each head's own
+    config.update(
+        norm_cfg=dict(type="GN", num_groups=2), train_cfg=gfl_train_cfg("ATSSAssigner"), test_cfg=gfl_test_cfg()
     )
     return _merged(config, changes)
 

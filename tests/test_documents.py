@@ -28,8 +28,10 @@ from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
 from tool import run_tool
 
+import gfl_plugin
+from gfl_plugin import find_config
+from gfl_plugin.commands.script_runner import mmdet_tool
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
-from gfl_plugin.runtime.run_script import mmdet_tool
 
 pytestmark = pytest.mark.once
 
@@ -44,13 +46,28 @@ NOT_RUN = {
     "make": "creates an environment and runs for minutes; `make --dry-run` shows that the target exists",
     "pip": "installs packages; that setup.py names them is looked at",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
-    "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
-    "tools/check_swaps.py": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
+    "gfl-plugin train": "trains for hours; tests/e2e/test_wheel.py runs it on small data",
+    "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
+    "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
+    "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
+    "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
+    "gfl-plugin ablate": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
+    "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
+    "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }
-RUN = ("tools/swap_head.py", "tools/check_data.py", "tools/publish_model.py")
+RUN = (
+    "gfl-plugin",
+    "gfl-plugin swap",
+    "gfl-plugin check-data",
+    "gfl-plugin publish",
+    "tools/check_data.py",
+    "tools/publish_model.py",
+)
+# Scripts of a reader's own that documents name.
+SCRIPTS = ("my_script.py",)
 # Places that a reader fills in, as small data has them.
 FILLED_IN = {"CONFIG": str(ROOT / "configs" / "demo" / "gfl_r18_demo.py"), "STUDY": "components"}
 
@@ -121,11 +138,34 @@ def _split(words: list[str], separator: str) -> list[list[str]]:
 COMMANDS = commands()
 
 
-def script_of(words: list[str]) -> str:
-    """The script that Python or a launcher of processes runs, or the program itself."""
-    if words[0] in ("python", "torchrun", "srun"):
-        return next(word for word in words if word.endswith(".py"))
-    return words[0]
+def parted(words: list[str]) -> tuple[str, list[str]]:
+    """What a command runs, and its arguments.
+
+    That is ``gfl-plugin NAME``, a script that Python or a launcher of processes runs, or a program.
+    """
+    if words[0] == "gfl-plugin" or "gfl_plugin.cli" in words:
+        start = 0 if words[0] == "gfl-plugin" else words.index("gfl_plugin.cli")
+        return " ".join(["gfl-plugin", *words[start + 1 : start + 2]]), words[start + 2 :]
+    start = next((n for n, word in enumerate(words) if word.endswith(".py") or words[0] in ("make", "pip")), 0)
+    return words[start], words[start + 1 :]
+
+
+def started(program: str) -> list[object]:
+    """The script and first arguments that start a program of the checkout, installed or not."""
+    if program.startswith("gfl-plugin"):
+        return [ROOT / "gfl_plugin_cli.py", *program.split()[1:]]
+    return [ROOT / program]
+
+
+def is_installable(word: str) -> bool:
+    """Whether pip finds it: the checkout, its wheel, or what setup.py requires, in the version that it requires."""
+    setup = (ROOT / "setup.py").read_text()
+    local = re.fullmatch(
+        rf"(?:\.|gfl_plugin-{re.escape(gfl_plugin.__version__)}-py3-none-any\.whl)(?:\[(\w+)\])?", word
+    )
+    if local:
+        return local[1] is None or f'"{local[1]}": ' in setup
+    return f'"{word}"' in setup or f'"{word}>=' in setup
 
 
 def test_there_are_blocks_of_each_kind() -> None:
@@ -158,10 +198,9 @@ def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.Mo
                 HOOKS.build(hook)
     if "strategy" in cfg:
         assert STRATEGIES.get(cfg.strategy.type) is not None
-    for module in FILES:
-        if module.file.removesuffix(".py") in cfg.custom_imports.imports:
-            (hook,) = head.assigner.hooks
-            assert type(hook).__module__ == module.file.removesuffix(".py")
+    parts = [head.quality, head.assigner, *getattr(head.assigner, "hooks", [])]
+    own = {module.file.removesuffix(".py") for module in FILES} & set(cfg.custom_imports.imports)
+    assert own <= {type(part).__module__ for part in parts}, "the part of the reader's own is in the head"
 
 
 @pytest.fixture(scope="module")
@@ -204,42 +243,41 @@ def run(folder: Path, program: str) -> subprocess.CompletedProcess:
 
 
 @functools.cache
-def help_of(script: str) -> str:
-    done = run_tool(ROOT / script, "--help")
+def help_of(program: str) -> str:
+    done = run_tool(*started(program), "--help")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
 def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script exists, and has the flags; those in RUN do their work."""
-    script = script_of(words)
-    if words[:3] == ["python", "-m", "gfl_plugin.runtime.run_script"]:
-        assert mmdet_tool(script).is_file()  # tests/e2e/test_run.py runs them
-        return
-    assert script in NOT_RUN or script in RUN, f"{place}: {script} is neither in RUN nor in NOT_RUN"
-    if script == "make":
-        done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    """The program exists, and has the flags; those in RUN do their work."""
+    program, arguments = parted(words)
+    assert program in NOT_RUN or program in RUN, f"{place}: {program} is neither in RUN nor in NOT_RUN"
+    if program == "make":
+        done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and done.stdout, done.stderr
         return
-    if script == "pip":
-        setup = (ROOT / "setup.py").read_text()
-        assert words[1] == "install" and len(words) == 3
-        extra = re.fullmatch(r"\.\[(\w+)\]", words[2])
-        assert f'"{extra[1]}": ' in setup if extra else f'"{words[2]}>=' in setup
+    if program == "pip":
+        assert arguments[0] in ("install", "wheel")
+        assert [one for one in arguments[1:] if not one.startswith("-") and not is_installable(one)] == []
         return
-    arguments = words[words.index(script) + 1 :]
+    if program == "gfl-plugin run":
+        assert arguments[0] in SCRIPTS or mmdet_tool(arguments[0]).is_file()
+        return
     for word in arguments:
         if word.startswith("-"):
-            assert re.search(rf"(^|[\s\[|,]){re.escape(word)}\b", help_of(script)), f"{place}: {script} has no {word}"
+            assert re.search(rf"(^|[\s\[|,]){re.escape(word)}\b", help_of(program)), f"{place}: {program} has no {word}"
         if word.startswith("configs/"):
             assert (ROOT / word).exists()
-    if script == "tools/ablate.py" and arguments[0] != "STUDY":
+        if "::" in word:
+            assert find_config(word).is_file()
+    if program.endswith(("ablate", "ablate.py")) and arguments[0] != "STUDY":
         assert (ROOT / "configs" / "ablation" / arguments[0]).is_dir()
-    if script in RUN:
+    if program in RUN:
         monkeypatch.chdir(folder)
         filled_in = (FILLED_IN.get(word, word) for word in arguments)
-        done = run_tool(ROOT / script, *filled_in, GFL_DEMO_DATA=folder / "data")
+        done = run_tool(*started(program), *filled_in, GFL_DEMO_DATA=folder / "data")
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -249,7 +287,7 @@ def test_programs(block: Block, folder: Path) -> None:
     for name in re.findall(r"\"(\S+\.safetensors)\"", block.text):
         out = folder / "published"
         checkpoint = folder / "work_dirs" / "my_run" / "epoch_12.pth"
-        done = run_tool(ROOT / "tools" / "publish_model.py", checkpoint, "--out", out)
+        done = run_tool(*started("gfl-plugin publish"), checkpoint, "--out", out)
         assert done.returncode == 0, done.stderr
         (weights,) = out.glob("*.safetensors")
         (folder / name).parent.mkdir(exist_ok=True)

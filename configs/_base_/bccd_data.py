@@ -1,7 +1,7 @@
-# BCCD: blood cells under a microscope, in Pascal VOC form. GFL_DATA names the folder with BCCD/, as in a clone of the
-# data set, or bccd/.
+# BCCD: blood cells under a microscope, in Pascal VOC format. GFL_DATA is the folder that contains BCCD/, as in a clone
+# of the data set, or bccd/.
 data_root = "{{$GFL_DATA:data}}/BCCD/"
-if not __import__("os").path.isdir(data_root):  # an import statement would make this a new-style config for MMEngine
+if not __import__("os").path.isdir(data_root):  # MMEngine takes a config with an import statement for a new-style one
     data_root = "{{$GFL_DATA:data}}/bccd/"
 scale = (400, 300)
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -16,7 +16,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=scale, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
-    # The metric reads the ground truth from "instances", there being no COCO file.
+    # The metric reads the ground truth from "instances", since there is no COCO file.
     dict(type="PackDetInputs", meta_keys=(*meta_keys, "instances")),
 ]
 dataset = dict(
@@ -27,7 +27,7 @@ dataset = dict(
     img_subdir="JPEGImages",
     ann_subdir="Annotations",
 )
-auto_scale_lr = dict(enable=False, base_batch_size=4)  # what --auto-scale-lr scales from
+auto_scale_lr = dict(enable=False, base_batch_size=4)  # reference of --auto-scale-lr
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
@@ -41,7 +41,7 @@ val_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/val.txt", **held_out
 test_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/test.txt", **held_out), **in_order)
 val_evaluator = dict(type="CocoMetric", metric="bbox")
 test_evaluator = val_evaluator
-# For --tta: each image as it is and mirrored.
+# For --tta: each image, and its mirror image.
 tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.6), max_per_img=100))
 tta_pipeline = [
     *test_pipeline[:-1],

@@ -1,8 +1,8 @@
-# The embedded data set; `python tools/demo.py` makes it, GFL_DEMO_DATA says where it lies.
+# The embedded data set; `gfl-plugin demo` makes it, GFL_DEMO_DATA says where it lies.
 data_root = "{{$GFL_DEMO_DATA:work_dirs/demo/data}}/"
 pipeline = [
     dict(type="LoadImageFromFile"),
-    # Images are used at their own size.
+    # Images keep their size.
     dict(type="Resize", scale_factor=1.0, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
@@ -13,7 +13,7 @@ dataset = dict(
     metainfo=dict(classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")),
     pipeline=pipeline,
 )
-auto_scale_lr = dict(enable=False, base_batch_size=4)  # what --auto-scale-lr scales from
+auto_scale_lr = dict(enable=False, base_batch_size=4)  # reference of --auto-scale-lr
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,

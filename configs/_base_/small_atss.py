@@ -1,5 +1,5 @@
-# The small detector with the baseline GFL builds on: MMDetection's ATSS, its losses and its centerness branch. A config
-# adds num_classes.
+# The small detector with the baseline that GFL is built on: MMDetection's ATSS head with its losses and its centerness
+# branch. A config adds num_classes.
 _base_ = "small_detector.py"
 model = dict(
     bbox_head=dict(
@@ -10,5 +10,5 @@ model = dict(
         loss_cls=dict(type="mmdet.FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
         loss_centerness=dict(type="mmdet.CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
     ),
-    train_cfg=dict(assigner=dict(type="mmdet.ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1),
+    train_cfg=dict(assigner=dict(type="mmdet.ATSSAssigner", topk=9)),
 )

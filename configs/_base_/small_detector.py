@@ -1,5 +1,6 @@
-# A detector small enough to train from scratch on a CPU: ResNet-18 at a quarter of its width, FPN, two convolutions a
-# tower. A config adds bbox_head, and its classes.
+# A detector small enough to train from scratch on a CPU: ResNet-18 at a quarter of its width, FPN, two convolutions per
+# tower. A config adds the type of bbox_head, its num_classes, and the assigner. What is here is the same for all heads
+# that are compared.
 model = dict(
     type="mmdet.SingleStageDetector",
     data_preprocessor=dict(
@@ -41,6 +42,7 @@ model = dict(
         ),
         loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
     ),
+    train_cfg=dict(allowed_border=-1, pos_weight=-1),
     test_cfg=dict(
         nms_pre=1000,
         min_bbox_size=0,

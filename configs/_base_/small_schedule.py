@@ -1,4 +1,4 @@
-# SGD with a linear warm-up and a cosine decay over max_epochs, which a config may set again.
+# SGD with a linear warm-up and a cosine decay over max_epochs.
 max_epochs = 10
 custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 default_scope = "mmdet"

@@ -1,4 +1,4 @@
-# Weights, gradients and optimizer sharded over processes, by MMEngine's FlexibleRunner and DeepSpeed's ZeRO, stage 3.
+# Weights, gradients and optimizer state sharded over processes by MMEngine's FlexibleRunner and DeepSpeed ZeRO-3.
 _base_ = "gfl_r18_demo.py"
 runner_type = "FlexibleRunner"
 strategy = dict(

@@ -1,1 +1,1 @@
-"""What looks into the plugin and its models: measurements, not part of training."""
+"""Measures and inspects models, heads and data; nothing here takes part in training."""

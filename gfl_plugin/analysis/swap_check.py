@@ -1,9 +1,9 @@
-"""Every dense detector that MMDetection ships a config of, its head swapped, built, trained for a step and run once."""
+"""Swaps the head of every dense detector in MMDetection's configs, builds it, trains a step and predicts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,26 +18,35 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from ..projects.swap_head import DENSE_HEADS, swap_config_file
+from ..runtime.errors import in_a_line
+from .tables import Column, Table
 
 STOCK = Path(mmdet.__file__).parent / ".mim" / "configs"
-# Recipes that other folders' configs are made of; and detectors that learn from a second, trained one.
+# Folders of bases, and of detectors that are distilled from a trained one.
 _LEFT_OUT = ("_base_", "common", "ld", "lad")
-_SIDE, _SSD_SIDE = 128, 320  # pixels; SSD's neck shrinks its maps without padding, so small ones would vanish
+_SIDE, _SSD_SIDE = 128, 320  # pixels; the neck of SSD does not pad, so that small maps would become empty
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one config."""
+    """The outcome for one config."""
 
     name: str  # family/file.py
     head: str  # the old head
-    failure: str | None  # None where it built, trained a step and predicted
-    base_failure: str | None  # where it failed: why the config cannot be built before its head is swapped, if so
+    failure: str | None  # None where it was built, trained for a step and predicted
+    base_failure: str | None  # why the config cannot even be built before the swap; None where it can
     seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a few words."""
+        if self.failure is None:
+            return "done"
+        return "failed" if self.base_failure is None else "not buildable before the swap either"
 
 
 def dense_configs() -> list[tuple[str, str]]:
-    """Name and head of every MMDetection config whose head can be exchanged, recipes and distillation left out."""
+    """Name and head of every MMDetection config whose head can be swapped, without bases and distillation."""
     found = []
     for path in sorted(STOCK.rglob("*.py")):
         name = path.relative_to(STOCK)
@@ -45,7 +54,7 @@ def dense_configs() -> list[tuple[str, str]]:
             continue
         try:
             model = Config.fromfile(path, import_custom_modules=False).get("model")
-        except (ImportError, OSError):  # a base outside the package: mmpretrain's, or a folder the wheel lacks
+        except (ImportError, OSError):  # a base in mmpretrain, or in a folder that the wheel does not have
             continue
         head = model.get("bbox_head") if model else None
         if isinstance(head, dict) and head.type in DENSE_HEADS:
@@ -54,55 +63,51 @@ def dense_configs() -> list[tuple[str, str]]:
 
 
 def check_all(configs: list[tuple[str, str]], folder: Path, head: str = "gfl") -> Iterator[Check]:
-    """Swap each config's head through a file, as the tool does, and try the result.
+    """Swap the head of each config by writing a new config, and try that one.
 
     Args:
         configs: from :func:`dense_configs`.
         folder: where the new configs are written.
         head: see :func:`gfl_plugin.swap_head`.
     """
-    MMLogger.get_current_instance().setLevel("WARNING")  # or every parameter's initialization is a line
+    MMLogger.get_current_instance().setLevel("WARNING")  # else the initialization of each parameter is logged
     for name, old in configs:
         started, failure, base_failure = time.monotonic(), None, None
         try:
             new = swap_config_file(f"mmdet::{name}", folder / name, head)
             try_out(Config.fromfile(new), _SSD_SIDE if old in ("SSDHead", "PISASSDHead") else _SIDE)
-        except Exception as error:  # whatever a config can do wrong is what is asked here
-            failure, base_failure = _in_a_line(error), _why_unbuildable(name)
+        except Exception as error:  # any error is an outcome
+            failure, base_failure = in_a_line(error), _why_unbuildable(name)
         yield Check(name, old, failure, base_failure, time.monotonic() - started)
 
 
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
 def _why_unbuildable(name: str) -> str | None:
-    """What MMDetection says when it builds its own config, or None where it builds."""
+    """The error of building MMDetection's own config; None where it can be built."""
     try:
         cfg = Config.fromfile(STOCK / name)
         init_default_scope(cfg.get("default_scope", "mmdet"))
         MODELS.build(cfg.model)
     except Exception as error:
-        return _in_a_line(error)
+        return in_a_line(error)
     return None
 
 
 def try_out(cfg: Config, side: int = _SIDE) -> None:
-    """Build a config's detector, train it for a step on two small images, and predict.
+    """Build a detector, train it for a step on two small images, and predict.
 
     Args:
-        cfg: of a detector with a ``bbox_head``; its settings for large images and downloads are taken out.
-        side: pixels of an image, width and height.
+        cfg: of a detector with a ``bbox_head``; settings for large images and downloads are removed from it.
+        side: width and height of an image in pixels.
 
     Raises:
-        ValueError: for a loss or a gradient that is not finite, a head that learns nothing, or no prediction.
+        ValueError: for a non-finite loss or gradient, a parameter of the head without a gradient, or no prediction.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
     _without_downloads(cfg.model)
-    cfg.model.data_preprocessor.pop("batch_augments", None)  # which would make images large again
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()  # synchronized ones need a GPU
-    model.init_weights()  # some parameters hold whatever was in memory before
+    cfg.model.data_preprocessor.pop("batch_augments", None)  # they would enlarge the images
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()  # SyncBatchNorm needs a GPU
+    model.init_weights()  # else some parameters are uninitialized memory
     losses = model(**model.data_preprocessor(_batch(side, cfg), True), mode="loss")
     total, _ = model.parse_losses(losses)
     total.backward()
@@ -124,7 +129,7 @@ def _check_learning(model: BaseModel, total: torch.Tensor) -> None:
 
 
 def _without_downloads(config: object) -> None:
-    """Take pretrained weights out of a model's config."""
+    """Remove pretrained weights from a model's config."""
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, (list, tuple)) else ():
         _without_downloads(value)
     if isinstance(config, dict):
@@ -134,7 +139,7 @@ def _without_downloads(config: object) -> None:
 
 
 def _batch(side: int, cfg: Config) -> dict:
-    """Two images of noise with three objects each."""
+    """Two noise images with three objects each."""
     samples = []
     for _ in range(2):
         sample = DetDataSample(
@@ -147,3 +152,17 @@ def _batch(side: int, cfg: Config) -> dict:
     return dict(
         inputs=[torch.randint(0, 256, (3, side, side), dtype=torch.uint8) for _ in samples], data_samples=samples
     )
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """One row per config.
+
+    Args:
+        checks: from :func:`check_all`.
+    """
+    columns = (Column("config", numeric=False), Column("head", numeric=False), Column("", numeric=False))
+    rows = tuple(
+        (check.name, check.head, f"{check.verdict}: {check.failure}" if check.failure else check.verdict)
+        for check in checks
+    )
+    return Table(columns, rows)

@@ -1,8 +1,23 @@
-"""One assigner a file: which location learns which object."""
+"""Assigners, one per file: which location learns which object."""
 
-from .adapted_assigner import AdaptedAssigner
-from .atss_assigner import Assignment, ATSSAssigner, Candidates
-from .base import Predictions
+from .adapted_assigner import AdaptedAssigner, as_batch_assigner
+from .atss_assigner import ATSSAssigner
+from .atss_assignment import ATSSAssignment
+from .base import BatchAssigner, BatchAssignment, Predictions
+from .candidates import Candidates
 from .fcos_assigner import FCOSAssigner
 
-__all__ = ["ATSSAssigner", "AdaptedAssigner", "Assignment", "Candidates", "FCOSAssigner", "Predictions"]
+Assignment = ATSSAssignment  # its name up to version 0.1
+
+__all__ = [
+    "ATSSAssigner",
+    "ATSSAssignment",
+    "AdaptedAssigner",
+    "Assignment",
+    "BatchAssigner",
+    "BatchAssignment",
+    "Candidates",
+    "FCOSAssigner",
+    "Predictions",
+    "as_batch_assigner",
+]

@@ -1,4 +1,4 @@
-"""Any of MMDetection's assigners, made to say what GFLHead wants to know."""
+"""Adapts MMDetection's per-image assigners to batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.positives import Positives
 from ..structures.valid_regions import ValidRegions
-from .base import BatchAssignment, Predictions
+from .base import BatchAssigner, BatchAssignment, Predictions
 from .candidates import all_priors
 
 # Those that take a prior as (x, y, stride, stride) rather than as a box.
@@ -31,16 +31,16 @@ _TAKE_LOGITS = (ATSSAssigner, DynamicSoftLabelAssigner)
 
 
 class AdaptedAssigner:
-    """Asks an assigner of MMDetection's image by image, and puts its answers into one sparse batch.
+    """Calls an MMDetection assigner once per image and collects its results in one sparse batch.
 
-    Every prior of an image is shown to it: a box, or a point with its stride, as it takes them; and the predicted boxes
-    and scores. Locations it answers -1 for (neither positive nor negative) learn nothing.
+    The assigner gets every prior of an image (a box, or a point with its stride, whichever it takes) with the predicted
+    box and scores. Locations for which it returns -1 (neither positive nor negative) are not trained on.
 
     Args:
-        assigner: the assigner; of those for sets of queries (Hungarian) none is meant for a grid.
+        assigner: an MMDetection assigner for grids of priors; one for sets of queries (Hungarian) is refused.
 
     Raises:
-        ValueError: for something else.
+        ValueError: for another object.
     """
 
     def __init__(self, assigner: BaseAssigner) -> None:
@@ -56,17 +56,18 @@ class AdaptedAssigner:
         self.wants_predictions = not isinstance(assigner, ATSSAssigner) or assigner.alpha is not None
 
     @torch.no_grad()
-    def assigned(
+    def assign_batch(
         self,
-        truths: GroundTruths,
-        to_ignore: GroundTruths | None,
+        ground_truths: GroundTruths,
+        ignored: GroundTruths | None,
         grid: Grid,
-        regions: ValidRegions,
-        predictions: Predictions,
+        valid_regions: ValidRegions,
+        predictions: Predictions | None,
     ) -> BatchAssignment:
-        """Assign all objects of a batch; an object without an area is shown to nobody."""
-        owned = torch.cat([mask.flatten(1) for mask in regions.masks(grid)], dim=1) > 0
-        ignored = torch.zeros_like(owned)
+        """See :class:`BatchAssigner`. Degenerate objects are not passed to the assigner."""
+        truths, to_ignore = ground_truths, ignored
+        owned = torch.cat([mask.flatten(1) for mask in valid_regions.masks(grid)], dim=1) > 0
+        neither = torch.zeros_like(owned)
         rows = []
         for image, own in enumerate(owned):
             numbers = ((truths.image == image) & ~truths.empty).nonzero().squeeze(1)
@@ -74,23 +75,14 @@ class AdaptedAssigner:
             answer = self._ask(image, numbers, index, truths, to_ignore, grid, predictions)
             found = answer > 0
             rows.append((torch.full_like(index[found], image), index[found], numbers[answer[found] - 1]))
-            ignored[image, index[answer < 0]] = True
+            neither[image, index[answer < 0]] = True
         images, priors, objects = (torch.cat(part) for part in zip(*rows))
         level = torch.bucketize(priors, grid.start, right=True) - 1
-        order = level.sort(stable=True).indices
-        images, priors, objects, level = images[order], priors[order], objects[order], level[order]
-        positives = Positives(
-            image=images,
-            level=level,
-            location=priors - grid.start[level],
-            gt_index=objects,
-            active=torch.ones_like(objects, dtype=torch.bool),
-            counts=tuple(torch.bincount(level, minlength=grid.num_levels).tolist()),
-        )
-        if not ignored.any():
-            return BatchAssignment(positives, None)
+        positives = Positives.of(images, level, priors - grid.start[level], objects, grid.num_levels)
+        if not neither.any():
+            return BatchAssignment(positives)
         areas = [height * width for height, width in grid.sizes]
-        maps = ignored.split_with_sizes(areas, dim=1)
+        maps = neither.split_with_sizes(areas, dim=1)
         return BatchAssignment(positives, [part.unflatten(1, size) for part, size in zip(maps, grid.sizes)])
 
     def _ask(
@@ -103,7 +95,7 @@ class AdaptedAssigner:
         grid: Grid,
         predictions: Predictions,
     ) -> Tensor:
-        """(A',) of the priors at an index: the object's place among ``numbers`` + 1, 0 for none, -1 for ignored."""
+        """(A',) for the priors at ``index``: 1 + position in ``numbers`` of its object, 0 for none, -1 for neither."""
         if not len(numbers):
             return torch.zeros_like(index)
         boxes = all_priors(grid)
@@ -127,3 +119,15 @@ class AdaptedAssigner:
         else:
             result = self.assigner.assign(shown, objects, ignore)
         return result.gt_inds
+
+
+def as_batch_assigner(assigner: object) -> BatchAssigner:
+    """The assigner itself where it assigns batches, else an :class:`AdaptedAssigner` around it.
+
+    Args:
+        assigner: what ``train_cfg.assigner`` built.
+
+    Raises:
+        ValueError: for an object that is neither a batch assigner nor an MMDetection assigner for grids.
+    """
+    return assigner if callable(getattr(assigner, "assign_batch", None)) else AdaptedAssigner(assigner)

@@ -1,17 +1,16 @@
 r"""Adaptive Training Sample Selection (Zhang et al., arXiv 1912.02424, Algorithm 1).
 
-For each object the ``topk`` priors nearest its center on each level are candidates. Those whose IoU with it reaches
-mean + standard deviation (unbiased) of all its candidates' IoUs, and whose center lies inside it, learn it. A prior
-that two objects claim goes to the one it overlaps most.
+For each object the ``topk`` priors nearest to its center on each level are candidates. Those whose IoU with the object
+reaches mean + standard deviation (unbiased) of its candidates' IoUs and whose center lies inside it are positive.
+A prior that is positive for two objects goes to the one of higher IoU.
 
-On a grid the nearest priors lie next to the object's center, so a whole batch is assigned in O(G·L·topk·log topk) work
-instead of O(G·A), without a loop over images, levels or objects.
+On a grid the nearest priors lie next to the object's center. A whole batch therefore costs O(G·L·topk·log topk) instead
+of O(G·A), without a loop over images, levels or objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult
@@ -20,92 +19,31 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..ops.host_values import host_tensor, on_host
+from ..ops.host_values import host_tensor
 from ..registry import TASK_UTILS
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
-from ..structures.positives import Positives
 from ..structures.valid_regions import ValidRegions
-from .base import BatchAssignment
+from .adapted_assigner import AdaptedAssigner
+from .atss_assignment import ATSSAssignment
+from .base import BatchAssignment, Predictions
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
 
-
-@dataclass(frozen=True)
-class Assignment:
-    """Who learns what, and why: what assigner hooks see and may replace."""
-
-    truths: GroundTruths
-    candidates: Candidates
-    threshold: Tensor  # (G,) IoU a candidate must reach, fp64
-    claimed: Tensor  # (G, M) bool, candidates the object wants
-    num_priors: int  # A, of one image
-
-    def with_threshold(self, threshold: Tensor) -> Assignment:
-        """The assignment that other thresholds (G,) give."""
-        candidates = self.candidates
-        reached = candidates.iou.double() >= threshold[:, None]
-        return replace(self, threshold=threshold, claimed=reached & candidates.inside & candidates.valid)
-
-    @property
-    def positive(self) -> Tensor:
-        """(G, M) bool, ``claimed`` after priors claimed twice went to the object of highest IoU (a tie: the first)."""
-        iou = self.candidates.iou
-        slots = (self.truths.image[:, None] * self.num_priors + self.candidates.prior).reshape(-1)
-        # The bits of floats >= 0 order as their values do: one integer ranks a claim by IoU, then by object.
-        rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
-        claims = torch.where(self.claimed, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
-        best = claims.new_empty(len(self.truths.counts) * self.num_priors)
-        best[slots] = 0  # the rest is never read
-        best.scatter_reduce_(0, slots, claims, "amax")
-        return self.claimed & (claims == best[slots]).view_as(iou)
-
-    def positives(self, grid: Grid, compact: bool | None = None) -> Positives:
-        """Level after level, one row a positive; or, not compact, one row a candidate, most of them inert.
-
-        Counting positives makes the host wait for a GPU, so the default is compact on a CPU only.
-        """
-        candidates, device = self.candidates, self.claimed.device
-        positive = self.positive.split_with_sizes(candidates.counts, dim=1)
-        prior = candidates.prior.split_with_sizes(candidates.counts, dim=1)
-        # Object after object in each level, as the priors of one lie side by side in memory.
-        if on_host(self.claimed) if compact is None else compact:
-            found = [own.nonzero(as_tuple=True) for own in positive]
-            chosen = torch.cat([row for row, _ in found])
-            prior = torch.cat([own[index] for own, index in zip(prior, found)])
-            active = torch.ones_like(chosen, dtype=torch.bool)
-            counts = tuple(len(row) for row, _ in found)
-        else:
-            objects = torch.arange(len(self.claimed), device=device)[:, None]
-            chosen = torch.cat([objects.expand_as(own).reshape(-1) for own in prior])
-            prior = torch.cat([own.reshape(-1) for own in prior])
-            active = torch.cat([own.reshape(-1) for own in positive])
-            counts = tuple(len(self.claimed) * count for count in candidates.counts)
-        level = torch.cat([chosen.new_full((count,), number) for number, count in enumerate(counts)])
-        return Positives(
-            image=self.truths.image[chosen],
-            level=level,
-            location=prior - grid.start[level],
-            gt_index=chosen,
-            active=active,
-            counts=counts,
-        )
-
-
-AssignerHook = Callable[[Assignment], Assignment | None]
+AssignerHook = Callable[[ATSSAssignment], ATSSAssignment | None]
 
 
 @TASK_UTILS.register_module()
 class ATSSAssigner(MMDetATSSAssigner):
-    """ATSS for a whole batch (:meth:`assign_batch`), and for one image as MMDetection's (:meth:`assign`).
+    """ATSS for a whole batch (:meth:`assign_batch`), and per image with MMDetection's interface (:meth:`assign`).
 
     Args:
-        topk: candidates an object takes from each level, >= 1.
-        alpha: DDOD's cost exponent; only MMDetection's own computation knows it, which then runs instead.
+        topk: candidates per object and level, >= 1.
+        alpha: DDOD's cost exponent; MMDetection's own computation then runs, image by image.
         iou_calculator: config of the IoU.
         ignore_iof_thr: a prior of which more than this part lies in an ignored region is not trained on (unless it is
             a positive); negative or 0 for none.
-        hooks: callables, or configs of registered ones, called in turn with each :class:`Assignment`. One that returns
-            an assignment replaces it.
+        hooks: callables, or configs of registered ones, called in turn with each :class:`ATSSAssignment`. One that
+            returns an assignment replaces it.
 
     Raises:
         ValueError: for a topk below 1, or a hook that cannot be called.
@@ -125,54 +63,72 @@ class ATSSAssigner(MMDetATSSAssigner):
         self.hooks: list[AssignerHook] = [TASK_UTILS.build(h) if isinstance(h, dict) else h for h in hooks]
         for hook in self.hooks:
             if not callable(hook):
-                raise ValueError(f"assigner hook {hook!r} cannot be called; it must take an Assignment")
-
-    def assigned(
-        self,
-        truths: GroundTruths,
-        to_ignore: GroundTruths | None,
-        grid: Grid,
-        regions: ValidRegions,
-        predictions: object = None,
-    ) -> BatchAssignment:
-        """What a batch learns, and which locations learn nothing; predictions are not looked at."""
-        ignored = self.ignored_locations(to_ignore, truths, grid)
-        return BatchAssignment(self.assign_batch(truths, grid, regions, ignored).positives(grid), ignored)
+                raise ValueError(f"assigner hook {hook!r} cannot be called; it must take an ATSSAssignment")
 
     def assign_batch(
-        self, truths: GroundTruths, grid: Grid, regions: ValidRegions, ignored: Sequence[Tensor] | None = None
-    ) -> Assignment:
-        """Assign all objects of a batch.
+        self,
+        ground_truths: GroundTruths,
+        ignored: GroundTruths | None,
+        grid: Grid,
+        valid_regions: ValidRegions,
+        predictions: Predictions | None = None,
+    ) -> BatchAssignment:
+        """See :class:`BatchAssigner`. Predictions are used with DDOD's ``alpha`` only."""
+        if self.alpha is not None:
+            return AdaptedAssigner(self).assign_batch(ground_truths, ignored, grid, valid_regions, predictions)
+        locations = self.ignored_locations(ignored, ground_truths, grid)
+        selected = self.select(ground_truths, grid, valid_regions, locations)
+        return BatchAssignment(selected.positives(grid), locations)
+
+    def select(
+        self,
+        ground_truths: GroundTruths,
+        grid: Grid,
+        valid_regions: ValidRegions,
+        ignored_locations: Sequence[Tensor] | None = None,
+    ) -> ATSSAssignment:
+        """Candidates, thresholds and selected candidates of a batch, after the hooks.
 
         Args:
-            truths: the objects.
+            ground_truths: the objects.
             grid: the priors.
-            regions: which priors belong to each image.
-            ignored: from :meth:`ignored_locations`.
+            valid_regions: the priors that belong to each image.
+            ignored_locations: from :meth:`ignored_locations`.
+
+        Returns:
+            The assignment.
         """
-        if ignored is None:
-            candidates = candidates_on_grid(truths, grid, regions, self.topk, self.iou_calculator)
+        if ignored_locations is None:
+            candidates = candidates_on_grid(ground_truths, grid, valid_regions, self.topk, self.iou_calculator)
         else:
-            # The nearest that are not ignored may lie anywhere, so all are looked at.
-            owned = torch.cat([mask.flatten(1) for mask in regions.masks(grid)], dim=1) > 0
-            blocked = torch.cat([mask.flatten(1) for mask in ignored], dim=1)
+            # The nearest priors that are not ignored may lie anywhere, so all priors are searched.
+            owned = torch.cat([mask.flatten(1) for mask in valid_regions.masks(grid)], dim=1) > 0
+            blocked = torch.cat([mask.flatten(1) for mask in ignored_locations], dim=1)
             candidates = candidates_in_list(
-                truths.boxes,
+                ground_truths.boxes,
                 all_priors(grid),
                 grid.starts,
                 self.topk,
-                owned[truths.image],
-                blocked[truths.image],
+                owned[ground_truths.image],
+                blocked[ground_truths.image],
                 self.iou_calculator,
             )
-        return self._decide(truths, candidates, grid.num_priors)
+        return self._decide(ground_truths, candidates, grid.num_priors)
 
     def ignored_locations(
         self, regions_to_ignore: GroundTruths | None, truths: GroundTruths, grid: Grid
     ) -> list[Tensor] | None:
-        """(B, H, W) bool a level, the locations whose prior lies in an ignored region; None where there is none.
+        """Locations whose prior lies in an ignored region.
 
         As in MMDetection, nothing is ignored in an image without objects.
+
+        Args:
+            regions_to_ignore: boxes of ignored regions, or None.
+            truths: the objects.
+            grid: the priors.
+
+        Returns:
+            L maps (B, H, W) bool, or None where nothing is ignored.
         """
         if self.ignore_iof_thr <= 0 or regions_to_ignore is None or not len(regions_to_ignore):
             return None
@@ -205,6 +161,9 @@ class ATSSAssigner(MMDetATSSAssigner):
             num_level_priors: number of priors of each level.
             gt_instances: ``bboxes`` and ``labels``.
             gt_instances_ignore: ``bboxes`` of ignored regions, or None.
+
+        Returns:
+            For each prior: 1 + index of its object, 0 for background, -1 for ignored; its IoU; its label.
         """
         if self.alpha is not None:
             return super().assign(pred_instances, num_level_priors, gt_instances, gt_instances_ignore)
@@ -239,17 +198,17 @@ class ATSSAssigner(MMDetATSSAssigner):
         parts = self.iou_calculator(priors, get_box_tensor(gt_instances_ignore.bboxes), mode="iof")
         return (parts > self.ignore_iof_thr).any(dim=1)
 
-    def _decide(self, truths: GroundTruths, candidates: Candidates, num_priors: int) -> Assignment:
-        nobody = torch.zeros_like(candidates.valid)
-        undecided = Assignment(truths, candidates, candidates.iou.new_zeros(len(nobody)), nobody, num_priors)
-        assignment = undecided.with_threshold(candidates.threshold())
+    def _decide(self, ground_truths: GroundTruths, candidates: Candidates, num_priors: int) -> ATSSAssignment:
+        none = torch.zeros_like(candidates.valid)
+        empty = ATSSAssignment(ground_truths, candidates, candidates.iou.new_zeros(len(none)), none, num_priors)
+        assignment = empty.with_threshold(candidates.threshold())
         for hook in self.hooks:
             answer = hook(assignment)
             if answer is not None:
-                if not isinstance(answer, Assignment):
+                if not isinstance(answer, ATSSAssignment):
                     raise ValueError(
-                        f"assigner hook {hook!r} returned a {type(answer).__name__}; return an Assignment, or None to "
-                        "leave it as it is"
+                        f"assigner hook {hook!r} returned a {type(answer).__name__}; return an ATSSAssignment, or None "
+                        "to leave it unchanged"
                     )
                 assignment = answer
         return assignment

@@ -1,32 +1,52 @@
-"""What GFLHead knows of every assigner."""
+"""The contract between GFLHead and its assigner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..coders import DistanceBBoxCoder
 from ..ops.box_geometry import centers
+from ..structures.grid import Grid
+from ..structures.ground_truths import GroundTruths
 from ..structures.positives import Positives
+from ..structures.valid_regions import ValidRegions
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of a batch, for assigners that ask; nothing is computed before."""
+    """The network's outputs for a batch, for assigners that use them. Nothing is computed before it is asked for."""
 
-    cls_scores: Sequence[Tensor]  # L maps (B, C, H, W), logits
-    bbox_preds: Sequence[Tensor]  # L maps (B, encode_size, H, W)
+    cls_scores: Sequence[Tensor]  # L maps (B, C, H, W) of class logits
+    bbox_preds: Sequence[Tensor]  # L maps (B, encode_size, H, W) of box numbers
     coder: DistanceBBoxCoder
 
     def logits(self, image: int) -> Tensor:
-        """(A, C) fp32 class logits of every prior."""
+        """Class logits of one image.
+
+        Args:
+            image: index in the batch.
+
+        Returns:
+            (A, C) fp32, one row per prior, without gradient.
+        """
         return _rows(self.cls_scores, image)
 
     def boxes(self, image: int, priors: Tensor, strides: Tensor) -> Tensor:
-        """(A, 4) predicted boxes in pixels."""
+        """Predicted boxes of one image.
+
+        Args:
+            image: index in the batch.
+            priors: (A, 4) prior boxes in pixels.
+            strides: (A,) stride of each prior's level in pixels.
+
+        Returns:
+            (A, 4) x1, y1, x2, y2 in pixels, without gradient.
+        """
         return self.coder.decode(centers(priors), _rows(self.bbox_preds, image), stride=strides)
 
 
@@ -36,7 +56,38 @@ def _rows(maps: Sequence[Tensor], image: int) -> Tensor:
 
 @dataclass(frozen=True)
 class BatchAssignment:
-    """What an assigner says of a batch."""
+    """The result of an assigner for a batch."""
 
     positives: Positives
-    ignored: Sequence[Tensor] | None  # (B, H, W) bool a level, locations that learn nothing; None where there is none
+    # L maps (B, H, W) bool, locations that are neither positive nor negative and not trained on; None for no such one.
+    ignored: Sequence[Tensor] | None = None
+
+
+class BatchAssigner(Protocol):
+    """Decides which location learns which object, for a whole batch.
+
+    ``GFLHead`` takes any registered class with this method as ``train_cfg.assigner``.
+    """
+
+    def assign_batch(
+        self,
+        ground_truths: GroundTruths,
+        ignored: GroundTruths | None,
+        grid: Grid,
+        valid_regions: ValidRegions,
+        predictions: Predictions | None,
+    ) -> BatchAssignment:
+        """Assign all objects of a batch.
+
+        Args:
+            ground_truths: the objects, image after image. Degenerate ones (``ground_truths.empty``) must not be
+                assigned.
+            ignored: regions of each image that are not to be trained on, or None.
+            grid: locations and priors of the pyramid.
+            valid_regions: the locations that belong to each image; only these may be assigned.
+            predictions: the network's outputs; None where there is no network, as when data are checked.
+
+        Returns:
+            Positives, each location at most once per image, and the locations that are not trained on.
+        """
+        ...

@@ -1,4 +1,7 @@
-"""Candidates on a grid, on a CPU, in compiled loops: dozens of PyTorch's operations cost more than the work itself."""
+"""The search for candidates on a grid on a CPU, in loops compiled by Numba.
+
+The work is so small that dozens of PyTorch operations cost more than it.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,18 @@ import torch
 from numba import njit
 
 from ..ops.box_geometry import centers
+from ..ops.numba_kernel import kernel
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
-from .candidates import EPSILON, INSIDE, Candidates
+from .candidate_set import EPSILON, INSIDE, Candidates, IoUCalculator
 
 _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
-_INSIDE, _EPSILON = np.float32(INSIDE), np.float32(EPSILON)
 
 
 @njit(error_model="numpy")
 def _nearest_steps(position, base, stride, low, end, steps, distances):
-    """The steps of [low, end) nearest a position, the nearest first; infinitely far ones where there are too few."""
+    """Fill the steps of [low, end) nearest to a position, nearest first; too few have infinite distances."""
     right = np.int64(min(max(np.ceil((position - base) / stride), np.float32(low)), np.float32(end)))
     left = right - 1
     for rank in range(steps.size):
@@ -34,7 +37,7 @@ def _nearest_steps(position, base, stride, low, end, steps, distances):
 
 @njit(error_model="numpy")
 def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
-    """The nearest pairs of a column and a row, by squared distance; the last three are filled."""
+    """Fill the last three with the nearest pairs of a column and a row, by squared distance."""
     topk = squared.size
     squared[:] = _FAR
     columns[:], rows[:] = 0, 0
@@ -42,7 +45,7 @@ def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
         for j in range(topk // (i + 1)):
             value = x_apart[i] * x_apart[i] + y_apart[j] * y_apart[j]
             if not value < squared[topk - 1]:
-                break  # what follows in this column is farther
+                break  # the rest of this column is farther
             place = topk - 1
             while place > 0 and value < squared[place - 1]:
                 squared[place] = squared[place - 1]
@@ -52,15 +55,16 @@ def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
 
 
 @njit(error_model="numpy")
-def _iou(a, b):
+def _iou(a, b, epsilon):
+    """IoU of two boxes; the union is clamped to at least ``epsilon``."""
     width = max(min(a[2], b[2]) - max(a[0], b[0]), _ZERO)
     height = max(min(a[3], b[3]) - max(a[1], b[1]), _ZERO)
     overlap = width * height
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
-    return overlap / max(union, _EPSILON)
+    return overlap / max(union, epsilon)
 
 
-@njit(error_model="numpy")
+@kernel(error_model="numpy")
 def _search(
     objects,
     object_centers,
@@ -72,12 +76,14 @@ def _search(
     stride,
     widths,
     starts,
+    margin,
+    epsilon,
     prior,
     distance,
     iou,
     inside,
 ):
-    """The last four, (G, L, topk), are filled."""
+    """Fill the last four, (G, L, topk). Constants of other modules are arguments, as the cache depends on this file."""
     topk = prior.shape[2]
     steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
     columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
@@ -97,19 +103,37 @@ def _search(
                 middle_x, middle_y = (cell[0] + cell[2]) / _TWO, (cell[1] + cell[3]) / _TWO
                 nearest_side = min(min(middle_x - box[0], middle_y - box[1]), min(box[2] - middle_x, box[3] - middle_y))
                 prior[index, level, slot] = starts[level] + rows[slot] * widths[level] + columns[slot]
-                iou[index, level, slot] = _iou(cell, box)
-                inside[index, level, slot] = nearest_side > _INSIDE
+                iou[index, level, slot] = _iou(cell, box, epsilon)
+                inside[index, level, slot] = nearest_side > margin
                 squared[slot] = np.sqrt(squared[slot])
 
 
-def candidates_on_grid(truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int) -> Candidates:
-    """See :func:`gfl_plugin.assigners.candidates.candidates_on_grid`, with MMDetection's IoU."""
+def candidates_on_grid(
+    truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
+) -> Candidates:
+    """The topk priors of each level nearest to each object's center, nearest first.
+
+    Args:
+        truths: the objects, with fp32 boxes on a CPU.
+        grid: the priors.
+        regions: the valid part of each level for each image.
+        topk: priors per level.
+        iou_calculator: MMDetection's IoU, which is compiled here; the argument is there for other searches.
+
+    Returns:
+        The candidates, topk slots per level.
+    """
     shape = (len(truths), grid.num_levels, topk)
     prior = torch.empty(shape, dtype=torch.int64)
     distance, iou, inside = torch.empty(shape), torch.empty(shape), torch.empty(shape, dtype=torch.bool)
     inputs = (truths.boxes, centers(truths.boxes), truths.image, regions.first, regions.end)
     inputs += (grid.base_prior, grid.base_center, grid.stride, grid.width, grid.start)
-    _search(*(tensor.numpy() for tensor in (*inputs, prior, distance, iou, inside)))
+    _search(
+        *(tensor.numpy() for tensor in inputs),
+        np.float32(INSIDE),
+        np.float32(EPSILON),
+        *(tensor.numpy() for tensor in (prior, distance, iou, inside)),
+    )
     distance = distance.flatten(1)
     return Candidates(
         prior=prior.flatten(1),

@@ -13,7 +13,7 @@ from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.positives import Positives
 from ..structures.valid_regions import ValidRegions
-from .base import BatchAssignment
+from .base import BatchAssignment, Predictions
 
 # Each level learns the objects whose farthest side is this many pixels away, of a pyramid from stride 8.
 FCOS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
@@ -21,15 +21,16 @@ FCOS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
 
 @TASK_UTILS.register_module()
 class FCOSAssigner:
-    """A location learns the smallest object that its center lies in and whose scale is its level's.
+    """Assigns to a location the smallest object that contains its center and whose scale fits its level.
 
-    The scale of an object at a location is the largest distance to its four sides. A tie in area goes to the object
-    that comes first. The centers are the grid's: FCOS's own lie half a stride off the origin, which is
-    ``anchor_generator.center_offset=0.5``.
+    The scale of an object at a location is the largest distance to its four sides. Of equal areas the first object's
+    wins. Centers are those of the grid: FCOS's own are half a stride off the origin
+    (``anchor_generator.center_offset=0.5``).
 
     Args:
         regress_ranges: least and largest scale in pixels of each level, both included.
-        center_sample_radius: where given, only centers less than this many strides from the object's center learn it.
+        center_sample_radius: where given, only centers less than this many strides from the object's center are
+            assigned.
 
     Raises:
         ValueError: for a range that is empty, or another number of ranges than of levels.
@@ -46,35 +47,32 @@ class FCOSAssigner:
         self.regress_ranges = tuple((float(low), float(high)) for low, high in regress_ranges)
         self.center_sample_radius = center_sample_radius
 
-    def assigned(
+    def assign_batch(
         self,
-        truths: GroundTruths,
-        to_ignore: GroundTruths | None,
+        ground_truths: GroundTruths,
+        ignored: GroundTruths | None,
         grid: Grid,
-        regions: ValidRegions,
-        predictions: object = None,
+        valid_regions: ValidRegions,
+        predictions: Predictions | None = None,
     ) -> BatchAssignment:
-        """Assign all objects of a batch; as in MMDetection's FCOS, regions to ignore are not looked at.
+        """See :class:`BatchAssigner`. As in MMDetection's FCOS, ignored regions and predictions are not used.
 
         Counting positives makes the host wait for a GPU.
+
+        Raises:
+            ValueError: for another number of ranges than of levels.
         """
+        truths = ground_truths
         if len(self.regress_ranges) != grid.num_levels:
             raise ValueError(
                 f"FCOSAssigner has {len(self.regress_ranges)} regress_ranges for {grid.num_levels} levels; give one "
-                "(least, largest) a level"
+                "(least, largest) per level"
             )
-        rows = [self._of_level(truths, grid, mask, level) for level, mask in enumerate(regions.masks(grid))]
+        rows = [self._of_level(truths, grid, mask, level) for level, mask in enumerate(valid_regions.masks(grid))]
         objects = torch.cat([chosen for chosen, _ in rows])
-        counts = tuple(len(chosen) for chosen, _ in rows)
-        positives = Positives(
-            image=truths.image[objects],
-            level=torch.cat([objects.new_full((count,), level) for level, count in enumerate(counts)]),
-            location=torch.cat([location for _, location in rows]),
-            gt_index=objects,
-            active=torch.ones_like(objects, dtype=torch.bool),
-            counts=counts,
-        )
-        return BatchAssignment(positives, None)
+        level = torch.cat([torch.full_like(chosen, number) for number, (chosen, _) in enumerate(rows)])
+        location = torch.cat([location for _, location in rows])
+        return BatchAssignment(Positives.of(truths.image[objects], level, location, objects, grid.num_levels))
 
     def _of_level(self, truths: GroundTruths, grid: Grid, mask: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """(P,) object and (P,) location of each positive of a level."""
@@ -111,7 +109,7 @@ class FCOSAssigner:
     def _smallest(
         self, truths: GroundTruths, objects: Tensor, slot: Tensor, location: Tensor, num_slots: int
     ) -> tuple[Tensor, Tensor]:
-        """Of the claims on one slot, the smallest object's."""
+        """Of several objects at one location, the smallest."""
         sides = truths.boxes[:, 2:] - truths.boxes[:, :2]
         order = (sides[:, 0] * sides[:, 1]).argsort(stable=True)
         rank = torch.empty_like(order)

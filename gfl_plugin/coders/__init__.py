@@ -1,4 +1,4 @@
-"""One box representation a file."""
+"""Box coders, one per file."""
 
 from .base import DistanceBBoxCoder
 from .dirac_bbox_coder import DiracBBoxCoder

@@ -1,4 +1,4 @@
-"""Boxes as distances from a location to their four sides: the geometry all coders here share."""
+"""The contract of box coders, and the geometry they share: boxes as distances from a location to their four sides."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class DistanceBBoxCoder(BaseBBoxCoder):
-    """What a box representation has in common with every other; one says what a network's numbers mean.
+    """Base class of box coders: a subclass says what the network's numbers per side mean.
 
     Distances are in units of ``stride``; points and boxes may be in pixels (give the stride) or already in strides
-    (leave it at 1). Where MMDetection's anchor heads hand over prior boxes (N, 4) instead of points, a prior stands for
-    its center and for a stride of its mean side / ``prior_scale``.
+    (leave it at 1). Where MMDetection's anchor heads pass prior boxes (N, 4) instead of points, a prior stands for its
+    center, with a stride of its mean side / ``prior_scale``.
 
     Args:
-        encode_size: numbers a box, four times those of a side.
+        encode_size: numbers per box, four times those of a side.
         clip_border: whether decoded boxes are clipped to ``max_shape``.
         prior_scale: side of a prior box in strides; 8 for GFL's and ATSS's square priors.
         use_box_type: whether ``decode`` returns MMDetection's box type instead of a tensor.
@@ -42,25 +42,90 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         self.clip_border = clip_border
         self.prior_scale = prior_scale
 
+    # -----------------------------------------------------------------------------------------------
+    # What a subclass says
+    # -----------------------------------------------------------------------------------------------
+
     def distances(self, raw: Tensor) -> Tensor:
-        """(..., encode_size) as the network gives them -> (..., 4) left, top, right, bottom, in strides."""
+        """Distances to the four sides.
+
+        Args:
+            raw: (..., encode_size) the network's numbers.
+
+        Returns:
+            (..., 4) left, top, right, bottom, in strides.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
+        raise NotImplementedError
+
+    def std(self, raw: Tensor) -> Tensor:
+        """Standard deviation of each side's predicted distribution: the model's own uncertainty.
+
+        Args:
+            raw: (..., encode_size) the network's numbers.
+
+        Returns:
+            (..., 4) left, top, right, bottom, in strides, fp32.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
         raise NotImplementedError
 
     def position(self, distance: Tensor) -> Tensor:
-        """(..., 4) distances in strides -> what the side loss compares a side with."""
+        """Targets of the side loss.
+
+        Args:
+            distance: (..., 4) true distances in strides.
+
+        Returns:
+            (..., 4) what the side loss compares a side with; the distances themselves by default.
+        """
         return distance
 
     def sides(self, raw: Tensor) -> Tensor:
-        """(N, encode_size) -> (4·N, encode_size / 4), one side a row."""
+        """Inputs of the side loss.
+
+        Args:
+            raw: (N, encode_size) the network's numbers.
+
+        Returns:
+            (4·N, encode_size / 4), one side per row.
+        """
         return raw.reshape(-1, self.encode_size // 4)
 
-    def _check_width(self, raw: Tensor) -> Tensor:
-        if raw.shape[-1] != self.encode_size:
+    def bins(self, device: torch.device | str | None = None) -> Tensor | None:
+        """Distances of the bins of a side's distribution.
+
+        Args:
+            device: of the result; the CPU by default.
+
+        Returns:
+            (n + 1,) fp32 in strides, or None where a side has no bins.
+        """
+        return None
+
+    def check_side_loss(self, loss: nn.Module | None) -> None:
+        """Check that a loss of sides fits.
+
+        Args:
+            loss: the built loss, or None for none.
+
+        Raises:
+            ValueError: where it does not, saying what to write.
+        """
+        if loss is not None and not isinstance(loss, self.side_losses):
+            fitting = "None" if self.default_side_loss is None else f"{self.default_side_loss} or None"
             raise ValueError(
-                f"the last dimension of the box prediction is {raw.shape[-1]}; {type(self).__name__} needs "
-                f"{self.encode_size}"
+                f"loss_dfl is a {type(loss).__name__}, which does not fit sides as {type(self).__name__} "
+                f"represents them; write loss_dfl={fitting}"
             )
-        return raw
+
+    # -----------------------------------------------------------------------------------------------
+    # Geometry
+    # -----------------------------------------------------------------------------------------------
 
     def encode(
         self,
@@ -77,10 +142,13 @@ class DistanceBBoxCoder(BaseBBoxCoder):
             gt_bboxes: (N, 4) x1, y1, x2, y2, in the points' unit.
             max_dis: where given, distances are clamped to [0, max_dis - eps].
             eps: see ``max_dis``.
-            stride: pixels a unit of distance, a number or (N,); ignored for prior boxes, which carry theirs.
+            stride: pixels per unit of distance, a number or (N,); ignored for prior boxes, which determine theirs.
 
         Returns:
             (N, 4) left, top, right, bottom, in strides.
+
+        Raises:
+            ValueError: for points of another last dimension.
         """
         points, unit = self._points_and_unit(points, stride)
         low, high = (get_box_tensor(gt_bboxes) / unit).split_with_sizes((2, 2), dim=-1)
@@ -95,19 +163,19 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         max_shape: Sequence[int] | Tensor | Sequence[Sequence[int]] | None = None,
         stride: float | Tensor = 1.0,
     ) -> Tensor | BaseBoxes:
-        """Boxes from what the network says of their sides.
+        """Boxes from the network's numbers.
 
         Args:
             points: (..., N, 2) x, y, or (..., N, 4) prior boxes (see the class).
-            pred_bboxes: (..., N, encode_size) as the network gives them.
-            max_shape: (H, W, ...) that boxes are clipped to, in the points' unit; one a batch entry for 3-D input.
-            stride: pixels a unit of distance, a number or (..., N); ignored for prior boxes, which carry theirs.
+            pred_bboxes: (..., N, encode_size) the network's numbers.
+            max_shape: (H, W, ...) to which boxes are clipped, in the points' unit; one per batch entry for 3-D input.
+            stride: pixels per unit of distance, a number or (..., N); ignored for prior boxes, which determine theirs.
 
         Returns:
             (..., N, 4) x1, y1, x2, y2, in the points' unit.
 
         Raises:
-            ValueError: for another last dimension.
+            ValueError: for another last dimension of points or numbers.
         """
         distance = self.distances(pred_bboxes)
         points, unit = self._points_and_unit(points, stride)
@@ -119,7 +187,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         return HorizontalBoxes(boxes) if self.use_box_type else boxes
 
     def _points_and_unit(self, points: Tensor, stride: float | Tensor) -> tuple[Tensor, float | Tensor]:
-        """(..., 2) centers, and pixels a unit of distance, broadcastable against (..., 4) and (..., 2)."""
+        """(..., 2) centers, and pixels per unit of distance, broadcastable against (..., 4) and (..., 2)."""
         points = get_box_tensor(points)
         if points.shape[-1] == 4:
             sides = points[..., 2:] - points[..., :2]
@@ -128,3 +196,11 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         if points.shape[-1] != 2:
             raise ValueError(f"points have shape {tuple(points.shape)}; the last dimension must be 2 (x, y) or 4 (box)")
         return points, stride[..., None] if isinstance(stride, Tensor) else stride
+
+    def _check_width(self, raw: Tensor) -> Tensor:
+        if raw.shape[-1] != self.encode_size:
+            raise ValueError(
+                f"the last dimension of the box prediction is {raw.shape[-1]}; {type(self).__name__} needs "
+                f"{self.encode_size}"
+            )
+        return raw

@@ -5,6 +5,7 @@ The distance is :math:`\hat y = e^x` strides for the network's x, as in FCOS (Ti
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..registry import TASK_UTILS
@@ -15,13 +16,20 @@ _LARGEST = 10.0
 
 
 def exponential_distance(raw: Tensor) -> Tensor:
-    """Any numbers -> distances > 0 in strides, fp32."""
+    """Distances > 0 from unbounded numbers.
+
+    Args:
+        raw: any shape and float dtype.
+
+    Returns:
+        ``exp(raw)`` in strides, fp32, at most e^10.
+    """
     return raw.float().clamp(max=_LARGEST).exp()
 
 
 @TASK_UTILS.register_module()
 class DiracBBoxCoder(DistanceBBoxCoder):
-    """Codes boxes as four distances, each one number.
+    """Represents a box by four distances, one number each.
 
     Args:
         **kwargs: as DistanceBBoxCoder.
@@ -32,3 +40,7 @@ class DiracBBoxCoder(DistanceBBoxCoder):
 
     def distances(self, raw: Tensor) -> Tensor:
         return exponential_distance(self._check_width(raw))
+
+    def std(self, raw: Tensor) -> Tensor:
+        """Zeros: a Dirac delta has no width."""
+        return torch.zeros_like(self._check_width(raw), dtype=torch.float32)

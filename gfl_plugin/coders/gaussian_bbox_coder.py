@@ -17,7 +17,7 @@ from .dirac_bbox_coder import exponential_distance
 
 @TASK_UTILS.register_module()
 class GaussianBBoxCoder(DistanceBBoxCoder):
-    """Codes boxes as four Gaussians: mean and logarithm of the variance, side after side.
+    """Represents a box by four Gaussians: mean and logarithm of the variance, side after side.
 
     Args:
         **kwargs: as DistanceBBoxCoder.
@@ -37,5 +37,4 @@ class GaussianBBoxCoder(DistanceBBoxCoder):
         return torch.stack([exponential_distance(mean), log_variance.float()], dim=1)
 
     def std(self, raw: Tensor) -> Tensor:
-        """(..., 8) -> (..., 4) standard deviation of each side in strides: how unsure the model is."""
         return (self._check_width(raw)[..., 1::2].float() / 2).exp()

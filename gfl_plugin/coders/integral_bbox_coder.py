@@ -16,10 +16,12 @@ from ..ops.tensor_cache import cached
 from ..registry import TASK_UTILS
 from .base import DistanceBBoxCoder
 
+DEFAULT_REG_MAX = 16  # the paper's n
+
 
 @TASK_UTILS.register_module()
 class IntegralBBoxCoder(DistanceBBoxCoder):
-    """Codes boxes as four distributions over distances; bins are in units of ``stride``, as distances are.
+    """Represents a box by four distributions over distances; bins and distances are in units of ``stride``.
 
     Args:
         reg_max: n, the number of the last bin, >= 1.
@@ -34,7 +36,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
     side_losses = (DistributionFocalLoss, MMDetDistributionFocalLoss)
     default_side_loss = {"type": "DistributionFocalLoss", "loss_weight": 0.25}
 
-    def __init__(self, reg_max: int = 16, first: float = 0.0, step: float = 1.0, **kwargs) -> None:
+    def __init__(self, reg_max: int = DEFAULT_REG_MAX, first: float = 0.0, step: float = 1.0, **kwargs) -> None:
         if not (isinstance(reg_max, int) and reg_max >= 1):
             raise ValueError(f"reg_max is {reg_max!r}; it must be a whole number >= 1 (the paper's is 16)")
         if not step > 0:
@@ -45,11 +47,20 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         self.step = float(step)
 
     def bins(self, device: torch.device | str | None = None) -> Tensor:
-        """(n + 1,) the bins' distances in strides, fp32."""
         return _bins(self.reg_max, self.first, self.step, torch.device(device or "cpu")).clone()
 
     def distribution(self, logits: Tensor) -> Tensor:
-        """(..., 4·(n+1)) logits -> (..., 4, n+1) probabilities, fp32."""
+        """Probabilities of the bins.
+
+        Args:
+            logits: (..., 4·(n+1)).
+
+        Returns:
+            (..., 4, n+1) fp32.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
         if logits.shape[-1] != self.encode_size:
             raise ValueError(
                 f"the last dimension of the logits is {logits.shape[-1]}; with reg_max={self.reg_max} it must be "
@@ -58,26 +69,40 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return logits.float().unflatten(-1, (4, self.reg_max + 1)).softmax(dim=-1)
 
     def integral(self, logits: Tensor) -> Tensor:
-        """(..., 4·(n+1)) logits -> (..., 4) expected distances in strides."""
+        """Expected distances.
+
+        Args:
+            logits: (..., 4·(n+1)).
+
+        Returns:
+            (..., 4) in strides, fp32.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
         probability = self.distribution(logits)
         return _Expectation.apply(probability, _bins(self.reg_max, self.first, self.step, logits.device))
 
     def std(self, logits: Tensor) -> Tensor:
-        """(..., 4·(n+1)) logits -> (..., 4) standard deviation of each side in strides: how unsure the model is."""
         probability = self.distribution(logits)
         bins = self.bins(logits.device)
         mean = (probability * bins).sum(dim=-1, keepdim=True)
         return (probability * (bins - mean).square()).sum(dim=-1).sqrt()
 
     def position(self, distance: Tensor, eps: float = 0.1) -> Tensor:
-        """Distances in strides -> positions on the bins in [0, n - eps], the target of DFL (0 is the first bin).
+        """Positions on the bins, the targets of DFL.
 
-        What lies outside is clamped; ``eps`` keeps a bin to the right of each target, as in MMDetection.
+        Args:
+            distance: in strides, any shape.
+            eps: keeps a bin to the right of each target, as in MMDetection.
+
+        Returns:
+            Positions in [0, n - eps], 0 at the first bin; distances outside the bins are clamped.
         """
         return ((distance - self.first) / self.step).clamp(min=0.0, max=self.reg_max - eps)
 
     def distances(self, raw: Tensor) -> Tensor:
-        """Logits -> distances; four numbers are distances already, since one bin would be no distribution."""
+        """Expected distances; four numbers per box are taken as distances, as one bin is no distribution."""
         return raw if raw.shape[-1] == 4 else self.integral(raw)
 
 

@@ -1,4 +1,4 @@
-"""Heads: towers, a quality, a coder, an assigner and losses put together."""
+"""Dense heads: GFLHead, and MMDetection's heads of other families with the joint score."""
 
 from .gfl_head import GFLHead
 from .qfl_heads import FCOSQFLHead, FoveaQFLHead, RetinaQFLHead, SSDQFLHead

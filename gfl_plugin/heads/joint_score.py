@@ -1,4 +1,4 @@
-"""The joint score in other families of heads: their assignment, their box loss, and QFL for their class loss."""
+"""The joint score in other families of heads: QFL replaces their class loss, all else stays."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..ops.box_geometry import aligned_iou
 from ..registry import SCOPE
 
 
-class JudgedClassLoss(nn.Module):
-    """QFL for a head that hands its class loss nothing but labels: the quality of each is told beforehand.
+class ClassLossWithQuality(nn.Module):
+    """QFL for a head that passes only labels to its class loss: quality targets are set before the call.
 
     Args:
         loss: a QualityFocalLoss.
@@ -24,11 +24,18 @@ class JudgedClassLoss(nn.Module):
     def __init__(self, loss: QualityFocalLoss) -> None:
         super().__init__()
         self.loss = loss
-        self.quality: Tensor | None = None  # (N,) of the rows that come next
+        self.quality: Tensor | None = None  # (N,) targets of the rows of the next call
 
     @contextlib.contextmanager
-    def judging(self, quality: Tensor | None = None) -> Iterator[None]:
-        """While this lasts, rows have this quality, or the one set meanwhile."""
+    def with_quality(self, quality: Tensor | None = None) -> Iterator[None]:
+        """Within the context, calls use these quality targets, or those assigned to ``quality`` meanwhile.
+
+        Args:
+            quality: (N,) one target per row, in [0, 1].
+
+        Yields:
+            Nothing.
+        """
         self.quality = quality
         try:
             yield
@@ -43,15 +50,26 @@ class JudgedClassLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :class:`QualityFocalLoss`; ``label`` is (N,), and the quality is the one that was told."""
+        """QFL with labels from the call and quality targets from the context; see :class:`QualityFocalLoss`.
+
+        Args:
+            pred: (N, C) logits.
+            label: (N,) class index; others mean background.
+            weight: (N,) weights, or None.
+            avg_factor: divisor of the mean, or None for N.
+            reduction_override: takes the place of the loss's reduction.
+
+        Returns:
+            The loss.
+        """
         return self.loss(pred, (label, self.quality), weight, avg_factor, reduction_override)
 
 
 class JointScore:
     """Mix-in that makes a dense head's class score the joint score (Li et al., arXiv 2006.04388, Section 3.1).
 
-    The target at a positive's class is the IoU of its predicted box and its object, elsewhere 0. It stands before
-    MMDetection's head among the bases; that head's own ``loss_cls`` becomes a QualityFocalLoss.
+    The target is the IoU of predicted box and object at a positive's class, and 0 elsewhere. The mix-in precedes
+    MMDetection's head among the bases and replaces its ``loss_cls`` by a QualityFocalLoss.
 
     Args:
         loss_cls: a QualityFocalLoss.
@@ -63,22 +81,22 @@ class JointScore:
     def __init__(self, *args, loss_cls: dict | None = None, **kwargs) -> None:
         config = loss_cls or {"type": "QualityFocalLoss", "use_sigmoid": True}
         super().__init__(*args, loss_cls=ConfigDict({"_scope_": SCOPE, **config}), **kwargs)
-        self._judge()
+        self._wrap_loss()
 
-    def _judge(self) -> None:
+    def _wrap_loss(self) -> None:
         if not isinstance(self.loss_cls, QualityFocalLoss):
             raise ValueError(
-                f"loss_cls is a {type(self.loss_cls).__name__}, which knows no quality; {type(self).__name__} needs "
+                f"loss_cls is a {type(self.loss_cls).__name__}, which takes no quality; {type(self).__name__} needs "
                 "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"
             )
-        self.loss_cls = JudgedClassLoss(self.loss_cls)
+        self.loss_cls = ClassLossWithQuality(self.loss_cls)
 
     def _positive(self, labels: Tensor) -> Tensor:
         """Bool, where a label is a class."""
         return (labels >= 0) & (labels < self.num_classes)
 
     def _anchor_quality(self, anchors: Tensor, bbox_pred: Tensor, labels: Tensor, bbox_targets: Tensor) -> Tensor:
-        """(N,) quality of N anchors with labels (N,), predictions and targets (N, 4) as the coder codes them."""
+        """(N,) IoU at N anchors, 0 at background; predictions and targets (N, 4) are encoded by the head's coder."""
         quality = bbox_pred.new_zeros(len(labels), dtype=torch.float32)
         rows = self._positive(labels)
         anchors, target = anchors[rows], bbox_targets[rows]
@@ -89,10 +107,10 @@ class JointScore:
         return quality
 
     def _distance_quality(self, distance: Tensor, labels: Tensor, target: Tensor) -> Tensor:
-        """(N,) quality of N points with labels (N,), predicted and true distances (N, 4) to a box's sides."""
+        """(N,) IoU at N points, 0 at background; ``distance`` and ``target`` (N, 4) are distances to a box's sides."""
         quality = distance.new_zeros(len(labels), dtype=torch.float32)
         rows = self._positive(labels)
-        # Overlap does not depend on where the point lies.
+        # The IoU does not depend on the point's position.
         quality[rows] = aligned_iou(_around_origin(distance[rows].detach()), _around_origin(target[rows]))
         return quality
 
@@ -103,5 +121,13 @@ def _around_origin(distance: Tensor) -> Tensor:
 
 
 def flat_rows(maps: Sequence[Tensor], channels: int = 4) -> Tensor:
-    """L maps (B, A·channels, H, W) -> (N, channels), level after level, as MMDetection's heads flatten them."""
+    """Flatten maps in the order of MMDetection's heads.
+
+    Args:
+        maps: L maps (B, A·channels, H, W).
+        channels: numbers per prior.
+
+    Returns:
+        (N, channels), level after level.
+    """
     return torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in maps])

@@ -1,4 +1,4 @@
-"""RetinaNet, SSD, FoveaBox and FCOS with the joint score; everything but the score is theirs."""
+"""MMDetection's RetinaNet, SSD, FoveaBox and FCOS heads, with the joint score as the only change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .joint_score import JointScore, flat_rows
 
 @MODELS.register_module()
 class RetinaQFLHead(JointScore, RetinaHead):
-    """MMDetection's RetinaHead with the joint score: nine anchors a location, max-IoU assignment, L1 boxes.
+    """MMDetection's RetinaHead with the joint score: nine anchors per location, max-IoU assignment, L1 box loss.
 
     Args: as RetinaHead; ``loss_cls`` is a QualityFocalLoss.
     """
@@ -25,11 +25,11 @@ class RetinaQFLHead(JointScore, RetinaHead):
         self, cls_score: Tensor, bbox_pred: Tensor, anchors: Tensor, labels: Tensor, label_weights: Tensor,
         bbox_targets: Tensor, *rest, **named,
     ) -> tuple:  # fmt: skip
-        """One level's losses, as RetinaHead's, after its anchors' boxes were judged."""
+        """RetinaHead's losses of one level, with the IoUs of its anchors' boxes as quality targets."""
         quality = self._anchor_quality(
             anchors.reshape(-1, 4), flat_rows([bbox_pred]), labels.reshape(-1), bbox_targets.reshape(-1, 4)
         )
-        with self.loss_cls.judging(quality):
+        with self.loss_cls.with_quality(quality):
             return super().loss_by_feat_single(
                 cls_score, bbox_pred, anchors, labels, label_weights, bbox_targets, *rest, **named
             )
@@ -37,9 +37,9 @@ class RetinaQFLHead(JointScore, RetinaHead):
 
 @MODELS.register_module()
 class SSDQFLHead(JointScore, SSDHead):
-    """MMDetection's SSDHead with the joint score: sigmoids instead of a softmax, all negatives instead of the hardest.
+    """MMDetection's SSDHead with the joint score: sigmoids instead of a softmax, all negatives instead of hard ones.
 
-    Args: as SSDHead; ``loss_cls`` is a QualityFocalLoss, ``prior_prob`` what scores start at.
+    Args: as SSDHead; ``loss_cls`` is a QualityFocalLoss, ``prior_prob`` the initial score.
     """
 
     def __init__(self, *args, loss_cls: dict | None = None, prior_prob: float = 0.01, **kwargs) -> None:
@@ -48,7 +48,7 @@ class SSDQFLHead(JointScore, SSDHead):
         self.use_sigmoid_cls = True
         config = loss_cls or {"type": "QualityFocalLoss", "use_sigmoid": True}
         self.loss_cls = MODELS.build(ConfigDict({"_scope_": SCOPE, **config}))
-        self._judge()
+        self._wrap_loss()
 
     def _init_layers(self) -> None:
         self.cls_out_channels = self.num_classes  # no score for the background
@@ -64,7 +64,7 @@ class SSDQFLHead(JointScore, SSDHead):
         bbox_targets: Tensor, bbox_weights: Tensor, avg_factor: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """One image's losses."""
-        with self.loss_cls.judging(self._anchor_quality(anchor, bbox_pred, labels, bbox_targets)):
+        with self.loss_cls.with_quality(self._anchor_quality(anchor, bbox_pred, labels, bbox_targets)):
             loss_cls = self.loss_cls(cls_score, labels, label_weights, avg_factor=avg_factor)
         if self.reg_decoded_bbox:
             bbox_pred = self.bbox_coder.decode(anchor, bbox_pred)
@@ -74,21 +74,21 @@ class SSDQFLHead(JointScore, SSDHead):
 
 
 class _PointHead(JointScore):
-    """The mix-in for heads that flatten all levels and call their class loss once, with labels alone."""
+    """Mix-in for heads that flatten all levels and call their class loss once, with labels only."""
 
     _distances: Tensor | None = None  # (N, 4) predicted, while losses are computed
 
     def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *rest, **named) -> dict[str, Tensor]:
-        """Losses, as the parent's, with the joint score's targets."""
+        """The parent's losses, with the targets of the joint score."""
         self._distances = self._as_distances(flat_rows(bbox_preds))
         try:
-            with self.loss_cls.judging():
+            with self.loss_cls.with_quality():
                 return super().loss_by_feat(cls_scores, bbox_preds, *rest, **named)
         finally:
             self._distances = None
 
     def get_targets(self, *args, **named) -> tuple:
-        """The parent's targets; in passing, the quality that goes with them."""
+        """The parent's targets; sets the quality targets that belong to them."""
         labels, targets = super().get_targets(*args, **named)
         if self._distances is None:
             return labels, targets
@@ -100,7 +100,7 @@ class _PointHead(JointScore):
         return labels, targets
 
     def _as_distances(self, coded: Tensor) -> Tensor:
-        """(N, 4) as the head codes a box -> distances to its sides, in whatever unit both boxes share."""
+        """Encoded boxes (N, 4) as distances to their sides, in the same unit for predictions and targets."""
         return coded
 
 
@@ -117,7 +117,7 @@ class FoveaQFLHead(_PointHead, FoveaHead):
 
 @MODELS.register_module()
 class FCOSQFLHead(_PointHead, FCOSHead):
-    """MMDetection's FCOSHead with the joint score, and so without a centerness branch; centerness still weights boxes.
+    """MMDetection's FCOSHead with the joint score and no centerness branch; centerness still weights boxes.
 
     Args: as FCOSHead; ``loss_cls`` is a QualityFocalLoss.
     """

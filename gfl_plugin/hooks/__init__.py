@@ -1,4 +1,4 @@
-"""What watches a training run: MMEngine hooks, one a file."""
+"""MMEngine hooks for training, one per file."""
 
 from .assignment_stats_hook import AssignmentStatsHook
 from .bad_boxes_hook import BadBoxesHook

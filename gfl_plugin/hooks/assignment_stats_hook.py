@@ -1,4 +1,4 @@
-"""Watches which locations learn which objects."""
+"""A hook that logs statistics of the assignment of objects to locations."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class AssignmentStatsHook(Hook):
-    """Logs what the assigner decides to the message hub, where MMEngine's visualizer backends pick it up.
+    """Logs statistics of the assignment to the message hub, from which MMEngine's visualizer backends read.
 
-    Scalars, averaged over the training steps between two of them:
+    Scalars, averaged over the training steps of an interval:
 
     * ``train/assign/positives_per_object``: positives divided by objects;
-    * ``train/assign/positives_level_<i>``: positives a step on each level;
-    * ``train/assign/objects_without_positive``: share of the objects that no location learns;
-    * ``train/assign/empty_objects``: share of the objects whose box has no area or is not finite.
+    * ``train/assign/positives_level_<i>``: positives per step on each level;
+    * ``train/assign/objects_without_positive``: share of objects without a positive location;
+    * ``train/assign/empty_objects``: share of objects with a degenerate box (zero area or not finite).
 
     Args:
-        interval: steps between two logs, >= 1. Between them counts stay on the model's device.
+        interval: steps between two logs, >= 1. Counts stay on the model's device until they are logged.
 
     Raises:
-        ValueError: for an interval below 1, or a model none of whose assigners takes hooks.
+        ValueError: if ``interval`` is below 1, or no assigner of the model accepts hooks.
     """
 
     def __init__(self, interval: int = 50) -> None:
         if not interval >= 1:
-            raise ValueError(f"interval is {interval!r}; it must be a whole number of steps >= 1")
+            raise ValueError(f"interval is {interval!r}; it must be an integer >= 1 (steps)")
         self.interval = interval
         self._steps = 0
         self._sums: torch.Tensor | None = None
@@ -43,15 +43,15 @@ class AssignmentStatsHook(Hook):
         assigners = [assigner for assigner in assigners if isinstance(getattr(assigner, "hooks", None), list)]
         if not assigners:
             raise ValueError(
-                "AssignmentStatsHook found no assigner that takes hooks; use it with gfl_plugin.ATSSAssigner in "
-                "train_cfg.assigner, or take the hook out of custom_hooks"
+                "AssignmentStatsHook found no assigner that accepts hooks; set train_cfg.assigner to a "
+                "gfl_plugin.ATSSAssigner, or remove the hook from custom_hooks"
             )
         for assigner in assigners:
             if self._record not in assigner.hooks:
                 assigner.hooks.append(self._record)
 
     def _record(self, assignment: Any) -> None:
-        """Called by the assigner with its decision, on the model's device; waits for nothing."""
+        """Add up the counts of one assignment; called by the assigner, without synchronizing with the GPU."""
         positive = assignment.positive
         per_level = [part.sum() for part in positive.split(assignment.candidates.counts, dim=1)]
         truths = assignment.truths

@@ -1,4 +1,4 @@
-"""Counts ground truths that nobody can learn."""
+"""A hook that warns of degenerate ground truth boxes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..structures.ground_truths import GroundTruths
 
 @HOOKS.register_module()
 class BadBoxesHook(Hook):
-    """Says once that there are boxes without an area or not finite, and at the end how many.
+    """Warns once of degenerate boxes (zero area or not finite), and logs their number at the end of the training.
 
-    GFLHead gives such boxes no location to learn them, so training goes on; ``tools/check_data.py`` lists them all.
-    They are looked for before a batch goes to a GPU, which need not be waited for. Of several processes each says its
-    own. In batches of several branches, as semi-supervised training has them, every branch with ground truths counts.
+    Degenerate boxes are ignored in training; ``gfl-plugin check-data CONFIG`` lists all of them. Boxes are checked
+    before a batch is copied to a GPU, so the hook never waits for the GPU. With several processes, each process reports
+    its own share. In batches with several branches (semi-supervised training), all branches with ground truths count.
     """
 
     def __init__(self) -> None:
-        self.found: set[tuple] = set()  # (image, box), each once however often it is seen
-        self._said = False
+        self.found: set[tuple] = set()  # (image, row of the box)
+        self._warned = False
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         for sample in samples_with_boxes(data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None):
@@ -38,27 +38,31 @@ class BadBoxesHook(Hook):
 
     def _note(self, runner: Runner, image: Any, rows: list[int], box: list[float]) -> None:
         self.found.update((image, row) for row in rows)
-        if not self._said:
-            self._said = True
+        if not self._warned:
+            self._warned = True
             runner.logger.warning(
-                f"{escape_unprintable(str(image))} has a box without an area or not finite, {box} in the network's "
-                "input: such boxes are ignored. tools/check_data.py CONFIG lists them all"
+                f"{escape_unprintable(str(image))} has a degenerate box (zero area or not finite), {box} in the "
+                "network's input. Degenerate boxes are ignored in training; gfl-plugin check-data CONFIG lists all of "
+                "them"
             )
 
     def after_train(self, runner: Runner) -> None:
         if self.found:
             images = len({image for image, _ in self.found})
             runner.logger.warning(
-                f"{len(self.found)} boxes without an area or not finite were ignored, in {images} images"
+                f"{len(self.found)} degenerate boxes (zero area or not finite) in {images} images were ignored"
             )
 
 
 def samples_with_boxes(samples: Any) -> Iterator[BaseDataElement]:
-    """The samples that have ground truth boxes.
+    """Iterate over the samples with ground truth boxes.
 
     Args:
-        samples: a list of samples, a dict of such lists with the branch as key, or None; in the lists of branches, None
-            stands for an image of another branch.
+        samples: a list of samples, a dict of such lists with the branch as key, or None. In the lists of branches, None
+            marks an image of another branch.
+
+    Yields:
+        The samples, of all branches.
     """
     if isinstance(samples, Mapping):
         for branch in samples.values():

@@ -1,16 +1,15 @@
-"""Warns early of a training that has nothing to learn."""
+"""A hook that warns early if data and head do not fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
-from ..heads import GFLHead
-from ..heads.joint_score import JointScore
-from ..registry import HOOKS
+from ..registry import HOOKS, MODELS
 from ..runtime.terminal_text import escape_unprintable
 from .bad_boxes_hook import samples_with_boxes
 
@@ -19,21 +18,24 @@ _SHOWN = 5  # names of classes in a message
 
 @HOOKS.register_module()
 class FirstStepsHook(Hook):
-    """Warns in the first steps of a training where data and head do not fit together.
+    """Warns in the first steps of a training if data and head do not fit together.
 
-    Runs that import ``gfl_plugin`` have it without naming it; for other heads than the plugin's it does nothing. It
-    warns
+    Every run that imports ``gfl_plugin`` has this hook without naming it; it does nothing for heads other than the
+    plugin's. It warns
 
-    - before the first step, if ``num_classes`` is not the number of the training set's classes,
-    - if none of the first images has an object, as when ``metainfo.classes`` are not the annotations' names,
-    - if no location learned a box in the first steps: ``loss_bbox`` was 0 in all of them.
+    - before the first step, if ``num_classes`` differs from the number of classes of the training set,
+    - if none of the first images has an object, for example because ``metainfo.classes`` are not the names in the
+      annotations,
+    - if no object was assigned to a location in the first steps: ``loss_bbox`` was 0 in all of them.
 
-    Objects are counted before a batch goes to a GPU, and losses where MMEngine has already read them, so that nothing
-    waits for the GPU. Of several processes the first one counts its own part.
+    Objects are counted before a batch is copied to a GPU, and losses are read where MMEngine has already synchronized,
+    so the hook never waits for the GPU. With several processes, the first process counts its own share.
 
     Args:
-        images: images without an object to warn after; a shorter first epoch ends the count, too.
-        steps: steps without a box to warn after; a shorter training ends the count, too.
+        images: number of images without an object after which the hook warns; the end of the first epoch also ends
+            this check.
+        steps: number of steps without an assigned object after which the hook warns; the end of the training also ends
+            this check.
     """
 
     def __init__(self, images: int = 100, steps: int = 50) -> None:
@@ -43,13 +45,13 @@ class FirstStepsHook(Hook):
         self._counting_objects = self._counting_steps = True
 
     def before_train(self, runner: Runner) -> None:
-        heads = [module for module in runner.model.modules() if isinstance(module, (GFLHead, JointScore))]
+        heads = list(_plugin_heads(runner.model))
         self._active = bool(heads)
         classes = _classes(runner)
         for head in heads:
             if isinstance(classes, str):
                 runner.logger.warning(
-                    f"metainfo.classes is the text {escape_unprintable(classes)!r}; it must be a tuple of names: "
+                    f"metainfo.classes is the string {escape_unprintable(classes)!r}; it must be a tuple of names: "
                     "('name',) with the comma"
                 )
             elif classes and head.num_classes != len(classes):
@@ -66,7 +68,7 @@ class FirstStepsHook(Hook):
                 self._seen += 1
                 self._objects += len(sample.gt_instances)
             if self._objects or self._seen >= self.images:
-                self._end_of_images(runner)
+                self._finish_images(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -77,37 +79,45 @@ class FirstStepsHook(Hook):
             if scalars["train/loss_bbox"].current() != 0:
                 self._counting_steps = False
             elif self._steps >= self.steps:
-                self._end_of_steps(runner)
+                self._finish_steps(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self._active:
-            self._end_of_images(runner)
+            self._finish_images(runner)
 
     def after_train(self, runner: Runner) -> None:
         if self._active:
-            self._end_of_steps(runner)
+            self._finish_steps(runner)
 
-    def _end_of_images(self, runner: Runner) -> None:
+    def _finish_images(self, runner: Runner) -> None:
         if self._counting_objects and self._seen and not self._objects:
             runner.logger.warning(
                 f"none of the first {self._seen} training images has an object. The training set has "
-                f"{_listed(_classes(runner))}: annotations must have objects of exactly these names. "
-                "tools/check_data.py CONFIG lists those they have"
+                f"{_listed(_classes(runner))}: the annotations must use exactly these names. "
+                "gfl-plugin check-data CONFIG lists the names in the annotations"
             )
         self._counting_objects = False
 
-    def _end_of_steps(self, runner: Runner) -> None:
+    def _finish_steps(self, runner: Runner) -> None:
         if self._counting_steps and self._steps and self._objects:
             runner.logger.warning(
-                f"no location learned a box in the first {self._steps} steps (loss_bbox was 0), though images had "
-                f"{self._objects} objects. Are they too small in the network's input, or outside of their images? "
-                "tools/check_data.py CONFIG lists objects that no location learns"
+                f"no object was assigned to a location in the first {self._steps} steps (loss_bbox was 0), although "
+                f"the images had {self._objects} objects. Objects may be too small in the network's input, or outside "
+                "their images; gfl-plugin check-data CONFIG lists objects without a location"
             )
         self._counting_steps = False
 
 
+def _plugin_heads(model: nn.Module) -> Iterator[nn.Module]:
+    """Dense heads of the plugin: modules of a registered type, or a subclass of one, that have ``num_classes``."""
+    registered = tuple(MODELS.module_dict.values())
+    for module in model.modules():
+        if isinstance(module, registered) and hasattr(module, "num_classes"):
+            yield module
+
+
 def _classes(runner: Runner) -> Sequence[str]:
-    """The training set's classes; none where it does not name them, or joins sets with unlike ones."""
+    """The classes of the training set; empty if it does not name them, or joins datasets with different classes."""
     metainfo = getattr(runner.train_dataloader.dataset, "metainfo", None)
     return metainfo.get("classes") or () if isinstance(metainfo, Mapping) else ()
 

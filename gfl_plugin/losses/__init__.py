@@ -1,4 +1,4 @@
-"""One loss a file: a pure function, and the registered module over it."""
+"""Losses, one per file: a pure function and the registered module around it."""
 
 from .distribution_focal_loss import DistributionFocalLoss, distribution_focal_loss
 from .gaussian_nll_loss import GaussianNLLLoss, gaussian_nll_loss

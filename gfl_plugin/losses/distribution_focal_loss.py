@@ -26,17 +26,17 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
         step: Δ, the bins' spacing, > 0.
 
     Returns:
-        (N,) losses, fp32.
+        (N,) losses, fp32. On a GPU the loss of a target outside the bins is NaN, as a check would synchronize.
 
     Raises:
-        ValueError: for shapes that do not fit, a step <= 0, or a target outside the bins. A GPU's targets are not
-            waited for: there a row whose target lies outside becomes NaN.
+        ValueError: for shapes that do not fit, a step <= 0, a first bin that is not finite, or, on a CPU, a target
+            outside the bins.
     """
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; DFL takes (N, n + 1) with n >= 1")
     if target.shape != logits.shape[:1]:
         raise ValueError(
-            f"target has shape {tuple(target.shape)}; it must hold one distance a row of logits: ({len(logits)},)"
+            f"target has shape {tuple(target.shape)}; it must hold one distance per row of logits: ({len(logits)},)"
         )
     _check_bins(first, step)
     n = logits.shape[1] - 1
@@ -64,6 +64,9 @@ class DistributionFocalLoss(nn.Module):
         loss_weight: factor of the result.
         first: y_0, the first bin.
         step: Δ, the bins' spacing, > 0.
+
+    Raises:
+        ValueError: for an unknown reduction, a step <= 0, or a first bin that is not finite.
     """
 
     def __init__(
@@ -84,7 +87,21 @@ class DistributionFocalLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :func:`distribution_focal_loss`; ``weight`` is (N,) and ``avg_factor`` what the mean divides by."""
+        """Weighted and reduced loss; see :func:`distribution_focal_loss`.
+
+        Args:
+            pred: (N, n + 1) logits.
+            target: (N,) distances in the unit of the bins.
+            weight: (N,), or None.
+            avg_factor: divisor of the mean, instead of N.
+            reduction_override: replaces ``reduction`` in this call.
+
+        Returns:
+            A scalar; (N,) if the reduction is "none".
+
+        Raises:
+            ValueError: for shapes that do not fit, a target outside the bins on a CPU, or an unknown override.
+        """
         rows = distribution_focal_loss(pred, target, self.first, self.step)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 

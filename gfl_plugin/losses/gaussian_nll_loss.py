@@ -1,10 +1,11 @@
-r"""The loss of a side that is a Gaussian (He et al., arXiv 1809.08545, Eq. 9-10).
+r"""Loss of a distance that is predicted as a Gaussian (He et al., arXiv 1809.08545, Eq. 9-10).
 
-Up to a constant, the negative log likelihood of the true distance, and the KL divergence to it as a Dirac delta:
+Up to a constant, it is the negative log-likelihood of the true distance, which is also the KL divergence between a
+Dirac delta at the true distance and the Gaussian:
 
 .. math:: L = e^{-\alpha}\,\tfrac{1}{2}(y - \mu)^2 + \tfrac{1}{2}\alpha, \qquad \alpha = \log\sigma^2
 
-Where :math:`|y - \mu| > 1` the square is :math:`|y - \mu| - \tfrac{1}{2}`, as in a smooth L1 loss.
+If :math:`|y - \mu| > 1`, half the square is replaced by :math:`|y - \mu| - \tfrac{1}{2}`, as in a smooth L1 loss.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from .reduction import check_reduction, reduce_rows
 
-# Beyond, e^-α is of no use: a side is never known to e^-5 strides, nor unknown to e^5.
+# Limits of α: standard deviations below e^-5 or above e^5 strides do not occur, and e^-α would overflow.
 _LARGEST_LOG_VARIANCE = 10.0
 
 
@@ -23,11 +24,11 @@ def gaussian_nll_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Loss of each Gaussian; computed in fp32 whatever the input's dtype.
 
     Args:
-        pred: (N, 2) mean, and logarithm of the variance (of which only [-10, 10] is told apart).
+        pred: (N, 2), mean and logarithm of the variance; the latter is clamped to [-10, 10].
         target: (N,) distances in the unit of the mean.
 
     Returns:
-        (N,) losses, fp32; negative where a small variance proved right.
+        (N,) losses, fp32; negative for a small variance and a small error.
 
     Raises:
         ValueError: for shapes that do not fit.
@@ -45,11 +46,14 @@ def gaussian_nll_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class GaussianNLLLoss(nn.Module):
-    """The Gaussian's loss with the interface of MMDetection's losses.
+    """Gaussian negative log-likelihood with the interface of MMDetection's losses.
 
     Args:
         reduction: "none", "mean" or "sum" over rows.
         loss_weight: factor of the result.
+
+    Raises:
+        ValueError: for an unknown reduction.
     """
 
     def __init__(self, reduction: str = "mean", loss_weight: float = 1.0) -> None:
@@ -65,6 +69,20 @@ class GaussianNLLLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :func:`gaussian_nll_loss`; ``weight`` is (N,) and ``avg_factor`` what the mean divides by."""
+        """Weighted and reduced loss; see :func:`gaussian_nll_loss`.
+
+        Args:
+            pred: (N, 2), mean and logarithm of the variance.
+            target: (N,) distances in the unit of the mean.
+            weight: (N,), or None.
+            avg_factor: divisor of the mean, instead of N.
+            reduction_override: replaces ``reduction`` in this call.
+
+        Returns:
+            A scalar; (N,) if the reduction is "none".
+
+        Raises:
+            ValueError: for shapes that do not fit, or an unknown override.
+        """
         rows = gaussian_nll_loss(pred, target)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)

@@ -2,7 +2,7 @@ r"""Generalized IoU loss (Rezatofighi et al., arXiv 1902.09630, Algorithm 1).
 
 .. math:: L = 1 - \left(\frac{|A \cap B|}{|A \cup B|} - \frac{|C \setminus (A \cup B)|}{|C|}\right)
 
-C is the smallest box around A and B. MMDetection's gives the same numbers, but makes the host wait for a GPU.
+C is the smallest box that encloses A and B. The numbers are MMDetection's, without its GPU synchronizations.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from .reduction import check_reduction, reduce_rows
 
 
 def giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
-    """(N, 4) and (N, 4) boxes x1, y1, x2, y2 -> (N,) losses in [0, 2].
+    """GIoU loss of each predicted box and the target box at the same index.
+
+    Args:
+        pred: (N, 4), x1, y1, x2, y2.
+        target: (N, 4).
+        eps: areas in denominators are clamped to at least this, in square pixels.
+
+    Returns:
+        (N,), in [0, 2].
 
     Raises:
         ValueError: for shapes that do not fit.
     """
     if pred.shape != target.shape or pred.shape[-1] != 4:
         raise ValueError(
-            f"pred has shape {tuple(pred.shape)} and target {tuple(target.shape)}; both must be (N, 4), pair by pair"
+            f"pred has shape {tuple(pred.shape)} and target {tuple(target.shape)}; both must be (N, 4), one target per "
+            "predicted box"
         )
     return 1 - aligned_giou(pred, target, eps)
 
@@ -32,9 +41,12 @@ class GIoULoss(nn.Module):
     """Generalized IoU loss with MMDetection's interface.
 
     Args:
-        eps: what no area counts as smaller than, > 0.
+        eps: areas in denominators are clamped to at least this, in square pixels, > 0.
         reduction: "none", "mean" or "sum" over boxes.
         loss_weight: factor of the result.
+
+    Raises:
+        ValueError: for an unknown reduction.
     """
 
     def __init__(self, eps: float = 1e-6, reduction: str = "mean", loss_weight: float = 1.0) -> None:
@@ -51,7 +63,21 @@ class GIoULoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :func:`giou_loss`; ``weight`` is (N,), or (N, 4) of which the mean is taken."""
+        """Weighted and reduced loss; see :func:`giou_loss`.
+
+        Args:
+            pred: (N, 4), x1, y1, x2, y2.
+            target: (N, 4).
+            weight: (N,), or (N, 4), whose mean over sides is used; or None.
+            avg_factor: divisor of the mean, instead of N.
+            reduction_override: replaces ``reduction`` in this call.
+
+        Returns:
+            A scalar; (N,) if the reduction is "none".
+
+        Raises:
+            ValueError: for shapes that do not fit, or an unknown override.
+        """
         rows = giou_loss(pred, target, self.eps)
         if weight is not None and weight.dim() == 2:
             weight = weight.mean(dim=1)

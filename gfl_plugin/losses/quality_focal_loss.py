@@ -2,11 +2,11 @@ r"""Quality Focal Loss (Li et al., arXiv 2006.04388, Eq. 5).
 
 .. math:: QFL(\sigma) = -|y - \sigma|^\beta \left((1 - y)\log(1 - \sigma) + y\log\sigma\right)
 
-:math:`\sigma` is the sigmoid of a logit, y in [0, 1] its quality target: the IoU at the object's class, 0 elsewhere.
+:math:`\sigma` is the sigmoid of a logit, y in [0, 1] its quality target: the IoU for the object's class, 0 otherwise.
 
-Gradients are written out rather than left to autograd. That makes them finite wherever the logit is (a power of a
-vanishing difference has an infinite slope that autograd multiplies by zero), and lets loss and gradient come out of
-one pass over the logits, of which only the gradient is kept.
+Gradients are explicit formulas, not autograd's. So they are finite for every finite logit (autograd would multiply the
+infinite slope of a power at 0 by zero), and one pass over the logits computes loss and gradient and keeps only the
+gradient.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..ops.host_values import on_host
 from ..registry import MODELS
-from ..structures.positives import Positives
-from .qfl import Negatives, negatives
+from ..structures.class_targets import ClassTargets
+from .qfl import Negatives, sweep_negatives
 from .qfl.qfl_terms import quality_terms
 from .reduction import check_reduction, reduce_rows
 
@@ -50,41 +50,36 @@ def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activate
 
 
 def sparse_quality_focal_loss(
-    logits: Sequence[Tensor],
-    positives: Positives,
-    label: Tensor,
-    quality: Tensor,
-    scale: Tensor,
-    beta: float = 2.0,
-    weights: Sequence[Tensor] | None = None,
+    logits: Sequence[Tensor], targets: ClassTargets, beta: float = 2.0, loss_weight: float = 1.0
 ) -> Tensor:
-    """QFL over the dense logits of a pyramid, with targets given only where there is an object.
+    """QFL of the dense logits of a pyramid, with targets for positives only.
 
-    Every element counts as a negative (y = 0) in one pass over the logits where they lie; the few elements with an
-    object are then corrected. Loss and gradient come out of that pass, and only the gradient is kept.
+    Every element is first treated as a negative (y = 0) in one pass over the logits in their (B, C, H, W) layout; the
+    few elements with an object are then corrected. That pass gives loss and gradient, and only the gradient is kept.
 
     Args:
         logits: L maps (B, C, H, W) of any float dtype.
-        positives: the locations with an object.
-        label: (P,) class of each positive, int64.
-        quality: (P,) target of each positive, fp32.
-        scale: a scalar tensor the sums are multiplied by. Giving it here rather than multiplying afterwards saves a
-            pass over the gradient.
+        targets: classes and qualities of the positives, weights of locations, and the normalizer.
         beta: exponent of the modulating factor, >= 0.
-        weights: L maps (B, H, W) fp32 of weights of locations, or None for 1 everywhere.
+        loss_weight: factor of the result. It is applied inside, which saves a pass over the gradient.
 
     Returns:
-        (L,) ``scale * sum`` of each level, fp32.
+        (L,) ``loss_weight * sum / avg_factor`` of each level, fp32.
+
+    Raises:
+        ValueError: for a negative or non-finite beta.
     """
     _check_beta(beta)
+    # The epsilon is the one that MMDetection's weight_reduce_loss adds.
+    scale = loss_weight / (targets.avg_factor + torch.finfo(torch.float32).eps)
     if not torch.is_grad_enabled():
-        logits = [level.detach() for level in logits]  # or a gradient nobody asks for would be computed
-    return _SparseQuality.apply(positives, label, quality, scale, beta, weights, *logits)
+        logits = [level.detach() for level in logits]  # else an unused gradient would be computed
+    return _SparseQuality.apply(targets, scale, beta, *logits)
 
 
 @MODELS.register_module()
 class QualityFocalLoss(nn.Module):
-    """Quality Focal Loss with MMDetection's interface, and the sparse form the GFL head uses.
+    """Quality Focal Loss with MMDetection's interface, and the sparse form that the GFL head uses.
 
     Args:
         use_sigmoid: must be True; the joint score is a sigmoid by definition.
@@ -94,7 +89,7 @@ class QualityFocalLoss(nn.Module):
         activated: whether ``pred`` holds probabilities rather than logits.
 
     Raises:
-        ValueError: for a setting that has no meaning here, saying what to write.
+        ValueError: for a setting that is not possible; the message says what to write instead.
     """
 
     def __init__(
@@ -125,23 +120,27 @@ class QualityFocalLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """See :func:`quality_focal_loss`; ``weight`` is (N,) and ``avg_factor`` what the mean divides by."""
+        """Weighted and reduced loss; see :func:`quality_focal_loss`.
+
+        Args:
+            pred: (N, C) logits, or probabilities if ``activated``.
+            target: ``(label, score)`` or (N, C) qualities.
+            weight: (N,), or None.
+            avg_factor: divisor of the mean, instead of N.
+            reduction_override: replaces ``reduction`` in this call.
+
+        Returns:
+            A scalar; (N,) if the reduction is "none".
+
+        Raises:
+            ValueError: for a target, weight or override that is not possible.
+        """
         rows = quality_focal_loss(pred, target, self.beta, self.activated)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 
-    def sparse(
-        self,
-        logits: Sequence[Tensor],
-        positives: Positives,
-        label: Tensor,
-        quality: Tensor,
-        avg_factor: Tensor,
-        weights: Sequence[Tensor] | None = None,
-    ) -> Tensor:
-        """See :func:`sparse_quality_focal_loss`; the sums are divided by ``avg_factor``, a scalar tensor."""
-        # The epsilon is the one MMDetection's weight_reduce_loss adds.
-        scale = self.loss_weight / (avg_factor + torch.finfo(torch.float32).eps)
-        return sparse_quality_focal_loss(logits, positives, label, quality, scale, self.beta, weights)
+    def sparse(self, logits: Sequence[Tensor], targets: ClassTargets) -> Tensor:
+        """See :func:`sparse_quality_focal_loss`, with this module's ``beta`` and ``loss_weight``."""
+        return sparse_quality_focal_loss(logits, targets, self.beta, self.loss_weight)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -167,10 +166,10 @@ class _QualityTerms(torch.autograd.Function):
 
 
 def _probability_terms(probability: Tensor, quality: Tensor, beta: float) -> Tensor:
-    """QFL of each element given probabilities; logarithms end at -100, as in PyTorch's binary cross entropy."""
+    """QFL of each element given probabilities; logarithms are clamped to -100, as in PyTorch's binary cross entropy."""
     cross_entropy = -(quality * _bounded_log(probability) + (1 - quality) * _bounded_log(1 - probability))
     difference = quality - probability
-    # The clamp keeps the slope of the power finite at 0 without moving any fp32 value.
+    # The clamp keeps the slope of the power finite at 0 without changing any fp32 value.
     factor = difference.abs().clamp(min=1e-12).pow(beta) if beta else torch.ones_like(difference)
     return factor * cross_entropy
 
@@ -184,22 +183,14 @@ class _SparseQuality(torch.autograd.Function):
     """See :func:`sparse_quality_focal_loss`."""
 
     @staticmethod
-    def forward(
-        ctx,
-        positives: Positives,
-        label: Tensor,
-        quality: Tensor,
-        scale: Tensor,
-        beta: float,
-        weights: Sequence[Tensor] | None,
-        *logits: Tensor,
-    ) -> Tensor:
+    def forward(ctx, targets: ClassTargets, scale: Tensor, beta: float, *logits: Tensor) -> Tensor:
+        positives, quality, weights = targets.positives, targets.quality, targets.weights
         wanted = [level.requires_grad for level in logits]
         logits = [level.contiguous() for level in logits]
-        sums, gradients = negatives(Negatives(logits, wanted, scale, beta, weights))
+        sums, gradients = sweep_negatives(Negatives(logits, wanted, scale, beta, weights))
 
         shapes = [level.shape for level in logits]
-        elements = positives.elements(shapes, label)
+        elements = positives.elements(shapes, targets.label)
         value = torch.cat(
             [level.view(-1)[index] for level, index in zip(logits, positives.per_level(elements))]
         ).float()
@@ -209,11 +200,11 @@ class _SparseQuality(torch.autograd.Function):
                 positives.elements([(*weight.shape[:1], 1, *weight.shape[1:]) for weight in weights])
             )
             row_weight = row_weight * torch.cat([w.view(-1)[index] for w, index in zip(weights, locations)])
-        # The same elements with their quality, and as the negatives they were taken for.
+        # The same elements with their quality targets, and as the negatives that the pass has treated them as.
         loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
         changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
-        targets = positives.per_level(positives.targets(elements, shapes))
-        for gradient, index, rows in zip(gradients, targets, positives.per_level(slope[0] * row_weight)):
+        written = positives.per_level(positives.targets(elements, shapes))
+        for gradient, index, rows in zip(gradients, written, positives.per_level(slope[0] * row_weight)):
             if gradient is not None:
                 gradient[index] = rows.to(gradient.dtype)
         gradients = [
@@ -226,13 +217,13 @@ class _SparseQuality(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Reading scalars is free on a CPU and would make the host wait for a GPU.
+        # Reading scalars is free on a CPU; on a GPU it would synchronize.
         factors = grad.tolist() if on_host(grad) else grad.unbind()
         gradients = [
             None if gradient is None else _scaled(gradient, factor).to(dtype)
             for gradient, factor, dtype in zip(ctx.saved_tensors, factors, ctx.dtypes)
         ]
-        return (*(None,) * 6, *gradients)
+        return (None, None, None, *gradients)
 
 
 def _scaled(gradient: Tensor, factor: float | Tensor) -> Tensor:
@@ -245,7 +236,7 @@ def _scaled(gradient: Tensor, factor: float | Tensor) -> Tensor:
 
 
 def _check_beta(beta: float) -> float:
-    """The exponent itself, or a ValueError."""
+    """The exponent as a float; ValueError if it is not finite and >= 0."""
     if not (isinstance(beta, (int, float)) and 0 <= beta < float("inf")):
         raise ValueError(f"beta is {beta!r}; it must be a finite number >= 0 (the paper's best is 2)")
     return float(beta)
@@ -254,20 +245,20 @@ def _check_beta(beta: float) -> float:
 def _dense_target(pred: Tensor, target: Target) -> Tensor:
     """Either target form as (N, C) qualities, fp32."""
     if pred.dim() != 2:
-        raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row a location")
+        raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row per location")
     if isinstance(target, Tensor):
         if target.dim() == 1:
             raise ValueError(
-                f"target has shape {tuple(target.shape)}: the head hands its class loss labels alone, and QFL "
+                f"target has shape {tuple(target.shape)}: the head gives its class loss labels alone, and QFL "
                 "needs the quality of each box, too. Use gfl_plugin.GFLHead, or in RetinaNet, FCOS, FoveaBox and SSD "
-                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (tools/swap_head.py writes such "
+                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (gfl-plugin swap writes such "
                 "configs). DETR-like heads give a quality to mmdet.QualityFocalLoss only; other heads keep their own "
                 "loss_cls. In your own code, give the tuple (label, score)"
             )
         if target.shape != pred.shape:
             raise ValueError(
                 f"target has shape {tuple(target.shape)}; a dense target must have pred's: {tuple(pred.shape)}. "
-                "For one class and quality a row, give the tuple (label, score)"
+                "For one class and quality per row, give the tuple (label, score)"
             )
         return target.detach().float()
     if not (isinstance(target, (tuple, list)) and len(target) == 2 and all(isinstance(t, Tensor) for t in target)):
@@ -280,7 +271,7 @@ def _dense_target(pred: Tensor, target: Target) -> Tensor:
     if label.shape != rows or score.shape != rows:
         raise ValueError(
             f"label and score have shapes {tuple(label.shape)} and {tuple(score.shape)}; both must be {rows}, "
-            f"one entry a row of pred {tuple(pred.shape)}"
+            f"one entry per row of pred {tuple(pred.shape)}"
         )
     classes = pred.shape[1]
     foreground = (label >= 0) & (label < classes)

@@ -9,7 +9,18 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def check_reduction(reduction: str, argument: str = "reduction") -> str:
-    """The reduction itself, or a ValueError that lists the possible ones."""
+    """Check the name of a reduction.
+
+    Args:
+        reduction: "none", "mean" or "sum".
+        argument: name of the setting, for the message.
+
+    Returns:
+        The reduction itself.
+
+    Raises:
+        ValueError: if it is another one; the message lists the possible ones.
+    """
     if reduction not in REDUCTIONS:
         raise ValueError(f"{argument} is {reduction!r}; it must be one of {', '.join(map(repr, REDUCTIONS))}")
     return reduction
@@ -22,17 +33,17 @@ def reduce_rows(
     avg_factor: float | Tensor | None,
     reduction_override: str | None,
 ) -> Tensor:
-    """Weight and reduce one loss a row as MMDetection's losses do.
+    """Weight and reduce one loss per row as MMDetection's losses do.
 
     Args:
         rows: (N,) losses.
         weight: (N,) or None.
         reduction: the module's own setting.
-        avg_factor: what "mean" divides the sum by, instead of N.
-        reduction_override: takes the place of ``reduction`` for this call.
+        avg_factor: divisor of the mean, instead of N.
+        reduction_override: replaces ``reduction`` in this call; None for no override.
 
     Returns:
-        A scalar, or (N,) where the reduction is "none".
+        A scalar; (N,) if the reduction is "none".
 
     Raises:
         ValueError: for an unknown override, a weight that does not fit the rows, or ``avg_factor`` with "sum".
@@ -40,7 +51,9 @@ def reduce_rows(
     if reduction_override is not None:
         reduction = check_reduction(reduction_override, "reduction_override")
     if weight is not None and weight.shape != rows.shape:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}; it must hold one weight a row: {tuple(rows.shape)}")
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; it must hold one weight per row: {tuple(rows.shape)}"
+        )
     if avg_factor is not None and reduction == "sum":
         raise ValueError("avg_factor is given with reduction 'sum', which divides by nothing; use 'mean'")
     return weight_reduce_loss(rows, weight, reduction, avg_factor)

@@ -1,1 +1,1 @@
-"""Pure tensor functions without MMDetection: box geometry, NMS, buffers, and which kernel runs."""
+"""Tensor functions that do not need MMDetection: box geometry, NMS, memory pool, choice of kernels."""

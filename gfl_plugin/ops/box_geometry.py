@@ -1,6 +1,6 @@
-"""Geometry of boxes x1, y1, x2, y2: centers, and overlaps of boxes with boxes, pair by pair.
+"""Geometry of boxes (x1, y1, x2, y2): centers, and overlaps of two equally long lists of boxes.
 
-MMDetection's ``bbox_overlaps`` gives the same numbers, but makes the host wait for a GPU.
+The overlaps are those of MMDetection's ``bbox_overlaps(..., is_aligned=True)``, without its GPU synchronizations.
 """
 
 from __future__ import annotations
@@ -10,19 +10,46 @@ from torch import Tensor
 
 
 def centers(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes -> (..., 2) centers x, y."""
+    """Centers of boxes.
+
+    Args:
+        boxes: (..., 4), x1, y1, x2, y2.
+
+    Returns:
+        (..., 2), x, y.
+    """
     return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def aligned_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
-    """(..., 4) and (..., 4) boxes -> (...) intersection over union; no union counts as smaller than ``eps``."""
+    """Intersection over union of each box and the other box at the same index.
+
+    Args:
+        boxes: (..., 4), x1, y1, x2, y2.
+        others: (..., 4).
+        eps: unions are clamped to at least this area, in square pixels.
+
+    Returns:
+        (...), in [0, 1].
+    """
     overlap, union = _overlap_and_union(*_corners(boxes), *_corners(others))
     return overlap / union.clamp(min=eps)
 
 
 def aligned_giou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
-    """(..., 4) and (..., 4) boxes -> (...) generalized IoU (Rezatofighi et al., arXiv 1902.09630), in [-1, 1]:
-    IoU less the part of the box around both that neither covers."""
+    """Generalized IoU of each box and the other box at the same index.
+
+    It is the IoU minus the fraction of the smallest enclosing box that neither box covers (Rezatofighi et al.,
+    arXiv 1902.09630).
+
+    Args:
+        boxes: (..., 4), x1, y1, x2, y2.
+        others: (..., 4).
+        eps: areas in denominators are clamped to at least this, in square pixels.
+
+    Returns:
+        (...), in [-1, 1].
+    """
     (low, high), (other_low, other_high) = _corners(boxes), _corners(others)
     overlap, union = _overlap_and_union(low, high, other_low, other_high)
     union = union.clamp(min=eps)
@@ -30,8 +57,22 @@ def aligned_giou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     return overlap / union - (around - union) / around
 
 
+def in_reach(boxes: Tensor) -> Tensor:
+    """Whether all coordinates of a box are finite and at most 2^24 pixels from 0.
+
+    Beyond that, fp32 cannot represent neighboring pixels, and areas overflow.
+
+    Args:
+        boxes: (N, 4).
+
+    Returns:
+        (N,) bool.
+    """
+    return (boxes.abs() <= 2.0**24).all(dim=-1)  # False for NaN, too
+
+
 def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    # Split, not sliced: the backward of a slice is a dense map of its own.
+    # Split, not sliced: the backward of a slice writes a dense gradient of its own.
     return boxes.split_with_sizes((2, 2), dim=-1)
 
 
@@ -43,11 +84,3 @@ def _area(sides: Tensor) -> Tensor:
 def _overlap_and_union(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> tuple[Tensor, Tensor]:
     overlap = _area((torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0))
     return overlap, _area(high - low) + _area(other_high - other_low) - overlap
-
-
-def in_reach(boxes: Tensor) -> Tensor:
-    """(N, 4) -> (N,) bool: whether every coordinate is a number up to 2^24 pixels.
-
-    Beyond, fp32 does not know neighbouring pixels apart, and areas overflow.
-    """
-    return (boxes.abs() <= 2.0**24).all(dim=-1)  # False for NaN, too

@@ -1,7 +1,8 @@
-"""Memory for the large CPU gradients that each training step needs anew.
+"""A pool of memory for the large CPU gradients that each training step allocates.
 
-PyTorch's CPU allocator returns tens of megabytes to the system when a gradient dies, and the next step pays for them
-again, page by page: more than the arithmetic on them. Here a dead gradient's memory waits for the next of its size.
+PyTorch's CPU allocator returns buffers of many megabytes to the system as soon as a gradient is freed. The next step
+then pays for the page faults of new memory, which cost more than the arithmetic. Here freed buffers are pooled and
+reused.
 """
 
 from __future__ import annotations
@@ -14,26 +15,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SMALL = 1 << 20  # bytes; below it the ordinary allocator keeps its memory
-_KEPT = 12  # dead memories that wait: two gradients a level of a pyramid, and a little more
-_ALIGNMENT = 64  # bytes, a cache line
+_SMALL = 1 << 20  # bytes; PyTorch's allocator keeps buffers below this size
+_KEPT = 12  # free buffers: two gradients per level of a pyramid, and two more
+_ALIGNMENT = 64  # bytes, one cache line
 
-_waiting: deque[np.ndarray] = deque(maxlen=_KEPT)  # the oldest is given back to the system
+_free: deque[np.ndarray] = deque(maxlen=_KEPT)  # when it is full, the oldest buffer returns to the system
 
 
-class _Lease:
-    """Lends memory to NumPy, and through it to a tensor; it waits for the next one when that is gone."""
+class _PooledBuffer:
+    """Owner of one buffer, as NumPy sees it; when the last tensor that uses it is freed, it returns to the pool."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        _waiting.append(self.memory)
+        _free.append(self.memory)
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.empty``; on a CPU from the memory of an earlier call's result that is no longer used."""
+    """An uninitialized tensor, as ``torch.empty`` makes, from the pool if it is large and on a CPU.
+
+    Args:
+        shape: of the tensor.
+        dtype: of the tensor.
+        device: of the tensor.
+
+    Returns:
+        The tensor; its contents are undefined.
+    """
     size = _bytes(shape, dtype)
     if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype, device=device)
@@ -41,7 +51,16 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As ``torch.zeros``, with the memory of :func:`empty`."""
+    """A tensor of zeros, as ``torch.zeros`` makes, from the pool if it is large and on a CPU.
+
+    Args:
+        shape: of the tensor.
+        dtype: of the tensor.
+        device: of the tensor.
+
+    Returns:
+        The tensor.
+    """
     size = _bytes(shape, dtype)
     if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.zeros(shape, dtype=dtype, device=device)
@@ -54,21 +73,21 @@ def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
 
 
 def _new(size: int) -> np.ndarray:
-    """Zero when first touched, and in huge pages where the system has them."""
+    """A new buffer of zeros, in huge pages where the system has them."""
     memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size]
 
 
 def _tensor(memory: np.ndarray, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(np.asarray(_Lease(memory))).view(dtype).view(*shape)
+    return torch.from_numpy(np.asarray(_PooledBuffer(memory))).view(dtype).view(*shape)
 
 
 def _of_size(size: int) -> np.ndarray | None:
-    """Waiting memory of exactly this size, if there is any."""
-    for _ in range(len(_waiting)):
-        memory = _waiting.popleft()
+    """A free buffer of exactly this size, or None."""
+    for _ in range(len(_free)):
+        memory = _free.popleft()
         if memory.size == size:
             return memory
-        _waiting.append(memory)
+        _free.append(memory)
     return None

@@ -1,7 +1,4 @@
-"""Tensor values that the host knows, and tensors of values that the host gives.
-
-A GPU computes behind the host, so that the host would have to wait for it before it could look at a tensor.
-"""
+"""Reading tensor values on the host, and tensors made from host values, without GPU synchronization."""
 
 from __future__ import annotations
 
@@ -10,15 +7,30 @@ from torch import Tensor
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Whether the host can look at a tensor's values without waiting.
+    """Whether the host can read a tensor's values without synchronization.
 
-    It cannot where a GPU holds them, nor while torch.compile or torch.export traces: then there are no values yet.
+    It cannot if the values are on a GPU, or while torch.compile or torch.export traces: a traced tensor has no values.
+
+    Args:
+        tensor: any tensor.
+
+    Returns:
+        True for a CPU tensor outside of tracing.
     """
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor of host values on a device, without making the host wait for a GPU."""
+    """A tensor of host values on a device, without synchronizing with a GPU.
+
+    Args:
+        values: number or nested sequence of numbers, as ``torch.tensor`` takes.
+        dtype: of the tensor.
+        device: of the tensor.
+
+    Returns:
+        The tensor.
+    """
     tensor = torch.tensor(values, dtype=dtype)
     if device.type == "cuda" and not torch.compiler.is_compiling():
         tensor = tensor.pin_memory()

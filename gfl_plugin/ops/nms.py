@@ -1,7 +1,6 @@
-"""Greedy non-maximum suppression of any number of images and classes in one call, exactly as mmcv's compiled op.
+"""Greedy non-maximum suppression of any number of images and classes in one call, with the results of mmcv's op.
 
-Compiled loops on a CPU where Numba is installed, blocks of PyTorch's operations elsewhere. Needs nothing of
-MMDetection's, so that it can stand in for mmcv's op.
+It is also the stand-in for mmcv's compiled op, so nothing of MMDetection is imported here.
 """
 
 from __future__ import annotations
@@ -9,38 +8,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .backend import installed
-from .host_values import on_host
+from .backend import Kernels
 
-_BLOCK = 512  # boxes compared with each other at a time
-_LATER = 8 * _BLOCK  # boxes compared with a block's at a time
+_BLOCK = 512  # boxes that are compared with each other at a time
+_LATER = 8 * _BLOCK  # boxes that are compared with a block's kept boxes at a time
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0, groups: Tensor | None = None) -> Tensor:
-    """Drop each box whose IoU with a kept box of higher score, and of its own group, is above the threshold.
+    """Remove each box whose IoU with a kept box of the same group and a higher score is above a threshold.
 
-    Work is O(N · kept) of each group, memory O(N), or O(N · block) in PyTorch's operations: never N².
+    It takes O(N · kept) time per group, and O(N) memory with Numba or O(N · block) with PyTorch operations; there is
+    no N × N matrix.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2.
-        scores: (N,); of equal ones the first counts as higher.
-        iou_threshold: in [0, 1]; an IoU equal to it is kept.
+        scores: (N,); of equal scores, the first counts as higher.
+        iou_threshold: in [0, 1]; a box with an IoU equal to it is kept.
         offset: added to widths and heights, 0 or 1.
-        groups: (N,) int64, images and classes that know nothing of each other; None for a single group.
+        groups: (N,) int64. Boxes of different groups, such as images or classes, do not suppress each other. None for
+            a single group.
 
     Returns:
         Indices of the kept boxes by descending score, int64.
     """
     order = scores.sort(descending=True, stable=True).indices
-    if on_host(boxes) and boxes.dtype == torch.float32 and installed("numba"):
-        from .nms_numba import keep
-
-        return order[keep(boxes[order], iou_threshold, offset, None if groups is None else groups[order])]
-    return order[_keep(boxes[order], iou_threshold, offset, None if groups is None else groups[order])]
+    keep = _KEEP.for_tensor(boxes)
+    return order[keep(boxes[order], iou_threshold, offset, None if groups is None else groups[order])]
 
 
 def _keep(boxes: Tensor, iou_threshold: float, offset: int, groups: Tensor | None) -> Tensor:
-    """(N,) bool, which of boxes by descending score are kept."""
+    """(N,) bool, whether each of the boxes, sorted by descending score, is kept."""
     groups = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device) if groups is None else groups
     sides = boxes[:, 2:] - boxes[:, :2] + offset
     areas = sides[:, 0] * sides[:, 1]
@@ -60,11 +57,14 @@ def _keep(boxes: Tensor, iou_threshold: float, offset: int, groups: Tensor | Non
     return alive
 
 
-def _greedy(alive: Tensor, suppresses: Tensor) -> Tensor:
-    """The boxes that survive greedy suppression within one block.
+_KEEP = Kernels(torch=_keep, numba="gfl_plugin.ops.nms_numba:keep")
 
-    ``suppresses[i, j]`` holds for i before j only. The greedy answer is the one fixed point of "j lives iff no living
-    i suppresses it"; iterating from all alive settles at least one more box of each chain a round.
+
+def _greedy(alive: Tensor, suppresses: Tensor) -> Tensor:
+    """(M,) bool, the boxes of one block that greedy suppression keeps.
+
+    ``suppresses[i, j]`` is True only for i before j. The result is the only fixed point of "j is kept if no kept i
+    suppresses it". Starting with all boxes, each iteration settles at least one more box of every chain.
     """
     kept = alive
     while True:
@@ -76,7 +76,18 @@ def _greedy(alive: Tensor, suppresses: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes: Tensor, areas: Tensor, others: Tensor, other_areas: Tensor, offset: int) -> Tensor:
-    """(N, 4) and (M, 4) boxes with their areas -> (N, M)."""
+    """IoU of every box with every other box.
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2.
+        areas: (N,), of ``boxes``, offset included.
+        others: (M, 4).
+        other_areas: (M,), of ``others``, offset included.
+        offset: added to widths and heights, 0 or 1.
+
+    Returns:
+        (N, M).
+    """
     low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
     sides = (high - low + offset).clamp_(min=0)

@@ -1,4 +1,4 @@
-"""Greedy suppression in loops that Numba compiles: each box meets the kept boxes of its group, and nothing else."""
+"""Greedy suppression in loops compiled by Numba: each box is compared with the kept boxes of its group only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from .numba_kernel import kernel
+
 _ZERO = np.float32(0)
 
 
 @njit(error_model="numpy")
 def _suppressed(box, area, kept, count, threshold, offset):
     """Whether one of the first ``count`` kept boxes overlaps a box too much. Rows of ``kept``: x1, y1, x2, y2, area."""
-    # A few at a time without a branch between them, so that they are compared in vectors.
+    # 64 at a time without a branch between them, so that the comparisons vectorize.
     for start in range(0, count, 64):
         hits = 0
         part = kept[:, start : min(start + 64, count)]
@@ -27,9 +29,9 @@ def _suppressed(box, area, kept, count, threshold, offset):
     return False
 
 
-@njit(error_model="numpy")
+@kernel(error_model="numpy")
 def _greedy(boxes, bounds, threshold, offset, keep):
-    """Groups lie between ``bounds``, each by descending score."""
+    """Fill ``keep``; group i is the rows from bounds[i] to bounds[i + 1], sorted by descending score."""
     for group in range(len(bounds) - 1):
         first, end = bounds[group], bounds[group + 1]
         kept = np.empty((5, end - first), np.float32)
@@ -44,7 +46,17 @@ def _greedy(boxes, bounds, threshold, offset, keep):
 
 
 def keep(boxes: Tensor, iou_threshold: float, offset: int, groups: Tensor | None) -> Tensor:
-    """(N,) bool, which of boxes by descending score are kept; see :func:`gfl_plugin.ops.nms.nms`."""
+    """Whether each of the boxes, sorted by descending score, is kept.
+
+    Args:
+        boxes: (N, 4) fp32 on a CPU, x1, y1, x2, y2.
+        iou_threshold: in [0, 1]; a box with an IoU equal to it is kept.
+        offset: added to widths and heights, 0 or 1.
+        groups: (N,) int64, or None for a single group.
+
+    Returns:
+        (N,) bool.
+    """
     kept = torch.empty(len(boxes), dtype=torch.bool)
     threshold, offset = np.float32(iou_threshold), np.float32(offset)
     if groups is None:

@@ -1,4 +1,4 @@
-"""A cache of constant tensors that are the same in every step, such as a grid's strides."""
+"""A cache of constant tensors, such as a grid's strides, that every step needs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ Result = TypeVar("Result")
 
 
 def cached(maxsize: int) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """As ``functools.lru_cache``, for functions that make constant tensors.
+    """Decorate a function that makes constant tensors, as ``functools.lru_cache`` does.
 
-    Tensors of a trace (torch.compile, torch.export) are not kept: they have no values. Those made in inference mode are
-    made as ordinary ones: training may need them later.
+    Tensors made while torch.compile or torch.export traces are not kept, as they have no values. Tensors made in
+    inference mode are made as ordinary tensors, since training may need them later.
 
     Args:
-        maxsize: results kept.
+        maxsize: number of results to keep.
+
+    Returns:
+        The decorator. The decorated function has ``cache_clear()``.
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:

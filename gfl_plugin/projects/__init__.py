@@ -1,1 +1,1 @@
-"""Configs of new projects and changes of existing ones."""
+"""Config surgery: replacing the head of a detector."""

@@ -1,7 +1,8 @@
-"""One quality representation a file: how a head learns and uses the quality of its boxes."""
+"""Quality representations, one per file: how a head learns and uses the quality of its boxes."""
 
 from ..structures.class_targets import ClassTargets
-from .base import Matched, QualityRepresentation
+from ..structures.matched import Matched
+from .base import QualityRepresentation
 from .guided_quality import GuidedQuality
 from .joint_quality import JointQuality
 from .no_quality import NoQuality

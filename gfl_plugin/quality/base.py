@@ -1,9 +1,8 @@
-"""What every quality representation answers: its outputs, its targets, its losses, its part of the score."""
+"""The contract between GFLHead and its quality representation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,38 +10,50 @@ from torch import Tensor, nn
 
 from ..losses import QualityFocalLoss
 from ..structures.class_targets import ClassTargets
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Predictions and objects at the positives, in strides of each one's level; constants all."""
-
-    distance: Tensor  # (P, 4) from the location to the object's left, top, right and bottom side
-    predicted: Tensor  # (P, 4) box x1, y1, x2, y2
-    target: Tensor  # (P, 4) the object's box
-    score: Tensor  # (P,) highest class score, in [0, 1]
+from ..structures.matched import Matched
+from .labelled_losses import labelled_losses
 
 
 class QualityRepresentation(nn.Module):
-    """How a head learns and uses the quality of its boxes. A strategy of ``GFLHead``: ``quality=dict(type=...)``.
+    """How a head learns the quality of its boxes and uses it at test time: ``quality=dict(type=...)`` of ``GFLHead``.
 
-    The methods here are those of a head without any; a subclass overrides what it does differently.
+    The methods here are those of a head without any quality. A subclass overrides what it does differently; GFLHead
+    knows nothing else of it.
     """
 
     # The class loss where a config names none.
     default_loss_cls: ClassVar[dict] = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25}
-    # Whether outputs() gives maps of quality logits as well, which then multiply the score.
-    has_branch: ClassVar[bool] = False
 
     def init_layers(self, feat_channels: int) -> None:
-        """Make the layers, where there are some, for features of this many channels."""
+        """Create the layers of this representation, if it has some.
+
+        Args:
+            feat_channels: channels of the head's towers.
+        """
 
     def outputs(self, cls_logits: Tensor, reg_feat: Tensor, box_raw: Tensor) -> tuple[Tensor, ...]:
-        """What one level gives: class logits (B, C, H, W), box numbers, and (B, 1, H, W) quality logits of a branch."""
+        """The head's outputs on one level.
+
+        Args:
+            cls_logits: (B, C, H, W) class logits.
+            reg_feat: (B, feat_channels, H, W) features of the box tower.
+            box_raw: (B, encode_size, H, W) box numbers, fp32.
+
+        Returns:
+            Class logits and box numbers; and, where this representation has maps of its own, as third output (B, D, H,
+            W) quality maps, which are handed to :meth:`quality_losses` and :meth:`score`.
+        """
         return cls_logits, box_raw
 
     def check_loss_cls(self, loss_cls: nn.Module) -> None:
-        """A ValueError where a class loss does not fit."""
+        """Check that a class loss fits.
+
+        Args:
+            loss_cls: the built loss.
+
+        Raises:
+            ValueError: where it does not, saying what to write.
+        """
         if isinstance(loss_cls, QualityFocalLoss):
             raise ValueError(
                 f"loss_cls is a QualityFocalLoss, which needs a quality as its target; with quality="
@@ -55,50 +66,63 @@ class QualityRepresentation(nn.Module):
             )
 
     def target(self, matched: Matched) -> Tensor:
-        """(P,) what is learned as the quality of each positive, in [0, 1]."""
+        """Quality targets of the positives.
+
+        Args:
+            matched: predictions and objects at the positives, without gradients.
+
+        Returns:
+            (P,) in [0, 1].
+        """
         return torch.ones_like(matched.score)
 
     def box_weight(self, matched: Matched, target: Tensor) -> Tensor:
-        """(P,) weight of each positive in the box losses, which are divided by the weights' sum."""
+        """Weights of the positives in the box losses, which are divided by the sum of the weights.
+
+        Args:
+            matched: as in :meth:`target`.
+            target: (P,) what :meth:`target` returned.
+
+        Returns:
+            (P,) weights >= 0.
+        """
         return target
 
     def class_losses(self, loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
-        """The class loss of each level's logits (B, C, H, W)."""
+        """The class loss.
+
+        Args:
+            loss_cls: the head's class loss.
+            logits: L maps (B, C, H, W) of class logits.
+            targets: what they should learn.
+
+        Returns:
+            One scalar per level.
+        """
         return labelled_losses(loss_cls, logits, targets)
 
-    def branch_losses(self, quality_logits: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
-        """Losses a level of what only this representation has, by name."""
+    def quality_losses(self, maps: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
+        """Further losses of this representation.
+
+        Args:
+            maps: L quality maps (B, D, H, W), where :meth:`outputs` gives them, else None.
+            targets: what the class scores learn, the quality targets among it.
+
+        Returns:
+            Losses by name, each a list of one scalar per level.
+        """
         return {}
 
+    def score(self, cls_score: Tensor, quality: Tensor | None) -> Tensor:
+        """Scores at test time, which rank detections and are reported.
 
-def labelled_losses(
-    loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets, positive_weight: Tensor | None = None
-) -> list[Tensor]:
-    """A loss that knows classes only, one of MMDetection's, over each level's logits (B, C, H, W).
+        The score threshold and ``nms_pre`` apply to the class score before this call, as in MMDetection.
 
-    Args:
-        loss_cls: the loss.
-        logits: L maps.
-        targets: of which the quality is not looked at.
-        positive_weight: (P,) factor of each positive's weight, or None for 1.
-    """
-    positives = targets.positives
-    shapes = [(len(level), 1, *level.shape[-2:]) for level in logits]
-    elements = positives.elements(shapes)
-    rows = positives.targets(elements, shapes)
-    losses = []
-    factor = torch.ones_like(targets.quality) if positive_weight is None else positive_weight
-    pieces = zip(*(positives.per_level(part) for part in (elements, rows, targets.label, factor)))
-    for number, (level, (element, row, own_label, own_factor)) in enumerate(zip(logits, pieces)):
-        classes = level.shape[1]
-        count = level.numel() // classes
-        # One element too many, to which inert rows write.
-        labels = torch.full((count + 1,), classes, device=level.device)
-        labels[row] = own_label
-        weight = torch.ones(count + 1, device=level.device)
-        if targets.weights is not None:
-            weight[:count] = targets.weights[number].flatten()
-        weight[row] = weight[element] * own_factor
-        flat = level.permute(0, 2, 3, 1).reshape(-1, classes).float()
-        losses.append(loss_cls(flat, labels[:count], weight[:count], avg_factor=targets.avg_factor))
-    return losses
+        Args:
+            cls_score: (N,) sigmoid of the class logits above the threshold, fp32.
+            quality: (N, D) values of the quality maps at the same locations, fp32; None where there are none.
+
+        Returns:
+            (N,) scores.
+        """
+        return cls_score

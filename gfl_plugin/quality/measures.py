@@ -1,4 +1,4 @@
-"""How good a box is: the measures of quality that a branch predicts or that guide the class loss."""
+"""Measures of box quality: targets of a quality branch, weights of a guided class loss."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..ops.box_geometry import aligned_iou
-from .base import Matched
+from ..structures.matched import Matched
 
 
 def centerness(matched: Matched) -> Tensor:
-    r"""(P,) how near its object's center a location lies; 0 for one outside.
+    r"""Centerness of each location in its object (Tian et al., arXiv 1904.01355, Eq. 3).
 
     .. math:: \sqrt{\frac{\min(l, r)}{\max(l, r)} \cdot \frac{\min(t, b)}{\max(t, b)}}
 
-    Source: Tian et al., arXiv 1904.01355, Eq. 3.
+    Args:
+        matched: positives with their objects.
+
+    Returns:
+        (P,) in [0, 1]; 1 at the object's center, 0 outside.
     """
     left, top, right, bottom = matched.distance.unbind(dim=1)
     return (_ratio(left, right) * _ratio(top, bottom)).sqrt()
@@ -26,7 +30,14 @@ def _ratio(one: Tensor, other: Tensor) -> Tensor:
 
 
 def iou(matched: Matched) -> Tensor:
-    """(P,) IoU of the predicted box and its object."""
+    """IoU of each predicted box with its object.
+
+    Args:
+        matched: positives with their objects.
+
+    Returns:
+        (P,) in [0, 1].
+    """
     return aligned_iou(matched.predicted, matched.target)
 
 
@@ -34,7 +45,17 @@ MEASURES: dict[str, Callable[[Matched], Tensor]] = {"centerness": centerness, "i
 
 
 def measure_named(name: str) -> Callable[[Matched], Tensor]:
-    """The measure, or a ValueError that lists them."""
+    """Look up a measure.
+
+    Args:
+        name: "centerness" or "iou".
+
+    Returns:
+        The measure.
+
+    Raises:
+        ValueError: for another name.
+    """
     if name not in MEASURES:
         raise ValueError(f"measure is {name!r}; it must be one of {', '.join(map(repr, MEASURES))}")
     return MEASURES[name]

@@ -1,4 +1,4 @@
-"""No quality: a score says what an object is, and nothing of how well its box fits."""
+"""No quality: the score is the class score and does not depend on how well the box fits."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from .base import QualityRepresentation
 
 @MODELS.register_module()
 class NoQuality(QualityRepresentation):
-    """The class score alone, trained with a focal loss; every positive's box counts alike."""
+    """The class score alone, trained with a focal loss; all positives have weight 1 in the box losses."""

@@ -1,4 +1,4 @@
-"""A quality branch: FCOS's and ATSS's centerness, or the IoU of IoU-aware detectors, beside the class score."""
+"""A quality branch beside the class score: centerness as in FCOS and ATSS, or the IoU as in IoU-aware detectors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
+from ..structures.matched import Matched
 from ..structures.positives import gather_locations
-from .base import Matched, QualityRepresentation
+from .base import QualityRepresentation
 from .measures import measure_named
 
 
 @MODELS.register_module()
 class QualityBranch(QualityRepresentation):
-    """A convolution over the box tower gives a quality logit a location; its sigmoid multiplies the class score.
+    """A convolution over the box tower predicts one quality logit per location; its sigmoid multiplies the class score.
 
     It is trained on positives only, with binary cross entropy against the measure, which also weights the box losses.
 
@@ -28,13 +29,11 @@ class QualityBranch(QualityRepresentation):
         ValueError: for an unknown measure.
     """
 
-    has_branch = True
-
     def __init__(self, measure: str = "centerness", loss_weight: float = 1.0) -> None:
         super().__init__()
         self.measure = measure
-        self._measured = measure_named(measure)
         self.loss_weight = loss_weight
+        self._measure = measure_named(measure)
 
     def init_layers(self, feat_channels: int) -> None:
         self.conv = nn.Conv2d(feat_channels, 1, 3, padding=1)
@@ -43,11 +42,14 @@ class QualityBranch(QualityRepresentation):
         return cls_logits, box_raw, self.conv(reg_feat)
 
     def target(self, matched: Matched) -> Tensor:
-        return self._measured(matched)
+        return self._measure(matched)
 
-    def branch_losses(self, quality_logits: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
+    def quality_losses(self, maps: Sequence[Tensor] | None, targets: ClassTargets) -> dict[str, list[Tensor]]:
         positives = targets.positives
-        logits = gather_locations(quality_logits, positives).squeeze(1).float()
+        logits = gather_locations(maps, positives).squeeze(1).float()
         rows = binary_cross_entropy_with_logits(logits, targets.quality, reduction="none") * positives.active
         sums = positives.level_sums(rows * (self.loss_weight / targets.avg_factor))
         return {f"loss_{self.measure}": list(sums.unbind())}
+
+    def score(self, cls_score: Tensor, quality: Tensor | None) -> Tensor:
+        return cls_score * quality.squeeze(1).sigmoid()

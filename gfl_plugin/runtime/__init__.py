@@ -1,1 +1,1 @@
-"""What makes a run possible and safe: third-party gaps, checkpoints, atomic files, sharding, recorded steps."""
+"""What runs need besides the model: third-party gaps, checkpoints, atomic files, sharding, step records."""

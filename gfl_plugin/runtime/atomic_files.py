@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process is killed."""
+"""Atomic writes: after a crash or a kill a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-BACKEND = "gfl_plugin.whole"
+BACKEND = "gfl_plugin.whole"  # name under which MMEngine knows the backend
 
 
 def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Put a file in its place at once: a reader finds the old one or the new one.
+    """Write a file atomically: readers see the old content or the new content.
 
-    Its bytes reach the disk first, so that this holds after a power cut, too; ``durable=False`` does not wait for that.
+    A killed process may leave ``.<name>.<process id>.part`` in the same folder; :func:`remove_parts` removes it.
 
-    What a kill may leave is ``.<name>.<process>.part`` beside it; :func:`remove_parts` takes those away.
+    Args:
+        path: of the file; its folder must exist.
+        content: bytes, or text to be encoded as UTF-8.
+        durable: whether to flush the file to the disk first, so that this also holds after a power failure.
+
+    Raises:
+        OSError: if the file cannot be written; the old file is unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -29,16 +35,23 @@ def write_whole(path: Path, content: bytes | str, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)  # a full disk, an interrupt: the old file stands
+        part.unlink(missing_ok=True)  # full disk or interrupt: the old file is kept
         raise
     if durable:
         _sync_folder(path.parent)
 
 
 def put_in_place(part: Path, path: Path) -> None:
-    """Give a file or a folder, which somebody else has written as ``.<name>.part``, the name it is to have.
+    """Flush a complete file or folder to the disk, then rename it.
 
-    Its bytes reach the disk first. A file of that name is exchanged at once; a folder goes before the new one comes.
+    A file is replaced atomically; an existing folder is removed before the new one is renamed.
+
+    Args:
+        part: the file or folder, ``.<name>.part``.
+        path: its final name, in the same folder.
+
+    Raises:
+        OSError: if it cannot be flushed; then ``part`` is removed.
     """
     try:
         for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
@@ -46,7 +59,7 @@ def put_in_place(part: Path, path: Path) -> None:
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
     except BaseException:
-        remove(part)  # a full disk needs the room, and the old file stands
+        remove(part)  # frees a full disk; the old file is kept
         raise
     if path.is_dir():
         remove(path)
@@ -55,7 +68,11 @@ def put_in_place(part: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all that is in it, or nothing."""
+    """Remove a file, or a folder with its content; do nothing if ``path`` does not exist.
+
+    Args:
+        path: of the file or folder.
+    """
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -63,7 +80,14 @@ def remove(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> list[Path]:
-    """Take away what killed writers left in a folder, and say what it was."""
+    """Remove the incomplete files of killed processes.
+
+    Args:
+        folder: searched without its subfolders.
+
+    Returns:
+        The removed files and folders.
+    """
     parts = sorted(folder.glob(".*.part"))
     for part in parts:
         remove(part)
@@ -71,7 +95,7 @@ def remove_parts(folder: Path) -> list[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk only with its folder; where folders cannot be opened (Windows) that is automatic."""
+    """Flush a folder, which makes a rename durable; unnecessary where folders cannot be opened (Windows)."""
     with contextlib.suppress(OSError, AttributeError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -82,35 +106,54 @@ def _sync_folder(folder: Path) -> None:
 
 @register_backend(BACKEND)
 class WholeFileBackend(LocalBackend):
-    """MMEngine's backend of local files, which writes whole files and can put off removals."""
+    """MMEngine's backend for local files, with atomic writes and delayed removals."""
 
     def __init__(self) -> None:
-        self._put_off: list[Path] | None = None
+        self._delayed: list[Path] | None = None
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes, whole or not at all."""
+        """Write bytes atomically.
+
+        Args:
+            obj: the content.
+            filepath: of the file; its folder is created.
+        """
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
-        """Write text, whole or not at all."""
+        """Write text atomically.
+
+        Args:
+            obj: the content.
+            filepath: of the file; its folder is created.
+            encoding: of the file.
+        """
         self.put(obj.encode(encoding), filepath)
 
     def remove(self, filepath: str | Path) -> None:
-        """Remove a file, inside of :meth:`removals_put_off` when that ends."""
-        if self._put_off is None:
+        """Remove a file; inside :meth:`delayed_removals`, at its end.
+
+        Args:
+            filepath: of the file.
+        """
+        if self._delayed is None:
             super().remove(filepath)
         else:
-            self._put_off.append(Path(filepath))
+            self._delayed.append(Path(filepath))
 
     @contextlib.contextmanager
-    def removals_put_off(self) -> Iterator[list[Path]]:
-        """Remove nothing before the end, and nothing after an error; the list may be changed."""
-        self._put_off = waiting = []
+    def delayed_removals(self) -> Iterator[list[Path]]:
+        """Delay removals to the end of the ``with`` block; after an error nothing is removed.
+
+        Yields:
+            The files to remove; the caller may change the list.
+        """
+        self._delayed = delayed = []
         try:
-            yield waiting
+            yield delayed
         finally:
-            self._put_off = None
-        for path in waiting:
+            self._delayed = None
+        for path in delayed:
             remove(path)

@@ -1,4 +1,4 @@
-"""Config texts out of checkpoints and records: read as data, never run."""
+"""Parsing of config texts from checkpoints and records as data, without running them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from typing import Any
 
 from mmengine.config import Config
 
-_LONGEST = 4_000_000  # characters; MMDetection's longest configs have some 50,000
+_MAX_LENGTH = 4_000_000  # characters; MMDetection's longest configs have about 50,000
 _as_data: ContextVar[bool] = ContextVar("config texts are data", default=False)
 
 
 class ConfigTextError(ValueError):
-    """A config text that is not plain data."""
+    """A config text contains more than plain data."""
 
 
 def parse(text: str) -> Config:
-    """A config from its text, without running it: assignments of literals, and of ``dict(...)`` with names.
+    """Parse a config text without running it: assignments of literals and of ``dict(...)`` calls with keywords.
 
-    This is what MMEngine writes into checkpoints (``Config.pretty_text``). ``_base_`` and ``custom_imports`` stay what
-    they are, texts: no file is read and nothing is imported.
+    This is the format that MMEngine writes into checkpoints (``Config.pretty_text``). ``_base_`` and ``custom_imports``
+    are not followed: no file is read and nothing is imported.
 
     Args:
         text: of a config.
 
+    Returns:
+        The config.
+
     Raises:
-        ConfigTextError: for anything else; names the line.
+        ConfigTextError: if the text contains anything else; the message names the line.
     """
     if not isinstance(text, str):
-        raise ConfigTextError(f"the config text is a {type(text).__name__}")
-    if len(text) > _LONGEST:
-        raise ConfigTextError(f"the config text has {len(text)} characters; at most {_LONGEST} are read")
+        raise ConfigTextError(f"the config text is a {type(text).__name__}; it must be a string")
+    if len(text) > _MAX_LENGTH:
+        raise ConfigTextError(f"the config text has {len(text)} characters; at most {_MAX_LENGTH} are read")
     try:
         return Config(dict(_assigned(statement) for statement in ast.parse(text).body))
     except ConfigTextError:
@@ -46,7 +49,11 @@ def parse(text: str) -> Config:
 
 @contextlib.contextmanager
 def texts_are_data() -> Iterator[None]:
-    """While this lasts, in this thread, ``Config.fromstring`` reads by :func:`parse`; see ``runtime/compat``."""
+    """Make ``Config.fromstring`` call :func:`parse` inside the ``with`` block, in this thread.
+
+    Yields:
+        None.
+    """
     token = _as_data.set(True)
     try:
         yield
@@ -55,7 +62,11 @@ def texts_are_data() -> Iterator[None]:
 
 
 def are_data() -> bool:
-    """Whether :func:`texts_are_data` is in force."""
+    """Whether the caller runs inside :func:`texts_are_data`.
+
+    Returns:
+        True inside its ``with`` block.
+    """
     return _as_data.get()
 
 
@@ -69,7 +80,7 @@ def _assigned(statement: ast.stmt) -> tuple[str, Any]:
 
 
 def _value(node: ast.expr) -> Any:
-    """What a literal stands for; the few that ``pretty_text`` writes."""
+    """The value of a literal, of those that ``pretty_text`` writes."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Dict) and None not in node.keys:
@@ -82,7 +93,7 @@ def _value(node: ast.expr) -> Any:
     if _is_dict_call(node):
         given = {keyword.arg: _value(keyword.value) for keyword in node.keywords}  # type: ignore[attr-defined]
         return {**(_value(node.args[0]) if node.args else {}), **given}  # type: ignore[attr-defined]
-    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):  # as Python prints these numbers
+    if isinstance(node, ast.Name) and node.id in ("inf", "nan"):  # repr() of these numbers
         return float(node.id)
     raise _refused(node, f"a {type(node).__name__}")
 
@@ -99,4 +110,4 @@ def _is_dict_call(node: ast.expr) -> bool:
 
 
 def _refused(node: ast.AST, what: str) -> ConfigTextError:
-    return ConfigTextError(f"the config text holds {what} in line {node.lineno}; only plain values are read")  # type: ignore[attr-defined]
+    return ConfigTextError(f"the config text contains {what} in line {node.lineno}; only plain values are read")  # type: ignore[attr-defined]

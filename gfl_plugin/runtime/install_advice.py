@@ -6,6 +6,7 @@ Imports the standard library only: it is needed where PyTorch and MMDetection ar
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 _NAME = "gfl_plugin"
+_RUNTIME = ("torch", "mmengine", "mmcv", "mmdet")  # modules without which nothing of it can be imported
 _EXTRA = re.compile(r"""(?:\s+and\s+)?\bextra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
 
 
@@ -32,17 +34,35 @@ def install_command(extra: str, packages: Sequence[str]) -> str:
         In a checkout, the command that installs its extra; for an installed wheel, the one that installs the
         requirements that the wheel's metadata lists under the extra; else the one that installs the packages.
     """
-    checkout = Path(__file__).resolve().parents[2]
-    if _is_checkout(checkout):
-        return f"pip install {shlex.quote(f'{checkout}[{extra}]')}"
+    folder = checkout()
+    if folder:
+        return f"pip install {shlex.quote(f'{folder}[{extra}]')}"
     return "pip install " + " ".join(shlex.quote(one) for one in _required_by(extra) or packages)
 
 
-def _is_checkout(folder: Path) -> bool:
+def checkout() -> Path | None:
+    """The checkout that this package is imported from; None for an installed wheel."""
+    folder = Path(__file__).resolve().parents[2]
     try:
-        return f'name="{_NAME}"' in (folder / "setup.py").read_text(encoding="utf-8")
+        found = f'name="{_NAME}"' in (folder / "setup.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return False
+        return None
+    return folder if found else None
+
+
+def require_runtime() -> None:
+    """Check that the packages that gfl_plugin runs inside are installed.
+
+    Raises:
+        MissingPackageError: if one is missing; the message is one line with the command that installs it.
+    """
+    missing = [name for name in _RUNTIME if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(
+            f"gfl_plugin runs inside MMDetection and did not find: {', '.join(missing)}. Install the versions it is "
+            f"tested with by: {install_command('runtime', missing)} (or bring your own mmdet 3.x with its mmcv and "
+            "torch)."
+        )
 
 
 def _required_by(extra: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""Looks through a pickle before PyTorch reads it: only what MMEngine's checkpoints are made of may be in it.
+"""A scan of pickles before PyTorch reads them, which accepts only what MMEngine's checkpoints consist of.
 
-``weights_only`` keeps code from running. It still takes objects that hang, crash or fill the memory of its reader:
-hashes of endlessly nested tuples, views of memory that is gone, sparse tensors that lie. None of them is in the
-checkpoint of a detector.
+``weights_only`` prevents code from running. It still accepts objects that make the reader hang, crash or run out of
+memory: hashes of deeply nested tuples, views of freed memory, inconsistent sparse tensors. The checkpoint of a detector
+contains none of these.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _DTYPES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char"
 _BUILTINS = ("builtins", "__builtin__")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _HISTORY = "mmengine.logging.history_buffer HistoryBuffer"
-# Functions and classes that may be called; names as a pickle has them.
 _COUNTER = "collections Counter"  # the milestones of MultiStepLR
+# Functions and classes that may be called, named as in a pickle.
 _CALLED = frozenset(
     [
         "collections OrderedDict",
@@ -47,48 +47,51 @@ _NAMED = frozenset(
         _HISTORY,
     ]
 )
-_MADE_ANEW = frozenset(["collections OrderedDict", _HISTORY])  # by NEWOBJ
-_FILLED = frozenset(["collections OrderedDict", _HISTORY, "numpy dtype", *[f"{name} _reconstruct" for name in _NUMPY]])
-# A tensor with attributes, as FSDP gives some, is written as a call of one of these, for one of these types.
+_CREATED = frozenset(["collections OrderedDict", _HISTORY])  # by NEWOBJ
+_WITH_STATE = frozenset(
+    ["collections OrderedDict", _HISTORY, "numpy dtype", *[f"{name} _reconstruct" for name in _NUMPY]]
+)
+# A tensor with attributes (FSDP adds some) is written as a call of this function, with one of the functions and types
+# below.
 _WITH_ATTRIBUTES = "torch._tensor _rebuild_from_type_v2"
 _REBUILT_BY = ("global torch._utils _rebuild_tensor_v2", "global torch._utils _rebuild_parameter")
 _REBUILT_AS = ("global torch Tensor", "global torch.nn.parameter Parameter")
-_LARGEST_KEY = 1000  # parts of a tuple that is hashed, those of its parts counted
-_DEEPEST = 100
-_OPERATIONS = 50_000_000
-_LEGACY_PICKLES = 5  # magic number, version, system, content, storages: how files of PyTorch before 1.6 begin
+_MAX_KEY_SIZE = 1000  # parts of a dict key (a tuple), counted recursively
+_MAX_DEPTH = 100
+_MAX_OPERATIONS = 50_000_000
+_LEGACY_PICKLES = 5  # magic number, version, system, content, storages: the start of files before PyTorch 1.6
 
 
 class ScanError(ValueError):
-    """A pickle that holds something else than a checkpoint does."""
+    """A pickle contains something that no checkpoint contains."""
 
 
 class _Item(NamedTuple):
-    """What is known of an object on the pickle's stack."""
+    """What the scan tracks of an object on the stack of the pickle."""
 
     kind: str  # "value", "tuple", "list", "dict", "global NAME" or "made NAME"
-    size: int = 1  # parts, those of its parts counted
-    depth: int = 0
-    kinds: tuple[str, ...] = ()  # of a short tuple's parts
+    size: int = 1  # parts, counted recursively
+    depth: int = 0  # of nesting
+    kinds: tuple[str, ...] = ()  # of the parts of a short tuple
 
 
 def scan(file: BinaryIO, legacy: bool = False) -> None:
-    """Look through the pickle, or the pickles, at the beginning of a file.
+    """Scan the pickle, or the pickles, at the beginning of a file.
 
     Args:
         file: open at its beginning.
-        legacy: whether it is a file of PyTorch before 1.6, which begins with several pickles.
+        legacy: whether the file has the format before PyTorch 1.6, which begins with several pickles.
 
     Raises:
-        ScanError: for what a checkpoint does not hold.
-        ValueError: for what is no pickle.
+        ScanError: if the pickle contains something that no checkpoint contains.
+        ValueError: if the file is not a pickle.
     """
     for _ in range(_LEGACY_PICKLES if legacy else 1):
         _Stack().run(file)
 
 
 class _Stack:
-    """Does to sizes and kinds what an unpickler does to objects."""
+    """The stack of an unpickler, with sizes and kinds in place of objects."""
 
     def __init__(self) -> None:
         self.items: list[_Item] = []
@@ -97,19 +100,19 @@ class _Stack:
 
     def run(self, file: BinaryIO) -> None:
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if number > _OPERATIONS:
-                raise ScanError("it has more parts than a checkpoint has")
+            if number > _MAX_OPERATIONS:
+                raise ScanError("it has more parts than any checkpoint")
             do = _DO.get(opcode.name)
             if do is None:
                 raise ScanError(f"it uses {opcode.name}, which PyTorch does not write")
             try:
                 do(self, argument)
             except (IndexError, KeyError) as error:
-                raise ScanError("its parts do not fit together") from error
+                raise ScanError("its operations are inconsistent") from error
 
     def push(self, item: _Item) -> None:
-        if item.depth > _DEEPEST:
-            raise ScanError(f"it is nested more than {_DEEPEST} deep")
+        if item.depth > _MAX_DEPTH:
+            raise ScanError(f"it is nested more than {_MAX_DEPTH} levels deep")
         self.items.append(item)
 
     def since_mark(self) -> list[_Item]:
@@ -132,26 +135,26 @@ class _Stack:
         arguments, function = self.items.pop(), self.items.pop()
         name = function.kind.partition("global ")[2]
         if name not in allowed:
-            raise ScanError(f"it calls {name.replace(' ', '.') or 'what is no function'}")
-        if arguments.kind != "tuple" or arguments.size > _LARGEST_KEY:
+            raise ScanError(f"it calls {name.replace(' ', '.') or 'an object that is not a function'}")
+        if arguments.kind != "tuple" or arguments.size > _MAX_KEY_SIZE:
             raise ScanError(f"it calls {name.replace(' ', '.')} with {arguments.size} parts")
         if name == _WITH_ATTRIBUTES and not _rebuilds_a_tensor(arguments.kinds):
-            raise ScanError(f"it calls {name.replace(' ', '.')} for something else than a tensor")
+            raise ScanError(f"it calls {name.replace(' ', '.')} for an object that is not a tensor")
         if name == _COUNTER and arguments.kinds != ("dict",):
-            raise ScanError(f"it calls {name.replace(' ', '.')} with something else than a dict")
+            raise ScanError(f"it calls {name.replace(' ', '.')} for an object that is not a dict")
         self.push(_Item(f"made {name}"))
 
     def fill(self) -> None:
         self.items.pop()
-        if self.items[-1].kind.partition("made ")[2] not in _FILLED:
-            raise ScanError("it sets the state of an object that has none in a checkpoint")
+        if self.items[-1].kind.partition("made ")[2] not in _WITH_STATE:
+            raise ScanError("it sets the state of an object whose state no checkpoint sets")
 
     def put_in(self, kinds: tuple[str, ...], parts: list[_Item], keys: bool) -> None:
         if self.items[-1].kind not in kinds:
             raise ScanError(f"it adds to a {self.items[-1].kind}")
         for key in parts[::2] if keys else ():
-            if key.size > _LARGEST_KEY or key.kind not in ("value", "tuple"):
-                raise ScanError("a key is not a number, a text, or a short tuple")
+            if key.size > _MAX_KEY_SIZE or key.kind not in ("value", "tuple"):
+                raise ScanError("a dict key is not a number, a string or a short tuple")
 
 
 def _rebuilds_a_tensor(kinds: tuple[str, ...]) -> bool:
@@ -164,7 +167,7 @@ _DO: dict[str, Callable[[_Stack, object], object]] = {
     "STOP": lambda stack, _: None,
     "GLOBAL": lambda stack, name: stack.named(str(name)),
     "REDUCE": lambda stack, _: stack.call(_CALLED),
-    "NEWOBJ": lambda stack, _: stack.call(_MADE_ANEW),
+    "NEWOBJ": lambda stack, _: stack.call(_CREATED),
     "BUILD": lambda stack, _: stack.fill(),
     "MARK": lambda stack, _: stack.marks.append(len(stack.items)),
     "TUPLE": lambda stack, _: stack.made_of("tuple", stack.since_mark()),

@@ -1,4 +1,4 @@
-"""A training's checkpoint as a file to pass on."""
+"""Publishing of a checkpoint's weights as safetensors."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from .errors import CheckpointError, in_a_line
 
 
 def publish(checkpoint: Path, folder: Path | None = None, config: Config | None = None) -> Path:
-    """Write a checkpoint's weights as safetensors, with the config, the classes and a hash inside.
+    """Write the weights of a checkpoint as safetensors, with config, classes and a hash of all of it in the file.
 
-    What belongs to training (optimizer, logs) stays behind. Where there is a moving average, ``state_dict`` is it, as
-    MMEngine saves it.
+    Training state (optimizer, logs) is left out. If training used a moving average, its weights are published:
+    MMEngine stores them as ``state_dict``.
 
     Args:
         checkpoint: the file.
-        folder: where to write, the checkpoint's folder by default.
-        config: the model's; by default the one in the checkpoint.
+        folder: to write to; None for the folder of the checkpoint.
+        config: of the model; None for the config in the checkpoint.
 
     Returns:
-        ``<name>-<first eight digits of the hash>.safetensors``.
+        The new file, ``<name>-<first eight digits of the hash>.safetensors``.
 
     Raises:
-        CheckpointError: see :func:`gfl_plugin.runtime.checkpoints.read`; or for a checkpoint without weights.
-        FileExistsError: where there is such a file with other content.
+        CheckpointError: see :func:`gfl_plugin.runtime.checkpoints.read`; also if the checkpoint has no weights.
+        FileExistsError: if a file of this name with other content exists.
     """
     content = read(checkpoint, "cpu")
     meta = content.get("meta") or {}
     weights = content.get("state_dict", content)
     weights = {name: value.detach() for name, value in weights.items() if isinstance(value, Tensor)}
     if not weights:
-        raise CheckpointError(f"{checkpoint} holds no weights")
-    # Tensors that share memory, or are slices of larger ones, are written each on its own.
+        raise CheckpointError(f"{checkpoint} contains no weights")
+    # safetensors accepts neither tensors that share memory nor slices of larger tensors.
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
     try:
         about = {
@@ -51,15 +51,15 @@ def publish(checkpoint: Path, folder: Path | None = None, config: Config | None 
         for text in about.values():
             text.encode()
         digest = published_weights.hash_of(weights, about)
-    except (TypeError, ValueError, RecursionError) as error:  # keys, numbers or letters that JSON does not have
-        raise CheckpointError(f"{checkpoint}: its meta cannot be written ({in_a_line(error)})") from error
+    except (TypeError, ValueError, RecursionError) as error:  # keys, numbers or characters that JSON does not have
+        raise CheckpointError(f"{checkpoint}: meta cannot be written as JSON ({in_a_line(error)})") from error
     about["sha256"] = digest
     out = (folder or Path(checkpoint).parent) / f"{Path(checkpoint).stem}-{digest[:8]}{published_weights.SUFFIX}"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         published_weights.write(out, weights, about)
     elif not _has_hash(out, digest):
-        raise FileExistsError(f"{out} is there already with other content; remove it or name another folder")
+        raise FileExistsError(f"{out} exists with other content; remove it, or name another folder")
     return out
 
 
@@ -71,7 +71,7 @@ def _has_hash(path: Path, digest: str) -> bool:
 
 
 def _for_json(value: Any) -> Any:
-    """What JSON does not know: arrays and sets as lists, anything else as text."""
+    """Convert types that JSON does not have: arrays and sets to lists, anything else to strings."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return list(value) if isinstance(value, (set, frozenset)) else str(value)

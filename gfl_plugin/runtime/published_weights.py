@@ -1,4 +1,4 @@
-"""Weights passed on without a pickle: safetensors files with config, classes and a hash over all of it."""
+"""The file format of published weights: safetensors with config, classes and a hash of the content."""
 
 from __future__ import annotations
 
@@ -19,25 +19,37 @@ from .install_advice import module_or_advice
 
 SUFFIX = ".safetensors"
 FORMAT = "gfl_plugin.weights.2"
-_HASHED_WEIGHTS_ONLY = "gfl_plugin.weights.1"  # its hash did not cover config and classes
+_HASHED_WEIGHTS_ONLY = "gfl_plugin.weights.1"  # older format whose hash does not cover config and classes
 
 
 def write(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write tensors and texts, whole or not at all."""
+    """Write tensors and texts atomically.
+
+    Args:
+        path: of the file.
+        weights: the tensors by name.
+        about: the texts by name.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     write_whole(path, module_or_advice("safetensors.torch", "publish").save(dict(weights), metadata=dict(about)))
 
 
 def hash_of(weights: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
-    """SHA-256 over everything in a file: texts, and names, types, shapes and bytes of tensors, in the names' order.
+    """Compute the SHA-256 of all content: texts, and names, types, shapes and bytes of tensors, sorted by name.
 
     Args:
-        weights: the tensors.
-        about: the texts beside them; an entry ``sha256`` does not count.
+        weights: the tensors by name.
+        about: the texts by name; the entry ``sha256`` is left out.
+
+    Returns:
+        The hash in hexadecimal.
     """
     digest = hashlib.sha256()
 
     def add(content: bytes) -> None:
-        digest.update(len(content).to_bytes(8, "little"))  # so that nothing can move from one entry to the next
+        digest.update(len(content).to_bytes(8, "little"))  # separates the entries
         digest.update(content)
 
     add(json.dumps({key: about[key] for key in sorted(about) if key != "sha256"}).encode())
@@ -49,44 +61,61 @@ def hash_of(weights: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
 
 
 def read(path: Path, map_location: Any = None) -> dict:
-    """The content of a safetensors file as a checkpoint: ``state_dict``, and ``meta`` with config text and classes.
+    """Read a safetensors file as a checkpoint: ``state_dict``, and ``meta`` with config text and classes.
 
-    Files of other programs are read as well; they have neither hash nor meta.
+    Files of other programs can be read, too; their ``meta`` is empty, and no hash is verified.
+
+    Args:
+        path: of the file.
+        map_location: device of the tensors; None, or a function as ``torch.load`` accepts it, leaves them on the CPU.
+
+    Returns:
+        The checkpoint.
 
     Raises:
-        CheckpointError: for a file that is damaged, or whose content is not that of its hash.
+        CheckpointError: if the file is damaged, or does not match its hash.
     """
     weights, about = content(path)
     meta: dict[str, Any] = {}
     if about.get("format") == _HASHED_WEIGHTS_ONLY:
         print_log(
-            f"{path} is of an older format, whose hash does not cover config and classes: they are not used. Write the "
-            "file again by tools/publish_model.py",
+            f"{path} has an older format, whose hash does not cover config and classes; they are not used. Write the "
+            "file again with: gfl-plugin publish",
             logger="current",
             level=logging.WARNING,
         )
     elif about.get("format") == FORMAT:
         meta = {"cfg": about.get("config", ""), "dataset_meta": _dataset_meta(path, about)}
     elif "sha256" in about or str(about.get("format", "")).startswith("gfl_plugin."):
-        raise CheckpointError(f"{path} is of the format {about.get('format')!r}; this version reads {FORMAT!r}")
+        raise CheckpointError(f"{path} has the format {about.get('format')!r}; this version reads {FORMAT!r}")
     if map_location is not None and not callable(map_location):
         weights = {name: value.to(map_location) for name, value in weights.items()}
     return {"state_dict": weights, "meta": meta}
 
 
 def content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and texts of a file, whose hash is right where it has one; see :func:`read`."""
+    """Read tensors and texts, and verify the hash if the file has one.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The tensors by name, and the texts by name.
+
+    Raises:
+        CheckpointError: see :func:`read`.
+    """
     safetensors = module_or_advice("safetensors", "publish")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             about = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except Exception as error:  # whatever a damaged file does to the reader
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except Exception as error:  # a damaged file can raise any exception
         raise CheckpointError(f"{path} is truncated or not a safetensors file ({in_a_line(error)})") from error
     if about.get("format") == FORMAT and about.get("sha256") != hash_of(weights, about):
-        raise CheckpointError(f"{path} was changed after it was written: its content does not have the hash it names")
+        raise CheckpointError(f"{path} was changed after it was written: its content does not match its hash")
     if about.get("format") == _HASHED_WEIGHTS_ONLY and about.get("sha256") != _hash_of_weights(weights):
-        raise CheckpointError(f"{path} was changed after it was written: its weights do not have the hash it names")
+        raise CheckpointError(f"{path} was changed after it was written: its weights do not match its hash")
     return weights, about
 
 
@@ -104,7 +133,7 @@ def _dataset_meta(path: Path, about: Mapping[str, str]) -> dict:
     try:
         meta = json.loads(about.get("dataset_meta", "{}"))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its dataset_meta is not JSON ({in_a_line(error)})") from error
+        raise CheckpointError(f"{path}: dataset_meta is not JSON ({in_a_line(error)})") from error
     if not isinstance(meta, dict):
-        raise CheckpointError(f"{path}: its dataset_meta is a {type(meta).__name__} and must be a dict")
+        raise CheckpointError(f"{path}: dataset_meta is a {type(meta).__name__}; it must be a dict")
     return meta

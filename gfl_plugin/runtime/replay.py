@@ -1,4 +1,4 @@
-"""A training step from its record, run again with everything watched."""
+"""Replay of a recorded training step."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from .step_record import StepOutcome, StepRecord, batch_of, run_step, set_random
 
 
 def replay(record: StepRecord, cfg: Config, full_precision: bool = False) -> StepOutcome:
-    """Do a recorded step again, without its optimizer: forward and backward pass from the weights before it.
+    """Run forward and backward pass of a recorded step again, from the weights before the step.
 
     Args:
         record: of the step.
-        cfg: of the training. It is not taken from the record, since building a model from a config can run code: where
-            you made the record yourself, ``config_text.parse(record.config)`` is it.
-        full_precision: whether mixed precision is left out, to see whether it is what overflows.
+        cfg: of the training. It is not taken from the record, since building a model from a config can run code. For a
+            record of your own, pass ``config_text.parse(record.config)``.
+        full_precision: whether to disable mixed precision, to see whether it causes the overflow.
+
+    Returns:
+        Losses, and the names of non-finite outputs and gradients.
 
     Raises:
-        CheckpointError: for a record that does not belong to the config, or is damaged.
+        CheckpointError: if the record is damaged, or does not belong to the config.
     """
     device = get_device()
     model = _model(cfg, record).to(device)
@@ -46,16 +49,16 @@ def _model(cfg: Config, record: StepRecord) -> nn.Module:
     model = copy.deepcopy(cfg.model)
     if cfg.get("data_preprocessor") is not None and "data_preprocessor" not in model:
         model.data_preprocessor = cfg.data_preprocessor
-    built = revert_sync_batchnorm(MODELS.build(model))  # one process has nobody to synchronize with
+    built = revert_sync_batchnorm(MODELS.build(model))  # SyncBatchNorm needs several processes
     try:
         built.load_state_dict(record.state_dict, strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"the record's weights are not those of the config's model: {_listed(error)}") from error
+        raise CheckpointError(f"the record's weights do not fit the model of the config: {_one_line(error)}") from error
     return built
 
 
 def _autocast(cfg: Config, device: str) -> AbstractContextManager:
-    """What the optimizer wrapper of a config runs the forward pass in."""
+    """The autocast context in which the optimizer wrapper of a config runs the forward pass."""
     wrapper = cfg.get("optim_wrapper", {})
     if "Amp" not in str(wrapper.get("type", "")):
         return contextlib.nullcontext()
@@ -63,6 +66,6 @@ def _autocast(cfg: Config, device: str) -> AbstractContextManager:
     return torch.autocast(device, dtype=getattr(torch, str(wrapper.get("dtype") or default)))
 
 
-def _listed(error: Exception) -> str:
-    """What load_state_dict found, in one line."""
+def _one_line(error: Exception) -> str:
+    """The message of load_state_dict in one line."""
     return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""From which checkpoint an interrupted training goes on."""
+"""Selection of the checkpoint from which a training resumes."""
 
 from __future__ import annotations
 
@@ -11,92 +11,119 @@ from typing import Any
 from .checkpoints import read
 from .errors import CheckpointError, in_a_line
 
-_NEEDED = ("meta", "state_dict", "message_hub")  # what MMEngine asks a checkpoint for, on resume
+_NEEDED = ("meta", "state_dict", "message_hub")  # keys that MMEngine reads on resume
 _SUFFIXES = (".pth", ".ckpt", ".pt")
-_LONGEST_NAME = 4096  # characters
-_TIME = len("20261124_131500")
-_BEST_KEY = "best_ckpt"  # how CheckpointHook begins the names of what it notes of them
-_BEST = "best_"  # how CheckpointHook begins the names of those that have no optimizer
+_MAX_NAME_LENGTH = 4096  # characters
+_TIME_LENGTH = len("20261124_131500")
+_BEST_KEY = "best_ckpt"  # prefix of CheckpointHook's keys about best checkpoints
+_BEST = "best_"  # prefix of the file names of best checkpoints, which have no optimizer state
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was found in a folder."""
+    """The checkpoint to resume from."""
 
-    path: Path | None  # of the checkpoint to go on from; None where there is none
-    broken: tuple[str, ...] = ()  # why it is not the one that last_checkpoint names, one line each
+    path: Path | None  # None: there is no checkpoint
+    broken: tuple[str, ...] = ()  # why it is not the checkpoint in last_checkpoint, one line per reason
 
 
 def choose(work_dir: Path) -> Choice:
-    """The checkpoint that an interrupted training in a folder goes on from; see :func:`newest_whole`."""
+    """Choose the checkpoint from which the training of a work folder resumes.
+
+    Args:
+        work_dir: the work folder.
+
+    Returns:
+        The choice of :func:`newest_whole`.
+
+    Raises:
+        CheckpointError: see :func:`newest_whole`.
+    """
     named = named_by_last_checkpoint(work_dir)
     folders = {work_dir}
     if named is not None and named.is_absolute() and named.parent.name == work_dir.name:
-        folders.add(named.parent)  # CheckpointHook's out_dir has a folder of the training's name
+        folders.add(named.parent)  # CheckpointHook creates a folder of the training's name in its out_dir
     return newest_whole(named, [path for folder in sorted(folders) for path in checkpoints_in(folder)])
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Files and folders (DeepSpeed's) that may be a training's checkpoints."""
+    """List files and folders (of DeepSpeed) that may be checkpoints of a training.
+
+    Args:
+        folder: may be missing.
+
+    Returns:
+        Paths, sorted; without best checkpoints.
+    """
     there = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in there if path.suffix in _SUFFIXES and not path.name.startswith((_BEST, ".")))
 
 
 def named_by_last_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint that MMEngine's file ``last_checkpoint`` names; also where the folder has been moved since."""
+    """Read the path in MMEngine's file ``last_checkpoint``.
+
+    Args:
+        work_dir: the work folder; it may have been moved since the file was written.
+
+    Returns:
+        The path; None if the file is missing or does not contain a checkpoint's path.
+    """
     pointer = work_dir / "last_checkpoint"
     try:
         if not pointer.is_file():
             return None
         with open(pointer, encoding="utf-8") as file:
-            text = file.read(_LONGEST_NAME).strip()
+            text = file.read(_MAX_NAME_LENGTH).strip()
         named = Path(text)
         if not text or "\0" in text or named.suffix not in _SUFFIXES:
             return None
         moved = work_dir / named.name
         return moved if not named.exists() and moved.exists() else named
-    except (OSError, ValueError):  # not readable, not a text, or not a name that a file can have
+    except (OSError, ValueError):  # not readable, not text, or not a valid file name
         return None
 
 
 def newest_whole(named: Path | None, candidates: Sequence[Path]) -> Choice:
-    """The checkpoint to go on from: the one that is named, or else the newest that is whole.
+    """Choose the checkpoint in ``last_checkpoint``, or else the newest complete one.
 
     Args:
-        named: by ``last_checkpoint``; None where that is missing.
-        candidates: files that may be checkpoints of the training, in any order. Which is the newest is told by the
-            training and the iteration inside of them; what holds no training is passed over.
+        named: path in ``last_checkpoint``; None if that file is missing.
+        candidates: files that may be checkpoints of the training, in any order. Start time and iteration in the
+            checkpoints determine the newest; files without training state are ignored.
+
+    Returns:
+        The choice.
 
     Raises:
-        CheckpointError: where there are checkpoints, and none is whole.
+        CheckpointError: if there are checkpoints, but none is complete.
     """
     damaged: list[str] = []
     if named is not None and _holds_training(named, damaged):
         return Choice(named)
-    why = "last_checkpoint is missing" if named is None else f"last_checkpoint names {named.name}, which is not whole"
+    why = "last_checkpoint is missing" if named is None else f"last_checkpoint names {named.name}, which is incomplete"
     rest = [path for path in candidates if path != named]
     for path in sorted(rest, key=_age, reverse=True):
         if _holds_training(path, damaged):
             return Choice(path, (why, *damaged))
     if named is not None or damaged:
         raise CheckpointError(
-            f"there is no whole checkpoint to resume from: {'; '.join((why, *damaged))}. To begin anew, train without "
-            "--resume, in another folder"
+            f"there is no complete checkpoint to resume from: {'; '.join((why, *damaged))}. To start a new training, "
+            "leave --resume out and use another work folder"
         )
     return Choice(None)
 
 
 def drop_foreign_paths(info: dict[str, Any], folders: Sequence[Path]) -> list[str]:
-    """Take out of a resumed training's notes what would have CheckpointHook remove files that are not its own.
+    """Remove paths from a checkpoint's message hub that would make CheckpointHook remove files of others.
 
-    It removes the last best checkpoint when there is a better one, and old checkpoints by their numbers.
+    CheckpointHook removes the previous best checkpoint when there is a better one, and old checkpoints by number.
 
     Args:
-        info: ``runtime_info`` of the message hub, out of a checkpoint.
-        folders: where the training's checkpoints are.
+        info: ``runtime_info`` of the message hub from a checkpoint; entries are removed in place.
+        folders: that contain the training's checkpoints.
 
     Returns:
-        The names of what was taken out.
+        The keys of the removed entries.
     """
     allowed = {os.path.abspath(folder) for folder in folders}
     dropped = []
@@ -117,11 +144,14 @@ def drop_foreign_paths(info: dict[str, Any], folders: Sequence[Path]) -> list[st
 
 
 def _holds_training(path: Path, damaged: list[str]) -> bool:
-    """Whether a checkpoint is whole and a training can go on from it. Folders (DeepSpeed's) are not read.
+    """Whether a checkpoint is complete and contains training state. Folders (of DeepSpeed) are not read.
 
     Args:
         path: of the checkpoint.
-        damaged: what is wrong with a file that cannot be read is added to it.
+        damaged: receives a line if the file cannot be read.
+
+    Returns:
+        True if training can resume from it.
     """
     if path.is_dir():
         return any(path.iterdir())
@@ -137,17 +167,16 @@ def _holds_training(path: Path, damaged: list[str]) -> bool:
 
 
 def _age(path: Path) -> tuple[str, int]:
-    """When the process that wrote a checkpoint began, and the iteration.
+    """Start time of the process that wrote a checkpoint, and iteration.
 
-    MMEngine names a training by its config and that time. The time of a checkpoint itself would go back when the clock
-    does.
+    MMEngine names a training by its config and its start time. File times are not used: they depend on the clock.
     """
     try:
         if not path.is_file():
             return "", 0
         content: Any = read(path, "cpu")
         name, iteration = content["meta"].get("experiment_name"), content["meta"].get("iter")
-        began = name[-_TIME:] if isinstance(name, str) else ""
-        return began, iteration if isinstance(iteration, int) else 0
-    except Exception:  # damaged: looked at last
+        started = name[-_TIME_LENGTH:] if isinstance(name, str) else ""
+        return started, iteration if isinstance(iteration, int) else 0
+    except Exception:  # damaged: sorted last
         return "", 0

@@ -1,4 +1,4 @@
-"""Weights, gradients and optimizer state sharded over processes, by PyTorch's FSDP."""
+"""Sharding of weights, gradients and optimizer state over processes with PyTorch's FSDP."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ..registry import MODEL_WRAPPERS, SCOPE, STRATEGIES
 
 @STRATEGIES.register_module()
 class FSDPStrategy(MMEngineFSDPStrategy):
-    """MMEngine's strategy for FSDP, with :class:`FullyShardedDataParallel`, and able to resume.
+    """MMEngine's FSDPStrategy with :class:`FullyShardedDataParallel` and a working resume.
 
-    MMEngine hands an optimizer's state to PyTorch in the order of arguments that PyTorch 2.0 had.
+    On resume MMEngine passes the optimizer state to PyTorch in the argument order of PyTorch 2.0.
 
     Args:
-        model_wrapper: config of the wrapper, :class:`FullyShardedDataParallel` by default.
-        state_dict_cfg: "full", or MMEngine's dict of that type: checkpoints as of any other training.
+        model_wrapper: config of the wrapper; :class:`FullyShardedDataParallel` by default.
+        state_dict_cfg: "full", or MMEngine's dict of that type: checkpoints have the format of any other training.
         **kwargs: as MMEngine's FSDPStrategy.
 
     Raises:
-        ValueError: for another ``state_dict_cfg``.
+        ValueError: if ``state_dict_cfg`` is of another type.
     """
 
     def __init__(
@@ -41,12 +41,16 @@ class FSDPStrategy(MMEngineFSDPStrategy):
         super().__init__(model_wrapper=model_wrapper, state_dict_cfg=state_dict_cfg, **kwargs)
         if not self._is_full_state_dict():
             raise ValueError(
-                f"state_dict_cfg is {state_dict_cfg!r}, of type {self.state_dict_type.name}: its checkpoints hold "
-                "objects that only an unsafe load takes, and no other runner; write state_dict_cfg='full'"
+                f"state_dict_cfg is {state_dict_cfg!r}, of type {self.state_dict_type.name}: other runners and "
+                "weights_only cannot load its checkpoints; write state_dict_cfg='full'"
             )
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load what :meth:`optim_state_dict` has given."""
+        """Load the optimizer state from a checkpoint.
+
+        Args:
+            state_dict: from :meth:`optim_state_dict`.
+        """
         optimizer = self.optim_wrapper.optimizer
         own = FullyShardedDataParallel.optim_state_dict_to_load(
             model=self.model, optim=optimizer, optim_state_dict=state_dict
@@ -56,19 +60,20 @@ class FSDPStrategy(MMEngineFSDPStrategy):
 
 @MODEL_WRAPPERS.register_module()
 class FullyShardedDataParallel(MMFullyShardedDataParallel):
-    """MMEngine's wrapper for FSDP, able to hold a dense detector.
+    """MMEngine's FSDP wrapper, extended for dense detectors.
 
-    * FSDP refuses parameters without a dimension, as the scales of GFL's, FCOS's and ATSS's levels are: here they are
-      vectors of one, and in checkpoints what they were, so that those load with any other runner and the other way.
-    * MMEngine clips each process's shards by the norm of these alone: here by the norm of all gradients.
-    * Without a GPU it shards over CPUs, by gloo.
+    * FSDP refuses 0-dim parameters, such as the scales of the levels in GFL, FCOS and ATSS. They are reshaped to (1,);
+      in checkpoints they are 0-dim, so that all runners can exchange checkpoints.
+    * MMEngine clips the gradient shards of each process by their own norm. Here they are clipped by the norm of all
+      gradients.
+    * Without a GPU, weights are sharded over CPU processes with gloo.
 
     Args:
         module: a detector.
-        auto_wrap_policy: as MMEngine's. By default backbone and neck are units of their own; a head must not be, as
-            detectors call its ``loss`` and ``predict``, around FSDP.
-        device_id: as FSDP's; left out on a CPU.
-        **kwargs: as MMEngine's.
+        auto_wrap_policy: as in MMEngine. By default backbone and neck are wrapped as units. Do not wrap the head:
+            detectors call its ``loss`` and ``predict`` directly, which bypasses FSDP.
+        device_id: as in FSDP; ignored on a CPU.
+        **kwargs: as MMEngine's wrapper.
     """
 
     def __init__(
@@ -83,21 +88,38 @@ class FullyShardedDataParallel(MMFullyShardedDataParallel):
             auto_wrap_policy = functools.partial(
                 lambda_auto_wrap_policy, lambda_fn=lambda part: any(part is unit for unit in units)
             )
-        self._numbers = _give_dimensions(module)
+        self._reshaped = _reshape_0dim(module)
         if get_device() == "cpu":
             device_id = torch.device("cpu")
         super().__init__(module, auto_wrap_policy=auto_wrap_policy, device_id=device_id, **kwargs)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The state dict, with numbers as numbers."""
+        """Return the state dict, with reshaped parameters as 0-dim tensors.
+
+        Args:
+            *args: as in PyTorch.
+            **kwargs: as in PyTorch.
+
+        Returns:
+            The state dict.
+        """
         state = super().state_dict(*args, **kwargs)
-        for name in self._numbers & state.keys():
+        for name in self._reshaped & state.keys():
             state[name] = state[name].reshape(())
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load a state dict, with numbers as vectors of one."""
-        vectors = {name: state_dict[name].reshape(1) for name in self._numbers & state_dict.keys()}
+        """Load a state dict of an unsharded model.
+
+        Args:
+            state_dict: with 0-dim parameters.
+            *args: as in PyTorch.
+            **kwargs: as in PyTorch.
+
+        Returns:
+            Missing and unexpected keys, as in PyTorch.
+        """
+        vectors = {name: state_dict[name].reshape(1) for name in self._reshaped & state_dict.keys()}
         return super().load_state_dict({**state_dict, **vectors}, *args, **kwargs)
 
     @staticmethod
@@ -107,14 +129,35 @@ class FullyShardedDataParallel(MMFullyShardedDataParallel):
         state_dict_config: StateDictConfig | None = None,
         optim_state_dict_config: OptimStateDictConfig | None = None,
     ) -> StateDictSettings:
-        """As FSDP's; tensors that are on a CPU already are not brought there, which PyTorch 2.13 does not survive."""
+        """Set the state dict type as FSDP does; on a CPU without offloading, which crashes in PyTorch 2.13.
+
+        Args:
+            module: as in FSDP.
+            state_dict_type: as in FSDP.
+            state_dict_config: as in FSDP.
+            optim_state_dict_config: as in FSDP.
+
+        Returns:
+            The previous settings.
+        """
         configs = [state_dict_config, optim_state_dict_config]
         if get_device() == "cpu":
             configs = [replace(one, offload_to_cpu=False) if hasattr(one, "offload_to_cpu") else one for one in configs]
         return MMFullyShardedDataParallel.set_state_dict_type(module, state_dict_type, *configs)
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """A step, as MMEngine's, with gradients clipped by the norm of all."""
+        """Run a training step, with gradients clipped by the norm of all gradients.
+
+        Args:
+            data: the batch.
+            optim_wrapper: the optimizer wrapper.
+
+        Returns:
+            The losses.
+
+        Raises:
+            RuntimeError: if the norm is not finite and ``clip_grad`` has ``error_if_nonfinite=True``.
+        """
         if getattr(optim_wrapper, "clip_func", None) is nn.utils.clip_grad_norm_:
             optim_wrapper.clip_func = self._clip_grad_norm
         return super().train_step(data, optim_wrapper)
@@ -126,8 +169,8 @@ class FullyShardedDataParallel(MMFullyShardedDataParallel):
         return norm
 
 
-def _give_dimensions(model: nn.Module) -> frozenset[str]:
-    """Make parameters without a dimension vectors of one; their names."""
+def _reshape_0dim(model: nn.Module) -> frozenset[str]:
+    """Reshape 0-dim parameters to (1,); return their names."""
     names = frozenset(name for name, weight in model.named_parameters() if weight.dim() == 0)
     for name in names:
         path, _, last = name.rpartition(".")

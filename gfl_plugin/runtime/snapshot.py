@@ -1,4 +1,4 @@
-"""Copies of modules' values, to go back to."""
+"""Copies of the parameters and buffers of modules, which can be restored."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Values of modules as they were."""
+    """Values of modules at one time."""
 
-    parts: tuple[tuple[nn.Module, dict[str, Tensor]], ...]  # each module with copies of its values by name
+    parts: tuple[tuple[nn.Module, dict[str, Tensor]], ...]  # each module with copies of its tensors by name
 
     @staticmethod
     def of(*modules: nn.Module, weights: bool = True) -> Snapshot:
-        """Copies of buffers, and with ``weights`` of parameters."""
+        """Copy buffers and parameters.
+
+        Args:
+            *modules: whose tensors are copied.
+            weights: whether to copy parameters, too.
+
+        Returns:
+            The copies.
+        """
         return Snapshot(
             tuple(
                 (module, {name: value.detach().clone() for name, value in _values(module, weights)})
@@ -27,18 +35,26 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Go back to these values; what a module has got since then stays."""
+        """Write these values back; buffers and parameters that were added later stay unchanged."""
         for module, before in self.parts:
             for name, value in _values(module, weights=True):
                 if name not in before:
                     continue
                 if value.shape == before[name].shape:
                     value.copy_(before[name])
-                else:  # a buffer that has been exchanged for a larger one, say
+                else:  # for example a buffer that was replaced by a larger one
                     value.data = before[name].clone()
 
     def value(self, name: str, part: int = 0) -> Tensor | None:
-        """A value by its name in a module's state dict; None where there is none."""
+        """Look up one tensor.
+
+        Args:
+            name: in the state dict of the module.
+            part: index of the module.
+
+        Returns:
+            The copy; None if there is no such module or name.
+        """
         return self.parts[part][1].get(name) if part < len(self.parts) else None
 
 

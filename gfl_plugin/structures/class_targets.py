@@ -12,10 +12,10 @@ from .positives import Positives
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """What the class scores of a batch should learn."""
+    """Targets of a class loss: sparse for objects, and implicitly 0 everywhere else."""
 
     positives: Positives  # the locations with an object
-    label: Tensor  # (P,) its class
-    quality: Tensor  # (P,) what is learned as its quality, in [0, 1]
-    avg_factor: Tensor  # scalar that sums are divided by
-    weights: Sequence[Tensor] | None  # L maps (B, H, W) of weights of locations, or None for 1 everywhere
+    label: Tensor  # (P,) class of each, int64
+    quality: Tensor  # (P,) quality target of each, in [0, 1], fp32
+    avg_factor: Tensor  # scalar by which sums are divided, fp32
+    weights: Sequence[Tensor] | None = None  # L maps (B, H, W) fp32, weights of locations; None for 1 everywhere

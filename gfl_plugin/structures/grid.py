@@ -1,8 +1,8 @@
-"""The pyramid's locations: pure geometry.
+"""Geometry of the feature pyramid's locations.
 
-A level is a grid of H·W locations, ``stride`` pixels apart, with one prior box each. A location is named by its
-column and row, or by its row-major index row·W + column. The priors of all levels, one after another, are numbered
-0 … A-1, in the order of MMDetection's ``grid_priors``.
+A level is a grid of H·W locations, ``stride`` pixels apart, with one prior box each. A location is given by its column
+and row, or by its row-major index row·W + column. The priors of all levels are numbered 0 … A-1, level after level, in
+the order of MMDetection's ``grid_priors``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..ops.tensor_cache import cached
 
 @dataclass(frozen=True)
 class Layout:
-    """What a generator with one prior a location says about its levels."""
+    """Strides and priors of a generator with one prior per location."""
 
     strides: tuple[float, ...]  # pixels
     base_priors: tuple[tuple[float, float, float, float], ...]  # x1, y1, x2, y2 of each level's first prior, pixels
@@ -29,16 +29,22 @@ class Layout:
     def of(prior_generator: object) -> Layout:
         """The layout of an MMDetection ``AnchorGenerator``.
 
+        Args:
+            prior_generator: the generator.
+
+        Returns:
+            Its layout.
+
         Raises:
-            ValueError: for another generator, for more than one prior a location, or for oblong strides.
+            ValueError: for another generator, more than one prior per location, or strides that are not square.
         """
         name = type(prior_generator).__name__
         if not hasattr(prior_generator, "base_anchors"):
-            raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior a location")
+            raise ValueError(f"anchor_generator is a {name}; GFL needs an AnchorGenerator, with one prior per location")
         if any(count != 1 for count in prior_generator.num_base_priors):
             raise ValueError(
-                f"anchor_generator makes {prior_generator.num_base_priors} priors a location on its levels; GFL needs "
-                "one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
+                f"anchor_generator makes {prior_generator.num_base_priors} priors per location on its levels; GFL "
+                "needs one: write ratios=[1.0], octave_base_scale=8, scales_per_octave=1"
             )
         if any(width != height for width, height in prior_generator.strides):
             raise ValueError(
@@ -50,9 +56,9 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The locations and priors of a pyramid on one device. Made by :meth:`of`, which keeps the last ones.
+    """Locations and priors of a pyramid on one device, created by :meth:`of`, which caches the most recent ones.
 
-    Grids are compared by identity: :meth:`of` gives the same one for the same arguments while it is kept.
+    Grids are compared by identity: :meth:`of` returns the same object for the same arguments while it is cached.
     """
 
     sizes: tuple[tuple[int, int], ...]  # (H, W) of each level
@@ -67,7 +73,15 @@ class Grid:
 
     @staticmethod
     def of(layout: Layout, sizes: Sequence[Sequence[int]], device: torch.device | str) -> Grid:
-        """The grid for feature maps of these sizes.
+        """The grid for feature maps of given sizes.
+
+        Args:
+            layout: strides and priors.
+            sizes: (H, W) of each level.
+            device: of the tensors.
+
+        Returns:
+            The grid.
 
         Raises:
             ValueError: for a number of maps that is not the number of strides.
@@ -75,7 +89,7 @@ class Grid:
         if len(sizes) != len(layout.strides):
             raise ValueError(
                 f"{len(sizes)} feature maps came for {len(layout.strides)} strides {list(layout.strides)}; give one "
-                "stride a level of the neck"
+                "stride per level of the neck"
             )
         return _grid(tuple((int(height), int(width)) for height, width in sizes), layout, torch.device(device))
 
@@ -88,14 +102,22 @@ class Grid:
         return self.starts[-1]
 
     def center(self, level: Tensor, location: Tensor) -> Tensor:
-        """(N, 2) x, y in pixels of locations, by level and row-major index."""
+        """Centers of locations.
+
+        Args:
+            level: (N,) level index, int64.
+            location: (N,) row-major index in the level's grid, int64.
+
+        Returns:
+            (N, 2) x, y in pixels, fp32.
+        """
         width = self.width[level]
         row = torch.div(location, width, rounding_mode="floor")
         step = torch.stack([location - row * width, row], dim=1)
         return self.base_center[level] + step * self.stride[level][:, None]
 
 
-@cached(maxsize=32)  # multi-scale training meets a few dozen sizes again and again
+@cached(maxsize=32)  # multi-scale training repeats a few dozen sizes
 def _grid(sizes: tuple[tuple[int, int], ...], layout: Layout, device: torch.device) -> Grid:
     starts = [0]
     for height, width in sizes:

@@ -25,10 +25,17 @@ class GroundTruths:
 
     @staticmethod
     def of(instances: Sequence[InstanceData | None], device: torch.device) -> GroundTruths:
-        """From MMDetection's ``gt_instances``, or its ignored regions (None for an image without, no labels: 0).
+        """Flatten MMDetection's ``gt_instances`` or ignored regions.
 
-        A box that is not finite, or out of reach (:func:`boxes.in_reach`), becomes an empty one, which no location ever
-        learns.
+        A box that is not finite or beyond the range of :func:`~gfl_plugin.ops.box_geometry.in_reach` is replaced by an
+        empty one, which is never assigned.
+
+        Args:
+            instances: ``bboxes`` and ``labels`` of each image; None for an image without any, no labels mean label 0.
+            device: of the result.
+
+        Returns:
+            The objects, image after image.
         """
         per_image = [_boxes(entry, device) for entry in instances]
         counts = tuple(len(boxes) for boxes in per_image)
@@ -48,7 +55,7 @@ class GroundTruths:
 
     @property
     def empty(self) -> Tensor:
-        """(G,) bool, objects whose box has no area: no location can learn them."""
+        """(G,) bool, objects whose box has no area; they are ignored in training."""
         return ((self.boxes[:, 2:] - self.boxes[:, :2]) <= 0).any(dim=1)
 
 

@@ -15,25 +15,66 @@ from ..ops.host_values import host_tensor, on_host
 
 @dataclass(frozen=True)
 class Positives:
-    """Which location learns which object: one row a positive, level after level.
+    """Which location learns which object: one row per positive, level after level.
 
-    Rows that are not ``active`` are inert. They are what remains of candidates on a GPU, where dropping them would
-    make the host wait; on a CPU there are none.
+    Rows that are not ``active`` have no effect. They are candidates that were not selected, kept on a GPU because
+    dropping them would make the host wait; on a CPU there are none.
     """
 
-    image: Tensor  # (P,) int64
+    image: Tensor  # (P,) index of the image in the batch, int64
     level: Tensor  # (P,) int64, ascending
     location: Tensor  # (P,) row-major index in the level's grid, int64
     gt_index: Tensor  # (P,) row in GroundTruths, int64
     active: Tensor  # (P,) bool; active rows have distinct (image, level, location)
     counts: tuple[int, ...]  # rows of each level
 
+    @staticmethod
+    def of(image: Tensor, level: Tensor, location: Tensor, gt_index: Tensor, num_levels: int) -> Positives:
+        """Positives from rows in any order. Counting them makes the host wait for a GPU.
+
+        Args:
+            image: (P,) index of the image in the batch.
+            level: (P,) index of the level.
+            location: (P,) row-major index in the level's grid.
+            gt_index: (P,) row in GroundTruths.
+            num_levels: levels of the pyramid.
+
+        Returns:
+            The positives, all active, sorted by level.
+
+        Raises:
+            ValueError: where two rows are the same location of an image (looked for on a CPU only).
+        """
+        order = level.sort(stable=True).indices
+        image, level, location, gt_index = (rows[order] for rows in (image, level, location, gt_index))
+        if on_host(location) and len(torch.stack([image, level, location]).unique(dim=1).t()) < len(location):
+            raise ValueError(
+                "an assigner gave one location of an image to two objects; give each location to one of them, such as "
+                "the one it overlaps most"
+            )
+        counts = tuple(torch.bincount(level, minlength=num_levels).tolist())
+        return Positives(image, level, location, gt_index, torch.ones_like(image, dtype=torch.bool), counts)
+
     def per_level(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Split (P, ...) values into one piece a level."""
+        """Split values by level.
+
+        Args:
+            rows: (P, ...) one value per positive.
+
+        Returns:
+            One tensor per level.
+        """
         return rows.split_with_sizes(self.counts)
 
     def level_sums(self, rows: Tensor) -> Tensor:
-        """(P,) fp32 -> (L,) sum of each level."""
+        """Sum values by level, in fp64.
+
+        Args:
+            rows: (P,) fp32.
+
+        Returns:
+            (L,) fp32.
+        """
         if torch.compiler.is_compiling():  # PyTorch 2.13 compiles no index_add in fp64 for a CPU
             return torch.stack([part.sum() for part in self.per_level(rows)])
         sums = rows.new_zeros(len(self.counts), dtype=torch.float64)
@@ -41,33 +82,54 @@ class Positives:
 
     @property
     def all_active(self) -> bool:
-        """Whether no row is known to be inert; False where looking would wait for a GPU."""
+        """Whether all rows are known to be active; False where the host would have to wait for a GPU."""
         return on_host(self.active) and bool(self.active.all())
 
     def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> Tensor:
-        """(P,) where a channel of each positive, the first by default, lies in its level's contiguous map, flat.
+        """Offsets of one channel of each positive in its level's contiguous, flattened map.
 
         Args:
             shapes: (B, D, H, W) of each level; D is the same on all.
-            channel: (P,), or None.
+            channel: (P,) int64; None for channel 0.
+
+        Returns:
+            (P,) int64.
         """
         plane = self.image * shapes[0][1]
         area = self._of_levels([height * width for _, _, height, width in shapes])
         return (plane if channel is None else plane + channel) * area + self.location
 
     def targets(self, elements: Tensor, shapes: Sequence[Sequence[int]]) -> Tensor:
-        """Elements to write to: an inert row may name an active one's, so it gets the one after the level's last."""
+        """Offsets that may be written to.
+
+        An inactive row may have the location of an active one, so it gets the offset after the level's last element.
+
+        Args:
+            elements: (P,) from :meth:`elements`.
+            shapes: as there.
+
+        Returns:
+            (P,) int64.
+        """
         if self.all_active:
             return elements
         return torch.where(self.active, elements, self._of_levels([math.prod(shape) for shape in shapes]))
 
     def _of_levels(self, values: Sequence[int]) -> Tensor:
-        """(P,) the value of each positive's level."""
+        """(P,) the value that belongs to each positive's level."""
         return host_tensor(values, torch.int64, self.level.device)[self.level]
 
 
 def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
-    """The channels at each positive's location: L maps (B, D, H, W) -> (P, D), differentiable."""
+    """Values of maps at the positives, differentiable.
+
+    Args:
+        maps: L maps (B, D, H, W).
+        positives: the locations.
+
+    Returns:
+        (P, D) in the maps' dtype.
+    """
     return _GatherLocations.apply(positives, *maps)
 
 
@@ -88,7 +150,7 @@ class _GatherLocations(torch.autograd.Function):
         positives: Positives = ctx.positives
         images = positives.image
         spare = 0 if positives.all_active else 1
-        if spare:  # an inert row may name an active one's location, so it writes to an image too many
+        if spare:  # an inactive row may have an active one's location, so it writes to one more image than there are
             images = torch.where(positives.active, images, ctx.like[0][0][0])
         gradients = []
         for (shape, dtype, device), image, location, rows in zip(

@@ -17,22 +17,30 @@ from .grid import Grid
 
 @dataclass(frozen=True)
 class ValidRegions:
-    """The part of each level that belongs to an image: a batch is padded to its largest image."""
+    """The part of each level that belongs to each image, as a batch is padded to its largest image."""
 
-    # (2, B, L) first and end (exclusive) columns, then rows; whole numbers in fp32, as they meet coordinates.
+    # (2, B, L) first and end (exclusive) columns, then rows; integers in fp32, as they are compared with coordinates.
     first: Tensor
     end: Tensor
-    whole: bool  # whether every image owns every location of every level
+    whole: bool  # whether all locations of all levels belong to every image
 
     @staticmethod
     def of(grid: Grid, metas: Sequence[dict], allowed_border: float = -1) -> ValidRegions:
-        """From MMDetection's image metas, with its rules.
+        """The regions that MMDetection's image metas and rules give.
 
-        A location belongs to an image when its cell begins inside ``pad_shape`` and, where ``allowed_border`` >= 0, its
+        A location belongs to an image if its cell begins inside ``pad_shape`` and, where ``allowed_border`` >= 0, its
         prior lies inside ``img_shape`` extended by that many pixels.
 
+        Args:
+            grid: the locations.
+            metas: ``pad_shape`` and ``img_shape`` of each image.
+            allowed_border: pixels, or negative for no such condition.
+
+        Returns:
+            The regions.
+
         Raises:
-            ValueError: when an image is left without a location.
+            ValueError: for an image without a location.
         """
         extents = []
         for number, meta in enumerate(metas):
@@ -50,13 +58,20 @@ class ValidRegions:
         return ValidRegions(first, end, whole=all(extent.whole for extent in extents))
 
     def masks(self, grid: Grid) -> tuple[Tensor, ...]:
-        """(B, H, W) fp32 a level: 1 at the locations that belong to each image, 0 elsewhere."""
+        """The regions as maps.
+
+        Args:
+            grid: the locations.
+
+        Returns:
+            L maps (B, H, W) fp32: 1 at the locations that belong to the image, 0 elsewhere.
+        """
         columns = self._inside(0, [width for _, width in grid.sizes])
         rows = self._inside(1, [height for height, _ in grid.sizes])
         return tuple(row[:, :, None] * column[:, None] for row, column in zip(rows, columns))
 
     def _inside(self, axis: int, counts: Sequence[int]) -> tuple[Tensor, ...]:
-        """(B, count) fp32 a level: 1 at the columns or rows that belong to each image."""
+        """(B, count) fp32 per level: 1 at the columns or rows that belong to each image."""
         level, step = _steps(tuple(counts), self.first.device)
         inside = (step >= self.first[axis][:, level]) & (step < self.end[axis][:, level])
         return inside.float().split_with_sizes(list(counts), dim=1)
@@ -75,11 +90,11 @@ class _Extent:
     """The part of each level that belongs to one image."""
 
     bounds: tuple[tuple[int, int, int, int], ...]  # first and end column, first and end row of each level
-    empty: bool  # whether no level has a part
-    whole: bool  # whether each level is its part
+    empty: bool  # whether no location belongs to the image
+    whole: bool  # whether all locations belong to the image
 
 
-@functools.lru_cache(maxsize=4096)  # images of a few shapes come again and again
+@functools.lru_cache(maxsize=4096)  # a few image shapes are repeated
 def _extent(grid: Grid, pad_shape: tuple[int, int], img_shape: tuple[int, int] | None, border: float) -> _Extent:
     bounds = []
     for (height, width), stride, prior in zip(grid.sizes, grid.layout.strides, grid.layout.base_priors):

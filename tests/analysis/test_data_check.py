@@ -203,7 +203,7 @@ def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -
     assert kind not in serious_in(cfg, "test")
     cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)  # nothing remains
     (text,) = serious_in(cfg)["data sets that MMDetection cannot load"].examples
-    assert "no image is left" in text
+    assert "no images are left" in text
 
 
 @pytest.mark.parametrize("head", ["gfl_plugin.GFLHead", "mmdet.ATSSHead"])

@@ -1,9 +1,10 @@
-"""Studies: what they consist of, what is kept, and the figures of their tables."""
+"""Studies: their variants, what is kept of finished runs, and the figures of their tables."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,18 +15,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from scipy import stats
 
-from gfl_plugin.analysis.studies import plan, scale, table
-from gfl_plugin.analysis.studies.plan import Run, planned
-from gfl_plugin.analysis.studies.queue import run_all
-from gfl_plugin.analysis.studies.run import THRESHOLDS, average_precisions, write_json
-from gfl_plugin.analysis.studies.study import Study, Variant, chosen, find_study
+from gfl_plugin.analysis.studies import study_folder
+from gfl_plugin.analysis.studies.average_precision import ALL_METRICS, PAPER_METRICS, average_precisions
+from gfl_plugin.analysis.studies.comparison import compare, comparison_table
+from gfl_plugin.analysis.studies.plan import Run, plan_run
+from gfl_plugin.analysis.studies.report_files import write_report
+from gfl_plugin.analysis.studies.results import RunResult, copy_results, find_results, write_json
+from gfl_plugin.analysis.studies.run_queue import train_runs
+from gfl_plugin.analysis.studies.scale import SCALES, SmallScale
+from gfl_plugin.analysis.studies.study import Study, Variant, find_study, select_variants
+from gfl_plugin.analysis.studies.study_data import EmbeddedData
+from gfl_plugin.analysis.studies.training_progress import TrainingProgress
 from gfl_plugin.analysis.swap_check import try_out
 from gfl_plugin.demo.dataset import DemoSize
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
+DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "precision": 3, "qfl_detectors": 10,
     "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
@@ -46,19 +56,21 @@ def test_unknown_names_list_what_exists() -> None:
         find_study(CONFIGS / "ablation", "betas")
     study = find_study(CONFIGS / "ablation", "bins")
     with pytest.raises(ValueError, match="bins has no variant n_15; it has: n_12, n_14, n_16, n_18"):
-        chosen(study, ["n_12", "n_15"])
-    assert [variant.name for variant in chosen(study, ["n_16"]).variants] == ["n_16"]
+        select_variants(study, ["n_12", "n_15"])
+    assert [variant.name for variant in select_variants(study, ["n_16"]).variants] == ["n_16"]
 
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) -> None:
-    """The head is the COCO config's but for width, depth and classes; backbone, data and schedule are one. In the study
-    of precision the optimizer's wrapper differs in place of the head."""
+    """The head is the COCO config's except for width, depth and classes; backbone, data and schedule are the same.
+
+    In the study of precision the optimizer's wrapper differs instead of the head.
+    """
     study = find_study(CONFIGS / "ablation", name)
     heads, rest = [], []
     for variant in study.variants:
         full = Config.fromfile(variant.path)
-        small = scale.config_of(variant, "demo", CONFIGS, "/data").to_dict()
+        small = SCALES["demo"].config(variant, CONFIGS, DATA).to_dict()
         head = small["model"].pop("bbox_head")
         assert head["type"] == full.model.bbox_head.type and head["num_classes"] == 10
         wrapper = {key: small["optim_wrapper"].pop(key, None) for key in ("type", "dtype", "loss_scale")}
@@ -75,12 +87,12 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
     for variant in find_study(CONFIGS / "ablation", name).variants:
-        try_out(scale.config_of(variant, "demo", CONFIGS, "/data"))
+        try_out(SCALES["demo"].config(variant, CONFIGS, DATA))
 
 
 def test_at_coco_scale_a_config_is_as_it_is() -> None:
     variant = find_study(CONFIGS / "ablation", "components").variants[-1]
-    cfg, expected = scale.config_of(variant, "coco", CONFIGS, ""), Config.fromfile(variant.path)
+    cfg, expected = SCALES["coco"].config(variant, CONFIGS, DATA), Config.fromfile(variant.path)
     expected.pop("ablation")
     assert cfg.to_dict() == expected.to_dict()
 
@@ -89,13 +101,22 @@ def test_missing_data_says_what_to_set(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GFL_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no BCCD.*set GFL_DATA"):
-        scale.find_data("bccd", tmp_path, lambda done, total: None)
+        SCALES["bccd"].data.locate(tmp_path)
     with pytest.raises(FileNotFoundError, match="no COCO in data/coco"):
-        scale.find_data("coco", tmp_path, lambda done, total: None)
+        SCALES["coco"].data.locate(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["BCCD", "bccd"])
+def test_bccd_is_found_in_a_clone_and_in_a_folder_of_its_own(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name / "ImageSets").mkdir(parents=True)
+    monkeypatch.setenv("GFL_DATA", str(tmp_path))
+    assert SCALES["bccd"].data.locate(tmp_path / "elsewhere") == tmp_path.resolve()
 
 
 # ---------------------------------------------------------------------------------------------------
-# What is done, and what is kept
+# Finished runs
 # ---------------------------------------------------------------------------------------------------
 
 
@@ -104,12 +125,12 @@ def variant_named(name: str, order: int = 0, against: str | None = None) -> Vari
 
 
 def run_of(work_dir: Path, name: str, seed: int = 0, config: dict | None = None, data: str = "/data") -> Run:
-    return planned(variant_named(name), seed, work_dir, Config(config or dict(lr=name, root=f"{data}/x")), data)
+    return plan_run(variant_named(name), seed, work_dir, Config(config or dict(lr=name, root=f"{data}/x")), Path(data))
 
 
 def give_result(run: Run, ap: float = 30.0, **changes: object) -> None:
     values = dict(variant=run.variant.name, seed=run.seed, fingerprint=run.fingerprint, parameters=10, step_ms=5.0)
-    values.update(dict.fromkeys(THRESHOLDS, ap), **changes)
+    values.update(dict.fromkeys(PAPER_METRICS, ap), **changes)
     run.folder.mkdir(parents=True)
     write_json(run.folder / "result.json", values)
 
@@ -117,11 +138,11 @@ def give_result(run: Run, ap: float = 30.0, **changes: object) -> None:
 def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_path: Path) -> None:
     done, other = run_of(tmp_path / "s", "a"), run_of(tmp_path / "s", "a", seed=1)
     give_result(done)
-    assert plan.to_do([done, other]) == [other]
+    assert set(find_results([done, other])) == {done.name}
     changed = run_of(tmp_path / "s", "a", config=dict(lr=2))
     with pytest.raises(ValueError, match="finished run of another config.*kept as it is.*--work-dir"):
-        plan.to_do([changed])
-    assert done.result["fingerprint"] == done.fingerprint
+        find_results([changed])
+    assert find_results([done])[done.name].fingerprint == done.fingerprint
 
 
 def test_where_data_lies_does_not_matter(tmp_path: Path) -> None:
@@ -134,33 +155,45 @@ def test_what_a_sibling_study_ran_is_taken_over(tmp_path: Path) -> None:
     config = dict(lr=1)
     give_result(run_of(tmp_path / "first", "a", config=config), ap=41.0)
     again = run_of(tmp_path / "second", "b", config=config)
-    assert plan.to_do([again]) == []
-    assert again.result["AP"] == 41.0 and again.result["taken_from"] == "first/a/seed_0"
+    found = find_results([again])
+    assert set(found) == {again.name} and not again.folder.exists()
+    copy_results([again], found)
+    written = json.loads((again.folder / "result.json").read_text())
+    assert written["AP"] == 41.0 and written["taken_from"] == "first/a/seed_0" and written["variant"] == "b"
+    assert find_results([again])[again.name].metrics["AP"] == 41.0
 
 
 def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
-    plan.claim(tmp_path / "w", "beta", "demo")
-    plan.claim(tmp_path / "w", "beta", "demo")
+    study_folder.reserve(tmp_path / "w", "beta", "demo")
+    study_folder.reserve(tmp_path / "w", "beta", "demo")
     with pytest.raises(ValueError, match="holds study beta at scale demo, not bins at demo.*--work-dir"):
-        plan.claim(tmp_path / "w", "bins", "demo")
+        study_folder.reserve(tmp_path / "w", "bins", "demo")
     with pytest.raises(ValueError, match="not beta at bccd"):
-        plan.claim(tmp_path / "w", "beta", "bccd")
+        study_folder.reserve(tmp_path / "w", "beta", "bccd")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
     with pytest.raises(ValueError, match="not empty and no study's"):
-        plan.claim(tmp_path / "mine", "beta", "demo")
+        study_folder.reserve(tmp_path / "mine", "beta", "demo")
+
+
+def test_a_folder_with_a_report_alone_is_free_for_its_study(tmp_path: Path) -> None:
+    """``--report`` writes its files to the work dir; the study can be run there afterwards."""
+    (tmp_path / "beta.md").write_text("")
+    study_folder.reserve(tmp_path, "beta", "demo")
+    with pytest.raises(ValueError, match="holds study beta at scale demo, not bins"):
+        study_folder.check_owner(tmp_path, "bins", "demo")
 
 
 def test_too_small_a_disk_is_noticed_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variant = find_study(CONFIGS / "ablation", "components").variants[-1]
-    config = scale.config_of(variant, "demo", CONFIGS, "/data")
-    run = planned(variant, 0, tmp_path, config, "/data")
-    plan.need_room([run], tmp_path)
+    config = SCALES["demo"].config(variant, CONFIGS, DATA)
+    run = plan_run(variant, 0, tmp_path, config, DATA)
+    study_folder.check_disk_space([run], tmp_path)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     with pytest.raises(OSError, match=r"1 runs need about 0\.0 GB.*has 0\.0 GB.*--work-dir"):
-        plan.need_room([run], tmp_path)
-    plan.need_room([], tmp_path)
+        study_folder.check_disk_space([run], tmp_path)
+    study_folder.check_disk_space([], tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -174,20 +207,21 @@ def test_the_table_has_means_deviations_and_a_paired_test(tmp_path: Path) -> Non
     runs = []
     for variant in study.variants:
         for seed in range(3):
-            run = planned(variant, seed, tmp_path, Config(dict(v=variant.name)), "/data")
+            run = plan_run(variant, seed, tmp_path, Config(dict(v=variant.name)), DATA)
             runs.append(run)
             if seed < len(figures[variant.name]):
                 give_result(run, figures[variant.name][seed], step_ms=10.0 + seed)
-    rows = table.rows_of(study, runs)
+    rows = compare(study, runs, find_results(runs))
     assert [row.seeds for row in rows] == [(0, 1, 2), (0, 1, 2), (0,)]
     difference = rows[1].difference
     assert difference.mean == pytest.approx(1.0) and difference.deviation == pytest.approx(0.5)
     assert difference.p == pytest.approx(stats.ttest_rel(figures["b"], figures["a"]).pvalue)
     assert (rows[2].difference.mean, rows[2].difference.p) == (-1.0, None)
     assert rows[0].difference is None and rows[0].step_ms == 11.0
-    assert table.cells(rows[0])[:2] == ["A", "31.3 ± 1.5"]
-    assert table.cells(rows[2])[0] == "C (1 of 3 seeds)"
-    files = table.save(study, rows, dict(command="x"), tmp_path / "out")
+    cells = comparison_table(study, rows).rows
+    assert cells[0][:2] == ("A", "31.3 ± 1.5")
+    assert cells[2][0] == "C (1 of 3 seeds)"
+    files = write_report(study, rows, dict(command="x"), tmp_path / "out")
     assert "| B | 32.3 ± 1.3" in files[0].read_text() and "+1.0 ± 0.5 (0.074)" in files[0].read_text()
     assert json.loads(files[1].read_text())["rows"][1]["AP"] == figures["b"]
     assert files[2].stat().st_size > 5000
@@ -195,7 +229,7 @@ def test_the_table_has_means_deviations_and_a_paired_test(tmp_path: Path) -> Non
 
 def test_no_finished_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run of study s is finished in .*; run it first"):
-        table.rows_of(Study("s", (variant_named("a"),)), [run_of(tmp_path / "s", "a")])
+        compare(Study("s", (variant_named("a"),)), [run_of(tmp_path / "s", "a")], {})
 
 
 def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
@@ -211,47 +245,86 @@ def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
     assert set(average_precisions(tmp_path / "truth.json", tmp_path / "none.json").values()) == {0.0}
 
 
+def test_average_precisions_are_those_of_pycocotools_summary(tmp_path: Path) -> None:
+    """On random objects and detections of three classes: mean, IoU 0.5 and IoU 0.75 of ``COCOeval.summarize``."""
+    random = np.random.default_rng(0)
+    images = [dict(id=number, width=200, height=200) for number in range(20)]
+    categories = [dict(id=number, name=str(number)) for number in range(3)]
+    annotations, found = [], []
+    for image in images:
+        for _ in range(5):
+            box = [*random.uniform(0, 100, 2), *random.uniform(20, 90, 2)]
+            label = int(random.integers(3))
+            number = len(annotations) + 1
+            own = dict(image_id=image["id"], category_id=label)
+            annotations.append(dict(own, id=number, bbox=box, area=box[2] * box[3], iscrowd=0))
+            moved = [value + random.normal(0, 5) for value in box]
+            found.append(dict(own, bbox=moved, score=random.uniform(0.1, 1)))
+    truth, detections = tmp_path / "truth.json", tmp_path / "found.json"
+    truth.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    detections.write_text(json.dumps(found))
+    expected = COCOeval(COCO(str(truth)), COCO(str(truth)).loadRes(found), "bbox")
+    expected.evaluate()
+    expected.accumulate()
+    expected.summarize()
+    values = average_precisions(truth, detections, ALL_METRICS)
+    assert [values[name] for name in ("AP", "AP50", "AP75")] == pytest.approx(list(100 * expected.stats[:3]))
+    assert 10 < values["AP"] < 90
+    assert values["AP"] == pytest.approx(np.mean([values[name] for name in ALL_METRICS[1:]]))
+
+
 # ---------------------------------------------------------------------------------------------------
 # Whole studies, tiny
 # ---------------------------------------------------------------------------------------------------
 
 
 class Listener:
-    """Keeps what a study's runs say."""
+    """A watcher that keeps what it is called with."""
 
     def __init__(self) -> None:
-        self.begun, self.ends = [], {}
+        self.begun: list[str] = []
+        self.steps: dict[str, list[TrainingProgress]] = {}
+        self.results: dict[str, RunResult] = {}
+        self.failures: dict[str, str] = {}
 
     def started(self, run: Run) -> None:
         self.begun.append(run.name)
 
-    def advanced(self, run: Run, progress: dict) -> None:
-        assert 0 < progress["step"] <= progress["steps"]
+    def advanced(self, run: Run, progress: TrainingProgress) -> None:
+        self.steps.setdefault(run.name, []).append(progress)
 
-    def ended(self, run: Run, failure: str | None) -> None:
-        self.ends[run.name] = failure
+    def finished(self, run: Run, result: RunResult) -> None:
+        self.results[run.name] = result
 
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(scale.SMALL_SCALES, "demo", scale.SmallScale("demo_data.py", "GFL_DEMO_DATA", 1, 4, 10, None))
-    monkeypatch.setattr(scale, "DEMO_SIZE", DemoSize(train=8, val=4, side=64))
+    def failed(self, run: Run, message: str) -> None:
+        self.failures[run.name] = message
 
 
 @pytest.mark.once
-def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path, tiny: None) -> None:
-    study = chosen(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
-    data = scale.find_data("demo", tmp_path, lambda done, total: None)
-    configs = [scale.config_of(variant, "demo", CONFIGS, data) for variant in study.variants]
+def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path) -> None:
+    """The other run trains two epochs of two steps: its progress counts up, and its figures are its detections'."""
+    study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
+    scale = SmallScale(EmbeddedData(DemoSize(train=8, val=4, side=64)), "demo_data.py", 2, 4, 10, None)
+    scale.data.prepare(tmp_path, lambda done, total: None)
+    data = scale.data.locate(tmp_path)
+    configs = [scale.config(variant, CONFIGS, data) for variant in study.variants]
     configs[0].model.bbox_head.loss_cls.beta = -1
-    runs = [planned(v, 0, tmp_path / "s", c, data) for v, c in zip(study.variants, configs)]
+    runs = [plan_run(v, 0, tmp_path / "s", c, data) for v, c in zip(study.variants, configs)]
     listener = Listener()
-    assert run_all(runs, 2, listener) == [runs[0]]
-    assert "beta is -1" in listener.ends["qfl, seed 0"] and listener.ends["gfl, seed 0"] is None
-    result = runs[1].result
-    assert 0 <= result["AP"] <= 100 and result["parameters"] > 10**6 and result["step_ms"] > 0
-    assert plan.to_do(runs) == [runs[0]]
-    assert np.isfinite(list(table.rows_of(study, runs)[0].values.values())).all()
+    assert train_runs(runs, 2, listener) == [runs[0]]
+    assert listener.begun == [run.name for run in runs]
+    assert "beta is -1" in listener.failures["qfl, seed 0"] and "gfl, seed 0" not in listener.failures
+    result = find_results(runs)[runs[1].name]
+    assert result == listener.results["gfl, seed 0"]
+    expected = average_precisions(data / "val.json", runs[1].folder / "val.bbox.json", ALL_METRICS)
+    assert result.metrics == expected and result.parameters > 10**6 and result.step_ms > 0
+    told = listener.steps["gfl, seed 0"]
+    assert {(one.steps, one.epochs) for one in told} == {(4, 2)}
+    assert [one.step for one in told] == sorted(one.step for one in told)
+    assert all(one.epoch == 1 + (one.step - 1) // 2 for one in told)
+    assert set(find_results(runs)) == {runs[1].name}
+    (row,) = compare(study, runs, find_results(runs))
+    assert np.isfinite(list(row.values.values())).all()
 
 
 @pytest.mark.once
@@ -270,7 +343,7 @@ def test_a_killed_study_takes_its_runs_along_and_leaves_no_half_result(tmp_path:
     time.sleep(5)
     before = progress.read_text()
     time.sleep(3)
-    assert progress.read_text() == before  # nobody trains on
+    assert progress.read_text() == before  # the training has ended
     assert not (progress.parent / "result.json").exists()
 
 
@@ -282,12 +355,36 @@ def test_the_tools_errors(tmp_path: Path) -> None:
 
     unknown = tool("betas")
     assert unknown.returncode == 2 and "there are: beta, bins" in unknown.stderr
-    plan.claim(tmp_path / "w", "bins", "demo")
+    study_folder.reserve(tmp_path / "w", "bins", "demo")
     other = tool("beta", "--work-dir", str(tmp_path / "w"))
     assert other.returncode == 2 and "holds study bins" in other.stderr
-    with plan.alone_in(tmp_path / "w"):
+    with study_folder.locked(tmp_path / "w"):
         busy = tool("bins", "--work-dir", str(tmp_path / "w"))
     assert busy.returncode == 2 and "another process is running the study" in busy.stderr
     nothing = tool("bins", "--work-dir", str(tmp_path / "w"), "--report")
     assert nothing.returncode == 2 and "no run of study bins is finished" in nothing.stderr
     assert "Traceback" not in unknown.stderr + other.stderr + nothing.stderr
+
+
+@pytest.mark.once
+def test_report_writes_nothing_but_the_report(tmp_path: Path) -> None:
+    """Results of this study and of one beside it are reported; no file appears except for the report."""
+    study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
+    work_dir = tmp_path / "work" / "components"
+    data = SCALES["demo"].data.locate(work_dir.parent)
+    configs = [SCALES["demo"].config(variant, CONFIGS, data) for variant in study.variants]
+    own = plan_run(study.variants[0], 0, work_dir, configs[0], data)
+    study_folder.reserve(work_dir, "components", "demo")
+    give_result(own, ap=31.0)
+    give_result(plan_run(study.variants[1], 0, work_dir.parent / "other", configs[1], data), ap=33.5)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    command = [sys.executable, str(ROOT / "tools" / "ablate.py"), "components", "--variants", "qfl", "gfl"]
+    options = ["--seeds", "0", "--work-dir", str(work_dir), "--out", str(tmp_path / "out"), "--report"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = [tmp_path / "out" / f"components.{kind}" for kind in ("json", "md", "png")]
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert {path for path in after if path not in before} == {tmp_path / "out", *report}
+    assert {path: after[path] for path in before} == before
+    table = report[1].read_text()
+    assert re.search(r"\| \+ QFL \| 31\.0 \|", table) and re.search(r"\| \+ both: GFL \| 33\.5 \|", table)

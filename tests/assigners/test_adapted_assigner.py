@@ -33,7 +33,7 @@ def answer_of(head, batch):
     regions = ValidRegions.of(grid, batch.img_metas)
     truths = GroundTruths.of(batch.gt_instances, device)
     predictions = Predictions(batch.cls_scores, batch.bbox_preds, head.bbox_coder)
-    return head.assigner.assigned(truths, None, grid, regions, predictions), truths
+    return head.assigner.assign_batch(truths, None, grid, regions, predictions), truths
 
 
 def by_hand(name: str, head, batch, image: int) -> torch.Tensor:

@@ -109,10 +109,10 @@ def test_a_prior_claimed_twice_goes_to_the_object_it_overlaps_most() -> None:
     (assignment,) = seen
     priors, positive = assignment.candidates.prior, assignment.positive
     assert positive.any()
-    for prior in priors[assignment.claimed].unique().tolist():
+    for prior in priors[assignment.selected].unique().tolist():
         claims = [
             (float(assignment.candidates.iou[o, s]), -o)
-            for o, s in ((priors == prior) & assignment.claimed).nonzero().tolist()
+            for o, s in ((priors == prior) & assignment.selected).nonzero().tolist()
         ]
         owners = ((priors == prior) & positive).any(dim=1).nonzero().squeeze(1).tolist()
         assert owners == [-max(claims)[1]]  # the same IoU twice: the first object
@@ -141,9 +141,9 @@ def test_hooks_named_in_the_config_adjust_the_result() -> None:
 
 
 def test_hook_mistakes() -> None:
-    with pytest.raises(ValueError, match="cannot be called; it must take an Assignment"):
+    with pytest.raises(ValueError, match="cannot be called; it must take an ATSSAssignment"):
         ATSSAssigner(9, hooks=[3])
     head = our_head()
     head.assigner.hooks.append(lambda assignment: 5)
-    with pytest.raises(ValueError, match="returned a int; return an Assignment, or None"):
+    with pytest.raises(ValueError, match="returned a int; return an ATSSAssignment, or None"):
         head.loss_by_feat(*random_batch(Recipe()).arguments())

@@ -1,9 +1,8 @@
-"""Both searches for candidates, PyTorch's operations and compiled loops, against sorting all priors by distance."""
+"""The search for candidates of each backend against sorting all priors by distance."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 
 import pytest
 import torch
@@ -13,16 +12,16 @@ from mmdet.models.task_modules.assigners import BboxOverlaps2D
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmengine.structures import InstanceData
 
-from gfl_plugin.assigners import candidates as module
 from gfl_plugin.assigners.candidates import all_priors, candidates_in_list, candidates_on_grid
+from gfl_plugin.ops.backend import installed, use_backend
 from gfl_plugin.structures.grid import Grid, Layout
 from gfl_plugin.structures.ground_truths import GroundTruths
 from gfl_plugin.structures.valid_regions import ValidRegions
 
-COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
+BACKENDS = ["torch", "numba"] if installed("numba") else ["torch"]
 
 
-@pytest.mark.parametrize("compiled", COMPILED)
+@pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**31),
@@ -33,7 +32,7 @@ COMPILED = [False, True] if importlib.util.find_spec("numba") else [False]
     border=st.sampled_from([-1, 0, 30]),
 )
 def test_nearest_of_all(
-    compiled: bool,
+    backend: str,
     seed: int,
     size: tuple[int, int],
     own: tuple[float, float],
@@ -53,8 +52,7 @@ def test_nearest_of_all(
     truth = InstanceData(bboxes=corners.sort(dim=1).values.flatten(1), labels=torch.zeros(objects, dtype=torch.int64))
     truths = GroundTruths.of([truth], torch.device("cpu"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "installed", lambda package: compiled)
+    with use_backend(backend):
         found = candidates_on_grid(truths, grid, regions, topk, BboxOverlaps2D())
     owned = torch.cat([mask.flatten(1) > 0 for mask in regions.masks(grid)], dim=1).expand(objects, -1)
     everything = candidates_in_list(

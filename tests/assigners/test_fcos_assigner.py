@@ -25,7 +25,7 @@ def assigned(batch, radius: float | None) -> tuple[Positives, GroundTruths, Grid
     device = torch.device("cpu")
     grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
     truths = GroundTruths.of(batch.gt_instances, device)
-    answer = FCOSAssigner(RANGES, radius).assigned(truths, None, grid, ValidRegions.of(grid, batch.img_metas))
+    answer = FCOSAssigner(RANGES, radius).assign_batch(truths, None, grid, ValidRegions.of(grid, batch.img_metas))
     assert answer.ignored is None
     return answer.positives, truths, grid
 

@@ -55,7 +55,7 @@ def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> sub
 
 
 def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return started("-m", "gfl_plugin.runtime.run_script", *arguments, data=data, cwd=cwd)
+    return started("-m", "gfl_plugin.cli", "run", *arguments, data=data, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +141,14 @@ def test_processes_that_a_script_starts_find_its_functions(tmp_path: Path, metho
 
 def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 and no more")
-    for command in (("-m", "gfl_plugin.runtime.run_script", "test.py"), (ROOT / "tools" / "test.py",)):
+    for name, command in (
+        ("run", ("-m", "gfl_plugin.cli", "run", "test.py")),
+        ("test", ("-m", "gfl_plugin_cli", "test")),
+        ("test", (ROOT / "tools" / "test.py",)),
+    ):
         output = started(*command, CONFIG, tmp_path / "damaged.pth", "--work-dir", tmp_path, data=data)
         (line,) = lines_of_errors(output.stderr)
-        assert output.returncode == 2 and line.startswith("test.py: ") and "damaged.pth" in line
+        assert output.returncode == 2 and line.startswith(f"gfl-plugin {name}: ") and "damaged.pth" in line
 
 
 @pytest.mark.parametrize("kind", ["CheckpointError", "NonFiniteError"])
@@ -153,7 +157,7 @@ def test_errors_whose_message_says_all_are_one_line(tmp_path: Path, kind: str) -
     module = "errors" if kind == "CheckpointError" else "step_record"
     script.write_text(f"from gfl_plugin.runtime.{module} import {kind}\nraise {kind}('what is wrong')\n")
     output = runner(script)
-    assert output.returncode == 2 and lines_of_errors(output.stderr) == ["script.py: what is wrong"]
+    assert output.returncode == 2 and lines_of_errors(output.stderr) == ["gfl-plugin run: what is wrong"]
 
 
 def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
@@ -168,9 +172,7 @@ def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
     output = runner("analysis_tools/confuse.py")
     (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2
-    assert line.startswith(
-        "gfl_plugin.runtime.run_script: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools"
-    )
+    assert line.startswith("gfl-plugin run: analysis_tools/confuse.py is neither a file nor one of MMDetection's tools")
     assert ", analysis_tools/confusion_matrix.py, " in line and ", test.py" in line
 
 

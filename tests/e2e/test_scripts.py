@@ -188,8 +188,8 @@ def test_mmdetections_own_train_script_warns_of_data_that_does_not_fit(demo_data
         "correct metainfo.classes"
     ) in warnings
     assert (
-        "none of the first 16 training images has an object. The training set has 2 classes (zero, one): annotations "
-        "must have objects of exactly these names. tools/check_data.py CONFIG lists those they have"
+        "none of the first 16 training images has an object. The training set has 2 classes (zero, one): the "
+        "annotations must use exactly these names. gfl-plugin check-data CONFIG lists the names in the annotations"
     ) in warnings
 
 
@@ -234,9 +234,9 @@ def test_an_empty_training_set_is_one_line(demo_data: Path, tmp_path: Path) -> N
     output = script(TRAIN, config, "--work-dir", tmp_path / "work", data=demo_data)
     assert output.returncode == 2, output.stderr[-3000:]
     assert output.stderr.strip().splitlines()[-1] == (
-        f"train.py: CocoDataset of {demo_data}/train.json: no image is left after filter_cfg={{'filter_empty_gt': "
-        "True}. Its classes are zero, one; the annotations must have objects of these names (metainfo.classes). "
-        "tools/check_data.py CONFIG lists theirs"
+        f"gfl-plugin train: CocoDataset of {demo_data}/train.json: no images are left after "
+        "filter_cfg={'filter_empty_gt': True}. Its classes are zero, one; the annotations must use these names "
+        "(metainfo.classes). gfl-plugin check-data CONFIG lists the names in the annotations"
     )
     assert "Traceback" not in output.stderr
 

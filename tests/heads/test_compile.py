@@ -82,8 +82,8 @@ class Prediction(nn.Module):
 
     def forward(self, scores: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, ...]:
         metas = [dict(img_shape=(64, 60))] * len(scores[0])
-        decoded, found = self.head.decode_best(scores, boxes, None, metas, self.head.test_cfg)
-        return decoded, found.score, found.label, found.image
+        found = self.head.decode_best(scores, boxes, None, metas, self.head.test_cfg)
+        return found.boxes, found.scores, found.labels, found.image
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import ExitStack
 from functools import partialmethod
 
 import pytest
@@ -14,6 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from gfl_plugin.assigners.atss_assigner import Assignment
+from gfl_plugin.ops.backend import use_backend
 
 pytestmark = pytest.mark.once
 
@@ -90,10 +92,10 @@ def batches(draw) -> tuple:
 @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 @given(batches(), st.booleans())
 def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        if not compiled:  # as a GPU computes: PyTorch's operations, a row a candidate
-            for module in ("assigners.candidates", "losses.qfl.negatives", "ops.nms"):
-                patch.setattr(f"gfl_plugin.{module}.installed", lambda package: False)
+    with ExitStack() as stack:
+        if not compiled:  # as on a GPU: PyTorch operations, one row per candidate
+            stack.enter_context(use_backend("torch"))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=False))
         answer_is_sound(batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partialmethod
 
 import pytest
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
 from gfl_plugin.assigners import Assignment
+from gfl_plugin.ops.backend import use_backend
 
 STRIDES = [(8, 16, 32), (8,), (4, 8), (8, 16, 32, 64, 128), (16, 32, 64), (7, 14)]
 
@@ -144,7 +146,7 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     _, labels, label_weights, box_targets, _, count = theirs.get_targets(
         anchors, flags, batch.gt_instances, batch.img_metas, batch.gt_instances_ignore
     )
-    from gfl_plugin.heads.gfl_head import _location_weights
+    from gfl_plugin.heads.location_weights import location_weights
     from gfl_plugin.structures.grid import Grid
     from gfl_plugin.structures.ground_truths import GroundTruths
     from gfl_plugin.structures.valid_regions import ValidRegions
@@ -156,8 +158,8 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
     ignored = None
     if batch.gt_instances_ignore:
         ignored = ours.assigner.ignored_locations(GroundTruths.of(batch.gt_instances_ignore, device), truths, grid)
-    positives = ours.assigner.assign_batch(truths, grid, regions, ignored).positives(grid)
-    weights = _location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
+    positives = ours.assigner.select(truths, grid, regions, ignored).positives(grid)
+    weights = location_weights(grid, regions, ignored, positives, 2.0)  # 2 marks positives
     for level, (height, width) in enumerate(sizes):
         rows = [positives.per_level(part)[level] for part in (positives.image, positives.location, positives.gt_index)]
         our_labels = torch.full((recipe.images, height * width), recipe.classes)
@@ -207,10 +209,10 @@ def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshol
     "test_cfg",
     [
         dict(min_bbox_size=40),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.3, class_agnostic=True)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.3, split_thr=10)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.0)),
-        dict(nms=dict(type="ops.nms", iou_threshold=0.6, max_num=7)),
+        dict(nms=dict(type="nms", iou_threshold=0.3, class_agnostic=True)),
+        dict(nms=dict(type="nms", iou_threshold=0.3, split_thr=10)),
+        dict(nms=dict(type="nms", iou_threshold=0.0)),
+        dict(nms=dict(type="nms", iou_threshold=0.6, max_num=7)),
         dict(nms=dict(type="soft_nms", iou_threshold=0.5), nms_pre=30),
         dict(max_per_img=3),
         dict(score_thr=1.0),
@@ -311,20 +313,19 @@ def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int
 def test_levels_without_a_location(monkeypatch, empty: tuple[int, ...], compact: bool) -> None:
     """A map of no rows or no columns takes no part; in the form a GPU uses, too."""
     monkeypatch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=compact))
-    if not compact:
-        monkeypatch.setattr("gfl_plugin.assigners.candidates.installed", lambda package: False)
     theirs, ours = both_heads()
     batch = random_batch(Recipe(objects=(9, 7)))
     for number, level in enumerate(empty):
         for maps in (batch.cls_scores, batch.bbox_preds):
             maps[level] = maps[level][..., :0] if number else maps[level][:, :, :0]
     batch = without_ties(batch, theirs)
-    compare_losses(theirs, ours, batch)
-    batch = with_distinct_scores(batch)
-    results = [
-        head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
-        for head in (theirs, ours)
-    ]
+    with nullcontext() if compact else use_backend("torch"):
+        compare_losses(theirs, ours, batch)
+        batch = with_distinct_scores(batch)
+        results = [
+            head.predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
+            for head in (theirs, ours)
+        ]
     for expected, found in zip(*results):
         assert torch.equal(expected.labels, found.labels)
         assert torch.allclose(expected.bboxes, found.bboxes, rtol=0, atol=1e-3)
@@ -419,8 +420,8 @@ def test_one_candidate_alone_is_a_positive() -> None:
     assert losses_and_gradients(ours, batch)[0]["loss_bbox"][0] > 0.0
 
 
-def test_without_numba_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch's operations in place of every compiled loop."""
+def test_without_numba_the_numbers_are_the_same() -> None:
+    """PyTorch operations instead of every compiled kernel."""
     cases = [Recipe(seed=seed, images=3, objects=(4, 0, 30), same_size=bool(seed % 2)) for seed in range(6)]
     head = our_head()
     compiled = [losses_and_gradients(head, random_batch(recipe)) for recipe in cases]
@@ -433,15 +434,15 @@ def test_without_numba_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch)
         ]
 
     expected = detections()
-    for module in ("assigners.candidates", "losses.qfl.negatives", "ops.nms"):
-        monkeypatch.setattr(f"gfl_plugin.{module}.installed", lambda package: False)
-    for recipe, (losses, *gradients) in zip(cases, compiled):
-        found, *their_gradients = losses_and_gradients(head, random_batch(recipe))
+    with use_backend("torch"):
+        without = [losses_and_gradients(head, random_batch(recipe)) for recipe in cases]
+        detected = detections()
+    for (losses, *gradients), (found, *their_gradients) in zip(compiled, without):
         for name, levels in losses.items():
             assert found[name] == pytest.approx(levels, rel=1e-6, abs=1e-9)
         for ours, theirs in zip(gradients, their_gradients):
             assert gradient_difference(theirs, ours) <= 1e-6
-    for batch, again in zip(expected, detections()):
+    for batch, again in zip(expected, detected):
         for ours, theirs in zip(batch, again):
             assert torch.equal(ours.labels, theirs.labels) and torch.equal(ours.bboxes, theirs.bboxes)
 

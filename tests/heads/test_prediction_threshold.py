@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfl_plugin.heads.prediction import Survivors, survivors
+from gfl_plugin.heads.select_topk import ScoredLocations, select_topk
 
 THRESHOLDS = [1e-45, 1e-38, 1e-30, 1e-7, 0.001, 0.01, 0.05, 0.3, 0.5, 0.500006, 0.9, 0.999, 1 - 1e-5, 1 - 1e-7]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -34,7 +34,7 @@ def random_thresholds(count: int) -> list[float]:
 
 def found_in(values: Tensor, threshold: float) -> list[int]:
     """Indices of the values, in one map of one class, whose scores are above the threshold."""
-    return survivors([values.view(1, 1, 1, -1)], threshold, -1).location.sort().values.tolist()
+    return select_topk([values.view(1, 1, 1, -1)], threshold, -1).location.sort().values.tolist()
 
 
 def differences(values: Tensor, threshold: float) -> int:
@@ -51,9 +51,9 @@ def differences(values: Tensor, threshold: float) -> int:
     return int((~found & in_vectors & one_by_one).sum() + (found & ~in_vectors & ~one_by_one).sum())
 
 
-def in_single(logits: list[Tensor], threshold: float, limit: int) -> Survivors:
+def in_single(logits: list[Tensor], threshold: float, limit: int) -> ScoredLocations:
     """What is above the threshold once the maps are fp32."""
-    return survivors([level.float() for level in logits], threshold, limit)
+    return select_topk([level.float() for level in logits], threshold, limit)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -100,9 +100,10 @@ def test_maps_of_any_dtype(dtype: torch.dtype, threshold: float) -> None:
         torch.manual_seed(seed)
         logits = [(torch.randn(2, 3, *size) * 0.3 + logit).to(dtype) for size in [(23, 17), (6, 5), (1, 1)]]
         for limit in (-1, 40):
-            found, expected = survivors(logits, threshold, limit), in_single(logits, threshold, limit)
+            found, expected = select_topk(logits, threshold, limit), in_single(logits, threshold, limit)
             lost += len(expected) - len(found)
-            same = all(torch.equal(getattr(found, n), getattr(expected, n)) for n in Survivors.__dataclass_fields__)
+            names = ScoredLocations.__dataclass_fields__
+            same = all(torch.equal(getattr(found, name), getattr(expected, name)) for name in names)
             different += not same
     assert different == 0, f"{different} of 60 results differ; {lost} detections lost"
 

@@ -62,5 +62,5 @@ def test_batch_without_objects() -> None:
 def test_mistakes() -> None:
     with pytest.raises(ValueError, match="interval is 0"):
         AssignmentStatsHook(interval=0)
-    with pytest.raises(ValueError, match="no assigner that takes hooks"):
+    with pytest.raises(ValueError, match="no assigner that accepts hooks"):
         AssignmentStatsHook().before_train(a_runner(torch.nn.Linear(1, 1), "none"))

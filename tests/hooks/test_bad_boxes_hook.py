@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from runs import a_sample, runner, samples
 
 from gfl_plugin.hooks import BadBoxesHook
-from gfl_plugin.runtime.step_record import non_finite
+from gfl_plugin.runtime.non_finite import non_finite
 
 
 def test_counts_each_box_once_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -28,10 +28,10 @@ def test_counts_each_box_once_and_says_so_once(tmp_path: Path, caplog: pytest.Lo
     run.train()
     (hook,) = (hook for hook in run.hooks if isinstance(hook, BadBoxesHook))
     assert len(hook.found) == 3
-    said = [record.message for record in caplog.records if "without an area" in record.message]
+    said = [record.message for record in caplog.records if "degenerate" in record.message]
     assert len(said) == 2
-    assert said[0].startswith("0.jpg has a box")
-    assert said[1].startswith("3 boxes without an area or not finite were ignored, in 2 images")
+    assert said[0].startswith("0.jpg has a degenerate box")
+    assert said[1].startswith("3 degenerate boxes (zero area or not finite) in 2 images were ignored")
     assert not non_finite(run.model.state_dict().items())
 
 
@@ -39,7 +39,7 @@ def test_says_nothing_of_good_data(tmp_path: Path, caplog: pytest.LogCaptureFixt
     run = runner(tmp_path, samples(1), [dict(type="gfl_plugin.BadBoxesHook")])
     run.logger.addHandler(caplog.handler)
     run.train()
-    assert not any("without an area" in record.message for record in caplog.records)
+    assert not any("degenerate" in record.message for record in caplog.records)
 
 
 def with_a_flat_box(seed: int) -> dict:

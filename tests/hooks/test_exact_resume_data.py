@@ -73,7 +73,7 @@ def sample_sizes() -> DataLoader:
     [
         (unknown_sampler, "the sampler OwnSampler is not known"),
         (lambda: batches(Samples(), OwnBatchSampler()), "the batch sampler OwnBatchSampler is not known"),
-        (lambda: DataLoader(Stream(), batch_size=4, collate_fn=pseudo_collate), "its data set has no indices"),
+        (lambda: DataLoader(Stream(), batch_size=4, collate_fn=pseudo_collate), "its dataset has no indices"),
     ],
     ids=["sampler", "batch sampler", "stream"],
 )

@@ -65,7 +65,7 @@ def test_another_number_of_classes(tmp_path: Path, caplog, classes: tuple, shown
 
 def test_a_class_without_a_comma(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (said,) = warnings_of(tmp_path, caplog, Named(samples(1), "abcdefghij"))
-    assert "metainfo.classes is the text 'abcdefghij'; it must be a tuple" in said
+    assert "metainfo.classes is the string 'abcdefghij'; it must be a tuple" in said
 
 
 @pytest.mark.parametrize(("images", "counted"), [(4, 4), (100, 6)])
@@ -88,7 +88,7 @@ def test_no_positive_in_the_first_steps(tmp_path: Path, caplog, steps: int, coun
     items = Named(with_boxes(samples(3), TINY), DIGITS)
     hook = dict(type="gfl_plugin.FirstStepsHook", steps=steps)
     (said,) = warnings_of(tmp_path, caplog, items, (hook,))
-    assert said.startswith(f"no location learned a box in the first {counted} steps (loss_bbox was 0), though images")
+    assert said.startswith(f"no object was assigned to a location in the first {counted} steps (loss_bbox was 0), alth")
     assert f"{counted * IMAGES} objects" in said
 
 

@@ -16,8 +16,9 @@ from runs import ROOT, poisoned, runner, samples, weights
 from gfl_plugin.hooks import NonFiniteGuardHook
 from gfl_plugin.runtime import config_text
 from gfl_plugin.runtime.errors import CheckpointError
+from gfl_plugin.runtime.non_finite import NonFiniteError, non_finite
 from gfl_plugin.runtime.replay import replay
-from gfl_plugin.runtime.step_record import NonFiniteError, StepRecord, non_finite
+from gfl_plugin.runtime.step_record import StepRecord
 
 GUARD = dict(type="gfl_plugin.NonFiniteGuardHook")
 EMA = dict(type="EMAHook")
@@ -133,7 +134,7 @@ def test_stops_at_once_or_after_too_many(tmp_path: Path) -> None:
             before = weights(runner)
 
     run.register_hook(Before())
-    with pytest.raises(NonFiniteError, match=r"skipped optimizer step 2: non-finite losses in .*loss.*replay.py"):
+    with pytest.raises(NonFiniteError, match=r"skipped optimizer step 2: non-finite losses in .*loss.*plugin replay"):
         run.train()
     assert all(torch.equal(before[name], value) for name, value in weights(run).items())
     bad = poisoned(poisoned(poisoned(samples(5), 1), 2), 3)
@@ -149,7 +150,7 @@ def test_stops_at_once_or_after_too_many(tmp_path: Path) -> None:
 @pytest.mark.parametrize("hooks", [[], [EMA]], ids=["plain", "ema"])
 def test_no_checkpoint_with_a_nan(tmp_path: Path, hooks: list) -> None:
     run = runner(tmp_path, samples(1), [SpoilWeight(), GUARD, *hooks])
-    with pytest.raises(NonFiniteError, match="no checkpoint is written, as these are not finite: .*gfl_cls.bias"):
+    with pytest.raises(NonFiniteError, match="no checkpoint is written: non-finite values in .*gfl_cls.bias"):
         run.train()
     assert not list(tmp_path.glob("*.pth"))
 
@@ -251,7 +252,7 @@ def test_a_lost_record_never_ends_a_run(tmp_path: Path, monkeypatch: pytest.Monk
 
         monkeypatch.setattr(os, "replace", no_room)
     else:
-        monkeypatch.setattr("gfl_plugin.hooks.non_finite_guard_hook.plain_batch", lambda batch: batch["nothing"])
+        monkeypatch.setattr("gfl_plugin.hooks.non_finite_recorder.plain_batch", lambda batch: batch["nothing"])
     run.train()
     assert run.iter == 3 and guard_of(run).skipped == 1 and not guard_of(run).records
     assert any("no record, it could not be written" in text for text in said)
@@ -294,7 +295,7 @@ def test_mistakes(tmp_path: Path) -> None:
         NonFiniteGuardHook(patience=0)
     other = tmp_path / "weights.pth"
     torch.save({"state_dict": {}}, other)
-    with pytest.raises(CheckpointError, match="not a record of a step"):
+    with pytest.raises(CheckpointError, match="not a step record"):
         StepRecord.load(other)
     command = [sys.executable, "-W", "ignore", ROOT / "tools" / "replay.py", other]
     told = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -68,7 +68,7 @@ def test_finite_at_the_extremes(dtype: torch.dtype) -> None:
     [
         ((torch.zeros(4), torch.zeros(4)), r"logits have shape \(4,\); DFL takes \(N, n \+ 1\)"),
         ((torch.zeros(4, 1), torch.zeros(4)), "n >= 1"),
-        ((torch.zeros(4, 9), torch.zeros(4, 1)), r"one distance a row of logits: \(4,\)"),
+        ((torch.zeros(4, 9), torch.zeros(4, 1)), r"one distance per row of logits: \(4,\)"),
         (
             (torch.zeros(2, 9), torch.tensor([1.0, 8.5])),
             r"1 of 2 targets lie outside the bins \[0, 8\] \(the first: 8.5\)",

@@ -113,12 +113,13 @@ def test_both_kernels_round_alike(
     import numba
 
     from gfl_plugin.losses.qfl import numba_cpu
+    from gfl_plugin.ops import numba_threads
 
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("this machine has one CPU")
     arguments = negatives_arguments(beta, weighted, gradient)
     expected = numba_cpu.sweep(arguments)
-    monkeypatch.setattr(numba_cpu, "_forked_with_threads", True)
+    monkeypatch.setattr(numba_threads, "_forked_with_threads", True)
     assert bits(numba_cpu.sweep(arguments)) == bits(expected)
 
 
@@ -153,9 +154,9 @@ def bits(result: tuple) -> list[str]:
 
 def loss() -> list[str]:
     """The dense half of QFL and its gradient."""
-    from gfl_plugin.losses.qfl import negatives
+    from gfl_plugin.losses.qfl import sweep_negatives
 
-    return bits(negatives(negatives_arguments()))
+    return bits(sweep_negatives(negatives_arguments()))
 
 
 def whole_head() -> list[float]:

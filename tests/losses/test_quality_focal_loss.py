@@ -11,8 +11,10 @@ from mmdet.models.losses import QualityFocalLoss as MMDetQualityFocalLoss
 from torch import Tensor
 
 from gfl_plugin.losses import QualityFocalLoss, quality_focal_loss, sparse_quality_focal_loss
+from gfl_plugin.structures.class_targets import ClassTargets
 from gfl_plugin.structures.positives import Positives
 
+ONE = torch.tensor(1.0)
 BETAS = [0.0, 0.5, 1.0, 2.0, 2.5, 4.0]
 
 
@@ -151,8 +153,7 @@ def test_sparse_form_follows_the_formula(
     positives, label = random_positives(images, classes, sizes, each)
     quality = torch.rand(len(label))
     weights = [torch.rand(images, *size) for size in sizes] if weighted else None
-    scale = torch.tensor(0.37)
-    losses = sparse_quality_focal_loss(logits, positives, label, quality, scale, beta, weights)
+    losses = sparse_quality_focal_loss(logits, ClassTargets(positives, label, quality, ONE, weights), beta, 0.37)
     losses.sum().backward()
 
     parts = (positives.image, label, positives.location, quality)
@@ -175,8 +176,7 @@ def test_inert_rows_change_nothing() -> None:
     logits = [torch.randn(2, 3, 4, 5, requires_grad=True)]
     positives, label = random_positives(2, 3, [(4, 5)], 6)
     quality = torch.rand(6)
-    scale = torch.tensor(1.0)
-    sparse_quality_focal_loss(logits, positives, label, quality, scale).sum().backward()
+    sparse_quality_focal_loss(logits, ClassTargets(positives, label, quality, ONE)).sum().backward()
     expected, logits[0].grad = logits[0].grad, None
     doubled = Positives(
         image=positives.image.repeat(2),
@@ -186,16 +186,15 @@ def test_inert_rows_change_nothing() -> None:
         active=torch.arange(12) < 6,
         counts=(12,),
     )
-    sparse_quality_focal_loss(
-        logits, doubled, label.repeat(2), torch.rand(12).index_copy(0, torch.arange(6), quality), scale
-    ).sum().backward()
+    qualities = torch.rand(12).index_copy(0, torch.arange(6), quality)
+    sparse_quality_focal_loss(logits, ClassTargets(doubled, label.repeat(2), qualities, ONE)).sum().backward()
     assert torch.allclose(logits[0].grad, expected)
 
 
 def test_backward_scales_and_may_run_twice() -> None:
     logits = [torch.randn(1, 3, 4, 5, requires_grad=True)]
     positives, label = random_positives(1, 3, [(4, 5)], 2)
-    loss = sparse_quality_focal_loss(logits, positives, label, torch.rand(2), torch.tensor(1.0)).sum()
+    loss = sparse_quality_focal_loss(logits, ClassTargets(positives, label, torch.rand(2), ONE)).sum()
     (once,) = torch.autograd.grad(loss, logits, retain_graph=True)
     (thrice,) = torch.autograd.grad(3 * loss, logits)
     assert torch.allclose(3 * once, thrice)
@@ -230,7 +229,7 @@ def test_wrong_settings() -> None:
     loss = QualityFocalLoss()
     with pytest.raises(ValueError, match="reduction_override is 'max'"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), reduction_override="max")
-    with pytest.raises(ValueError, match=r"one weight a row: \(4,\)"):
+    with pytest.raises(ValueError, match=r"one weight per row: \(4,\)"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), weight=torch.ones(4, 3))
     with pytest.raises(ValueError, match="avg_factor is given with reduction 'sum'"):
         loss(torch.zeros(4, 3), torch.zeros(4, 3), avg_factor=2.0, reduction_override="sum")

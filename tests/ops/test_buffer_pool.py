@@ -1,4 +1,4 @@
-"""Memory of dead gradients is used again, zero where zeros are asked for."""
+"""Freed buffers are pooled and reused, and zeros are zero."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ def test_little_memory_is_left_to_pytorch() -> None:
 def test_no_more_than_a_few_wait() -> None:
     for size in range(40):
         buffer_pool.empty((300_000 + size,), torch.float32, CPU)
-    assert len(buffer_pool._waiting) <= 12
+    assert len(buffer_pool._free) <= 12

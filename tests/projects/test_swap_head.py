@@ -160,12 +160,12 @@ def test_swapping_again_changes_nothing() -> None:
     ("name", "head", "message"),
     [
         ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "gfl", r"FasterRCNN has proposals \(rpn_head\)"),
-        ("detr/detr_r50_8xb2-150e_coco.py", "gfl", "DETR has a DETRHead.*heads that can be exchanged"),
-        ("rtmdet/rtmdet-ins_s_8xb32-300e_coco.py", "gfl", "RTMDet has a RTMDetInsSepBNHead"),
+        ("detr/detr_r50_8xb2-150e_coco.py", "gfl", "the head of DETR is a DETRHead.*heads that can be replaced"),
+        ("rtmdet/rtmdet-ins_s_8xb32-300e_coco.py", "gfl", "the head of RTMDet is a RTMDetInsSepBNHead"),
         ("condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py", "gfl", r"CondInst has masks \(mask_head\)"),
-        ("cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py", "gfl", "CornerNet has a CornerHead"),
+        ("cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py", "gfl", "the head of CornerNet is a CornerHead"),
         ("_base_/schedules/schedule_1x.py", "gfl", "schedule_1x.py has no model"),
-        ("paa/paa_r50_fpn_1x_coco.py", "qfl", "no PAAHead with QFL alone.*RetinaHead"),
+        ("paa/paa_r50_fpn_1x_coco.py", "qfl", "no QFL variant of PAAHead.*RetinaHead"),
         ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl' or 'qfl'"),
     ],
 )
@@ -280,10 +280,10 @@ def test_the_tool_writes_a_config_that_inherits_and_never_overwrites(tmp_path: P
     cfg = Config.fromfile(out)
     assert cfg.model.bbox_head.reg_max == 8 and cfg.model.backbone.depth == 18
     again = run_tool(base, "-o", str(out))
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "exists; remove it" in again.stderr
     assert out.read_text() == text
     missing = run_tool("nowhere.py", "-o", str(tmp_path / "x.py"))
-    assert missing.returncode == 2 and "there is no config nowhere.py" in missing.stderr
+    assert missing.returncode == 2 and "config not found: nowhere.py" in missing.stderr
     unknown = run_tool("mmdet::nowhere/a.py", "-o", str(tmp_path / "x.py"))
     assert unknown.returncode == 2 and "has no config nowhere/a.py" in unknown.stderr
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfl_plugin.assigners import FCOSAssigner, Predictions
 from gfl_plugin.ops.box_geometry import aligned_iou
-from gfl_plugin.quality import Matched, QualityBranch
+from gfl_plugin.quality import Matched
 from gfl_plugin.quality.measures import centerness
 from gfl_plugin.structures.grid import Grid
 from gfl_plugin.structures.ground_truths import GroundTruths
@@ -96,7 +96,7 @@ def test_centerness_branch_on_fcos_assignment_is_mmdetections_fcos(
     batch.gt_instances[1].bboxes[0] = torch.tensor([20.0, 30.0, 61.0, 83.0])  # an image without a positive differs
 
     def our_losses(scores, boxes, quality):
-        return ours.loss_by_feat(scores, boxes, quality, batch.gt_instances, batch.img_metas)
+        return ours.loss_by_feat(scores, boxes, batch.gt_instances, batch.img_metas, score_factors=quality)
 
     def their_losses(scores, boxes, quality):
         pixels = [level.exp() * stride for level, stride in zip(boxes, LEVELS["strides"])]
@@ -126,7 +126,7 @@ def assigned_by(head, batch, boxes: list[Tensor] | None = None) -> tuple:
     truths = GroundTruths.of(batch.gt_instances, device)
     ignore = GroundTruths.of(batch.gt_instances_ignore, device) if batch.gt_instances_ignore else None
     predictions = Predictions(batch.cls_scores, boxes or batch.bbox_preds, head.bbox_coder)
-    answer = head.assigner.assigned(truths, ignore, grid, regions, predictions)
+    answer = head.assigner.assign_batch(truths, ignore, grid, regions, predictions)
     return answer.positives, answer.ignored, truths, grid
 
 
@@ -135,9 +135,9 @@ def test_centerness_branch_on_atss_assignment_has_mmdetections_class_and_centern
     ours, theirs = parts(quality=dict(type="QualityBranch", measure="centerness")), mmdet_atss()
     batch = random_batch(Recipe(same_size=True))
     quality = branch_maps(batch)
-    inputs = (quality, batch.gt_instances, batch.img_metas)
-    found = ours.loss_by_feat(batch.cls_scores, small_boxes(batch), *inputs)
-    expected = theirs.loss_by_feat(batch.cls_scores, small_boxes(batch), *inputs)
+    maps, truths = (batch.cls_scores, small_boxes(batch)), (batch.gt_instances, batch.img_metas)
+    found = ours.loss_by_feat(*maps, *truths, score_factors=quality)
+    expected = theirs.loss_by_feat(*maps, quality, *truths)
     for name in ("loss_cls", "loss_centerness"):
         assert torch.allclose(torch.stack(found[name]), torch.stack(list(expected[name])), rtol=1e-5, atol=1e-7)
 
@@ -199,4 +199,3 @@ def test_only_a_branch_has_layers_and_a_third_output() -> None:
         head = parts(quality=dict(type=name))
         assert len(head(features)) == outputs
         assert bool(list(head.quality.parameters())) == (outputs == 3)
-    assert QualityBranch.has_branch

@@ -39,7 +39,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     assert trace.exists()
     trace.unlink()
     for load in (lambda: read(str(bad)), lambda: load_checkpoint(head, str(bad))):
-        with pytest.raises(CheckpointError, match="is refused, and nothing in it was run"):
+        with pytest.raises(CheckpointError, match="is refused, and no code from it was run"):
             load()
     with pytest.raises(CheckpointError, match="is refused"):
         publish(bad)
@@ -75,7 +75,7 @@ def test_what_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
     message = str(error.value)
     assert str(path) in message
     assert "\n" not in message
-    assert {"empty": "is empty", "list": "holds a list"}.get(kind, "not a PyTorch checkpoint") in message
+    assert {"empty": "is empty", "list": "contains a list"}.get(kind, "not a PyTorch checkpoint") in message
     with pytest.raises(FileNotFoundError, match="checkpoint not found"):
         read(str(tmp_path / "nothing.pth"))
 

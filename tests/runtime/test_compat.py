@@ -156,7 +156,7 @@ def test_an_import_says_one_short_line_on_stderr() -> None:
     output = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout == "7\n"  # a shell that captures a tool's output gets that output only
     (line,) = output.stderr.splitlines()
-    assert line.startswith("gfl_plugin: closed ") and len(line) <= 100
+    assert line.startswith("gfl_plugin: applied ") and len(line) <= 100
 
 
 def test_numpy_without_core_multiarray_is_enough() -> None:

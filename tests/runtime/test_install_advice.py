@@ -47,8 +47,9 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     """A copy of the checkout in a folder whose name a shell would split."""
     folder = tmp_path / "a check out"
     shutil.copytree(root / "gfl_plugin", folder / "gfl_plugin", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / "setup.py", folder)
-    shutil.copy(root / "README.md", folder)
+    shutil.copytree(root / "configs", folder / "configs")
+    for name in ("setup.py", "README.md", "gfl_plugin_cli.py"):
+        shutil.copy(root / name, folder)
     return folder
 
 
@@ -121,4 +122,5 @@ def test_a_tool_without_its_extra_ends_in_one_line(
     )
     (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2
-    assert line.startswith(f"{name}: ") and install_command(extra, []) in line
+    assert line.startswith((f"{name}: ", f"gfl-plugin {name.removesuffix('.py')}: "))
+    assert install_command(extra, []) in line

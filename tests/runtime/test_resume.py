@@ -1,4 +1,4 @@
-"""``--resume`` goes on from the newest checkpoint that is whole, and says which; it never begins anew over others."""
+"""``--resume`` goes on from the newest complete checkpoint, and says which; it never begins anew over others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_from_the_newest_whole_one(trained: tuple[Path, dict], monkeypatch: pyte
     damage(folder / "epoch_3.pth")
     epoch, (said,) = resumed(folder, hooks, monkeypatch)
     assert epoch == 2
-    assert f"resuming from {folder / 'epoch_2.pth'}, the newest checkpoint that is whole" in said
+    assert f"resuming from {folder / 'epoch_2.pth'}, the newest complete checkpoint" in said
     assert "last_checkpoint names epoch_3.pth" in said and "\n" not in said
 
 
@@ -109,7 +109,7 @@ def test_nothing_whole_is_an_error_and_nothing_there_a_beginning(
     for path in folder.glob("*.pth"):
         truncate(path)
     before = {path: path.read_bytes() for path in folder.glob("*.pth")}
-    with pytest.raises(CheckpointError, match="there is no whole checkpoint to resume from: .*epoch_1.pth") as error:
+    with pytest.raises(CheckpointError, match="there is no complete checkpoint to resume from: .*epoch_1.pth") as error:
         resumed(folder, hooks, monkeypatch)
     assert "\n" not in str(error.value)
     assert {path: path.read_bytes() for path in folder.glob("*.pth")} == before

@@ -124,7 +124,7 @@ def test_every_scheme_reads_tensors_only(
     good = CheckpointLoader.load_checkpoint(address(scheme, "good.pth", folder, url, monkeypatch))
     assert [value.tolist() for value in good["state_dict"].values()] == [[1.0, 1.0]]
     for name in ("bad.pth", "bare.pth"):
-        with pytest.raises(CheckpointError, match="nothing in it was run|not a PyTorch checkpoint") as error:
+        with pytest.raises(CheckpointError, match="no code from it was run|not a PyTorch checkpoint") as error:
             CheckpointLoader.load_checkpoint(address(scheme, name, folder, url, monkeypatch))
         assert in_a_line(error.value)
 
@@ -136,7 +136,7 @@ def test_schemes_that_are_tried_are_all_there_are() -> None:
 
 def test_what_cannot_be_fetched_is_one_line(served: tuple[Path, str]) -> None:
     _, url = served
-    with pytest.raises(CheckpointError, match="nothing.pth could not be fetched .*404") as error:
+    with pytest.raises(CheckpointError, match="nothing.pth could not be downloaded .*404") as error:
         load_checkpoint(our_head(), f"{url}/nothing.pth")
     assert in_a_line(error.value)
 
@@ -150,7 +150,7 @@ def test_the_test_script_refuses_a_url(served: tuple[Path, str], trace: Path) ->
     told = run_tool(ROOT / "tools" / "test.py", *arguments, GFL_DEMO_DATA=data)
     assert told.returncode == 2, told.stderr[-2000:]
     assert "Traceback" not in told.stderr
-    assert "is refused, and nothing in it was run" in told.stderr.splitlines()[-1]
+    assert "is refused, and no code from it was run" in told.stderr.splitlines()[-1]
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -174,11 +174,11 @@ def test_resume_does_not_run_the_config_of_a_checkpoint(tmp_path: Path, trace: P
     kind = FlexibleRunner if flexible else None
     runner(tmp_path, samples(1), []).train()
     path = with_meta(tmp_path / "epoch_1.pth", config=hostile_config(trace))
-    with pytest.raises(CheckpointError, match="nothing in it was run: the config text holds a Call") as error:
+    with pytest.raises(CheckpointError, match="no code from it was run: the config text contains a Call") as error:
         runner(tmp_path, samples(1), [], epochs=2, load_from=str(path), resume=True, kind=kind).train()
     assert in_a_line(error.value)
     with_meta(path, config="gpu_ids = range(0, 1)\n")
-    with pytest.raises(CheckpointError, match="holds a Call in line 1"):
+    with pytest.raises(CheckpointError, match="contains a Call in line 1"):
         runner(tmp_path, samples(1), [], epochs=2, load_from=str(path), resume=True, kind=kind).train()
     with_meta(path, config="model = dict(type='x')\ngpu_ids = [0]\n")
     runner(tmp_path, samples(1), [], epochs=2, load_from=str(path), resume=True, kind=kind).train()
@@ -203,13 +203,13 @@ def test_a_training_with_milestones_is_resumed(tmp_path: Path) -> None:
 def test_a_counter_of_anything_else_is_refused(tmp_path: Path, argument: object) -> None:
     path = tmp_path / "counter.pth"
     torch.save({"state_dict": {}, "meta": {"x": Calls(collections.Counter, argument)}}, path)
-    with pytest.raises(CheckpointError, match="collections.Counter with something else than a dict"):
+    with pytest.raises(CheckpointError, match="collections.Counter for an object that is not a dict"):
         read(path)
 
 
 def test_resume_from_weights_alone_says_so(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match="holds weights, but no training that could go on") as error:
+    with pytest.raises(CheckpointError, match="contains weights, but no training state to resume") as error:
         runner(tmp_path, samples(1), [], load_from=str(tmp_path / "weights.pth"), resume=True).train()
     assert in_a_line(error.value)
 
@@ -237,10 +237,10 @@ def test_an_inferencer_does_not_build_from_the_config_inside(tmp_path: Path, tra
         weights = released(tmp_path, config) if kind == "safetensors" else tmp_path / "model.pth"
         if kind == "pth":
             released(tmp_path, config)
-        with pytest.raises(CheckpointError, match="the config inside is not used.*embedded_config") as error:
+        with pytest.raises(CheckpointError, match="the config in the file is not used.*embedded_config") as error:
             DetInferencer(weights=str(weights), device="cpu", show_progress=False)
         assert in_a_line(error.value)
-    with pytest.raises(CheckpointError, match="holds a Call in line 1"):
+    with pytest.raises(CheckpointError, match="contains a Call in line 1"):
         gfl_plugin.embedded_config(str(released(tmp_path, hostile_config(trace))))
 
 
@@ -278,7 +278,7 @@ def test_replay_does_not_run_the_config_of_a_record(record: Path, tmp_path: Path
     for arguments, why in (
         ([tmp_path / "evil.pth"], "name the training's config, too"),
         ([tmp_path / "built.pth"], "name the training's config, too"),
-        ([tmp_path / "evil.pth", "--trust"], "holds a Call in line 1"),
+        ([tmp_path / "evil.pth", "--trust"], "contains a Call in line 1"),
     ):
         told = replay(*arguments)
         assert told.returncode == 2
@@ -349,9 +349,9 @@ def test_an_older_files_config_is_not_used(tmp_path: Path) -> None:
     content = read(old)
     assert content["meta"] == {}
     assert content["state_dict"].keys() == read(path)["state_dict"].keys()
-    with pytest.raises(CheckpointError, match="of the format 'gfl_plugin.weights.3'"):
+    with pytest.raises(CheckpointError, match="the format .gfl_plugin.weights.3."):
         read(rewritten(path, tmp_path / "new.safetensors", format="gfl_plugin.weights.3"))
-    with pytest.raises(CheckpointError, match="of the format None"):
+    with pytest.raises(CheckpointError, match="the format None"):
         read(rewritten(path, tmp_path / "none.safetensors", format=None))
 
 

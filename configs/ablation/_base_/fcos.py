@@ -1,4 +1,5 @@
-# As atss.py, with FCOS's assignment: centres off by half a stride, within 1.5 strides of the object's, a scale a level.
+# As atss.py, with FCOS's assignment: locations in the middle of their cells, within 1.5 strides of the object's center,
+# and one range of scales per level.
 _base_ = "atss.py"
 model = dict(
     bbox_head=dict(anchor_generator=dict(center_offset=0.5)),

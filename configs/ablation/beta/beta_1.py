@@ -1,8 +1,3 @@
-_base_ = "../_base_/atss.py"
+_base_ = "../_base_/atss_qfl.py"
 ablation = dict(order=1, title="β = 1", against="beta_2")
-model = dict(
-    bbox_head=dict(
-        quality=dict(_delete_=True, type="JointQuality"),
-        loss_cls=dict(_delete_=True, type="QualityFocalLoss", use_sigmoid=True, beta=1.0, loss_weight=1.0),
-    )
-)
+model = dict(bbox_head=dict(loss_cls=dict(beta=1.0)))

@@ -1,10 +1,10 @@
 _base_ = "mmdet::ssd/ssd512_coco.py"
-# Without it this head could not predict: open-mmlab/mmdetection#11780.
+# MMDetection's SSDHead cannot predict without the plugin: open-mmlab/mmdetection#11780.
 custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 ablation = dict(
     order=6,
     title="SSD512",
-    # SSD512's anchors on images a quarter as wide.
+    # The anchors of SSD512, for images of a quarter of its width.
     small_head=dict(
         anchor_generator=dict(
             min_sizes=[5, 13, 33, 54, 74, 95, 115],

@@ -1,18 +1,22 @@
-"""MMDetection's GFLHead and the plugin's on the same tensors: equal first, then timed in turn."""
+"""Compares MMDetection's GFLHead with the plugin's on equal tensors: both must agree before they are timed."""
 
-from .case import BenchmarkCase, build_heads
+from .case import BenchmarkCase
 from .checks import Disagreement, agreement
-from .floor import Machine
-from .measures import Row, Settings, measure, row_names, saved_bytes
-from .sweep import Sweep, plot, sweep
+from .head_rows import saved_bytes
+from .heads import build_heads
+from .machine_limits import MachineLimits
+from .measures import measure, row_names
+from .row import Row
+from .settings import Settings
+from .sweep import SweepPoint, plot, sweep
 
 __all__ = [
     "BenchmarkCase",
     "Disagreement",
-    "Machine",
+    "MachineLimits",
     "Row",
     "Settings",
-    "Sweep",
+    "SweepPoint",
     "agreement",
     "build_heads",
     "measure",

@@ -1,4 +1,4 @@
-"""What both heads are given: real objects, and maps of logits."""
+"""The inputs of both heads: objects of real images, and maps of logits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-STRIDES = (8, 16, 32, 64, 128)
-_BINS = 17
-_SHORT, _LONG = 800, 1333  # COCO's usual training size
-SCORE_THRESHOLD = 0.05
+from ...heads.gfl_defaults import STRIDES, gfl_head_config, gfl_test_cfg
+
+_BINS = gfl_head_config(1, 1)["reg_max"] + 1  # per side
+_SHORT, _LONG = 800, 1333  # pixels: COCO's usual training size
+SCORE_THRESHOLD = gfl_test_cfg()["score_thr"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class BenchmarkCase:
     """Inputs of both heads."""
 
     description: str
-    classes: int
-    cls_scores: list[Tensor]
-    bbox_preds: list[Tensor]
-    gt_instances: list[InstanceData]
-    img_metas: list[dict]
+    classes: int  # C
+    cls_scores: list[Tensor]  # per level (B, C, H, W) class logits
+    bbox_preds: list[Tensor]  # per level (B, 4 * bins, H, W) logits of the sides' distributions
+    gt_instances: list[InstanceData]  # per image: bboxes in pixels, labels
+    img_metas: list[dict]  # per image
 
     @staticmethod
     def coco(
@@ -51,20 +50,18 @@ class BenchmarkCase:
             classes: C; labels are taken modulo it.
             first: index of the first landscape image.
             seed: of the logits.
-            device: where the tensors lie.
-            short: the images' shorter side instead of 800; the longer in proportion.
-            objects: this many an image, drawn from all objects of the file, instead of its own.
+            device: of the tensors.
+            short: shorter side of the images in pixels; the longer one is in proportion.
+            objects: objects per image, drawn from all objects of the file; None for the image's own objects.
 
         Raises:
-            ValueError: when the file holds fewer images.
+            ValueError: where the file has fewer landscape images.
         """
-        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait; these fill 800×1344.
+        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait images; landscape fills 800×1344.
         landscape = [image for image in json.loads(boxes.read_text()) if image["width"] >= image["height"]]
         images = landscape[first : first + batch] if objects is None else (landscape * batch)[first : first + batch]
         if len(images) < batch:
-            raise ValueError(
-                f"{boxes} holds {len(images)} landscape images from number {first}; the batch needs {batch}"
-            )
+            raise ValueError(f"{boxes} has {len(images)} landscape images from index {first}; the batch needs {batch}")
         random = torch.Generator().manual_seed(seed)
         long = _LONG * short // _SHORT
         truths, metas = [], []
@@ -91,16 +88,20 @@ class BenchmarkCase:
         )
 
     def as_trained(self, above: int, seed: int = 0) -> BenchmarkCase:
-        """The case with maps as a trained detector gives them at test time.
+        """The case with maps like those of a trained detector at test time.
 
-        Scores above the threshold of 0.05 are classes of an image's objects, at places scattered about an object's
-        center on the level of its size, with distributions that lead to its box and a little noise; ``above`` are drawn
-        for each image, and fall together now and then. All others lie below, around a logit of -7.
+        For each image, ``above`` scores above the test threshold are drawn: they have the class of one of its objects,
+        are near the object's center on the level of its size, and their distributions decode to its box with a little
+        noise. Two of them may share an entry of the map. All other logits are below the threshold, around -7.
+
+        Args:
+            above: scores per image above the threshold.
+            seed: of everything random.
         """
         random = torch.Generator().manual_seed(seed)
         threshold = math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
         device = self.cls_scores[0].device
-        # All logits differ, as MMDetection's sort does not say which of equal scores comes first.
+        # No two logits are equal, since the order of equal scores in MMDetection's sort is not defined.
         scores = [
             (torch.randn(level.shape, generator=random) - 7).clamp_(max=threshold - 0.1) for level in self.cls_scores
         ]
@@ -124,7 +125,7 @@ class BenchmarkCase:
                 distributions[level][number, :, y, x] = (peak + 0.5 * torch.randn(4, _BINS, generator=random)).flatten()
         count = sum(int((level > threshold).sum()) for level in scores) // len(self.gt_instances)
         return BenchmarkCase(
-            description=f"{self.description}, {count} scores an image above {SCORE_THRESHOLD}",
+            description=f"{self.description}, {count} scores per image above {SCORE_THRESHOLD}",
             classes=self.classes,
             cls_scores=[level.to(device) for level in scores],
             bbox_preds=[level.to(device) for level in distributions],
@@ -133,7 +134,7 @@ class BenchmarkCase:
         )
 
     def leaves(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The logits as leaves without a gradient, of the same memory."""
+        """Class and distribution logits as new leaves of autograd that share the case's memory."""
         cls_scores, bbox_preds = (
             [level.detach().requires_grad_() for level in levels] for levels in (self.cls_scores, self.bbox_preds)
         )
@@ -141,8 +142,10 @@ class BenchmarkCase:
 
 
 def _drawn(images: list[dict], count: int, shape: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Boxes and labels of ``count`` objects of any image, fitted into ``shape``; each side moved by up to 5 % of its
-    length, so that no object comes twice."""
+    """Boxes and labels of ``count`` random objects of all images, scaled to ``shape``.
+
+    Each side is moved by up to 5 % of the box's length, so that no two objects are equal.
+    """
     every = [(image, box, label) for image in images for box, label in zip(image["boxes"], image["labels"])]
     chosen = [every[index] for index in torch.randint(len(every), (count,), generator=random).tolist()]
     size = torch.tensor([[image["width"], image["height"]] * 2 for image, _, _ in chosen])
@@ -150,37 +153,3 @@ def _drawn(images: list[dict], count: int, shape: tuple[int, int], random: torch
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     boxes = boxes + sides * 0.1 * (torch.rand(count, 4, generator=random) - 0.5)
     return boxes, torch.tensor([label for _, _, label in chosen])
-
-
-def head_config(classes: int, **changes: object) -> ConfigDict:
-    """The settings of MMDetection's GFL configs, without a type."""
-    config = dict(
-        num_classes=classes,
-        in_channels=256,
-        anchor_generator=dict(
-            type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=list(STRIDES)
-        ),
-        loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
-        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
-        loss_bbox=dict(type="GIoULoss", loss_weight=2.0),
-        reg_max=_BINS - 1,
-        train_cfg=dict(assigner=dict(type="ATSSAssigner", topk=9), allowed_border=-1, pos_weight=-1, debug=False),
-        test_cfg=dict(
-            nms_pre=1000,
-            min_bbox_size=0,
-            score_thr=SCORE_THRESHOLD,
-            nms=dict(type="nms", iou_threshold=0.6),
-            max_per_img=100,
-        ),
-    )
-    return ConfigDict({**config, **changes})
-
-
-KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")
-
-
-def build_heads(classes: int, device: str = "cpu") -> tuple[torch.nn.Module, torch.nn.Module]:
-    """MMDetection's head and ours."""
-    theirs, ours = (MODELS.build(head_config(classes, type=kind)).to(device) for kind in KINDS)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours

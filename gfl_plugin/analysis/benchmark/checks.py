@@ -1,4 +1,4 @@
-"""The agreement without which no time is printed."""
+"""Checks that both heads give the same numbers, before any time is printed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from torch import Tensor, nn
 
 from .case import BenchmarkCase
 
-# As a part of the largest number compared.
-_LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-5, 1e-6
+_LOSS_TOLERANCE, _GRADIENT_TOLERANCE = 1e-5, 1e-6  # relative to the largest number compared
 _BOX_TOLERANCE = 1e-3  # pixels
 
 
 class Disagreement(ValueError):
-    """The two heads' numbers differ, so that their times mean nothing."""
+    """The numbers of the two heads differ, so that their times cannot be compared."""
 
 
 def total(losses: dict[str, list[Tensor]]) -> Tensor:
@@ -22,10 +21,18 @@ def total(losses: dict[str, list[Tensor]]) -> Tensor:
 
 
 def agreement(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[str, float]:
-    """Largest differences of losses (relative) and gradients (of the largest).
+    """Largest differences of losses and gradients.
+
+    Args:
+        case: the inputs.
+        theirs: MMDetection's head.
+        ours: the plugin's head.
+
+    Returns:
+        The relative difference of losses, and the difference of gradients relative to the largest gradient.
 
     Raises:
-        Disagreement: when losses differ by more than 1e-5, or gradients by more than 1e-6 of the largest.
+        Disagreement: where losses differ by more than 1e-5, or gradients by more than 1e-6 of the largest.
     """
     results = []
     for head in (theirs, ours):
@@ -50,10 +57,18 @@ def agreement(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[s
 
 
 def detections_agree(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[str, float]:
-    """Largest difference of detected boxes, pixels, and how many were detected.
+    """Largest difference of detected boxes.
+
+    Args:
+        case: the inputs.
+        theirs: MMDetection's head.
+        ours: the plugin's head.
+
+    Returns:
+        The difference in pixels, by a name with the number of detections.
 
     Raises:
-        Disagreement: for another number of detections, other labels, or boxes that differ by more than 1e-3 px.
+        Disagreement: where number or labels of detections differ, or boxes differ by more than 1e-3 px.
     """
     results = [
         head.predict_by_feat(case.cls_scores, case.bbox_preds, batch_img_metas=case.img_metas, rescale=True)

@@ -1,4 +1,4 @@
-"""Whole detectors around both heads: the same weights, the same images."""
+"""Whole detectors around both heads, with equal weights and equal images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .case import KINDS, SCORE_THRESHOLD, BenchmarkCase, head_config
+from ...heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
+from .case import SCORE_THRESHOLD, BenchmarkCase
 from .checks import Disagreement
+from .heads import KINDS
 
 _WIDTHS = {18: [64, 128, 256, 512], 50: [256, 512, 1024, 2048]}  # channels of ResNet's stages
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch of images of noise with real objects' boxes."""
+    """A batch of noise images with boxes of real objects."""
 
     images: Tensor  # (B, 3, size, size)
     samples: list[DetDataSample]
 
     @staticmethod
     def of(case: BenchmarkCase, size: int, seed: int = 0) -> Scene:
-        """Square images of a side; the objects of a case, scaled to them."""
+        """Square images, with the objects of a case scaled to them.
+
+        Args:
+            case: its objects and device are used.
+            size: side of an image in pixels.
+            seed: of the noise.
+        """
         device = case.cls_scores[0].device
         random = torch.Generator().manual_seed(seed)
         samples = []
@@ -51,20 +59,22 @@ class Scene:
 
 
 def build_detectors(depth: int, classes: int, small: bool, device: str) -> tuple[nn.Module, nn.Module]:
-    """MMDetection's GFL detector with its own head and with ours: ResNet, FPN, towers; equal weights.
+    """ResNet, FPN and GFL head with equal weights, once with each head.
 
     Args:
-        depth: ResNet's, 18 or 50.
+        depth: of ResNet, 18 or 50.
         classes: C.
-        small: a quarter of the width and half the towers, as the demo's model.
-        device: where it lies.
+        small: a quarter of the width and half of the towers, as in the demo's model.
+        device: of the detectors.
+
+    Returns:
+        The detector with MMDetection's head, the detector with the plugin's head.
     """
     channels = 64 if small else 256
     widths = [width // 4 for width in _WIDTHS[depth]] if small else _WIDTHS[depth]
-    towers = dict(in_channels=channels, feat_channels=channels, stacked_convs=2 if small else 4)
+    towers = dict(feat_channels=channels, stacked_convs=2 if small else 4)
     detectors = []
     for kind in KINDS:
-        head = head_config(classes, type=kind, **towers)
         config = ConfigDict(
             type="mmdet.SingleStageDetector",
             backbone=dict(type="mmdet.ResNet", depth=depth, base_channels=16 if small else 64),
@@ -72,9 +82,9 @@ def build_detectors(depth: int, classes: int, small: bool, device: str) -> tuple
                 type="mmdet.FPN", in_channels=widths, out_channels=channels, start_level=1,
                 add_extra_convs="on_output", num_outs=5,
             ),
-            bbox_head=head,
-            train_cfg=head.pop("train_cfg"),
-            test_cfg=head.pop("test_cfg"),
+            bbox_head=gfl_head_config(classes, channels, type=kind, **towers),
+            train_cfg=gfl_train_cfg("ATSSAssigner"),
+            test_cfg=gfl_test_cfg(),
         )  # fmt: skip
         detectors.append(MODELS.build(config).to(device))
     theirs, ours = detectors
@@ -87,7 +97,7 @@ class Trainer:
 
     def __init__(self, detector: nn.Module, scene: Scene, dtype: torch.dtype | None) -> None:
         self.detector, self.scene, self.dtype = detector.train(), scene, dtype
-        # Backbone weights must not move apart between the pairs: steps too small to change a number.
+        # The step is too small to change a weight, so that both detectors stay equal.
         self.optimizer = torch.optim.SGD(detector.parameters(), lr=1e-12, momentum=0.9)
 
     def losses(self) -> dict[str, list[Tensor]]:
@@ -106,8 +116,12 @@ class Trainer:
 def steps_agree(theirs: Trainer, ours: Trainer) -> float:
     """Largest relative difference of the losses of whole detectors.
 
+    Args:
+        theirs: with MMDetection's head.
+        ours: with the plugin's head.
+
     Raises:
-        Disagreement: above 1e-4 in fp32; low precision rounds MMDetection's losses themselves.
+        Disagreement: above 1e-4 in fp32; in low precision MMDetection's losses are rounded themselves.
     """
     values = [
         {name: sum(float(level.detach()) for level in levels) for name, levels in trainer.losses().items()}
@@ -120,10 +134,15 @@ def steps_agree(theirs: Trainer, ours: Trainer) -> float:
 
 
 @torch.no_grad()
-def let_through(detector: nn.Module, scene: Scene, above: int) -> None:
-    """Shift the classifier's bias, so that on average ``above`` scores an image exceed the test threshold.
+def raise_scores(detector: nn.Module, scene: Scene, above: int) -> None:
+    """Shift the classifier's bias so that on average ``above`` scores per image exceed the test threshold.
 
-    A detector that was never trained would detect nothing, and its post-processing would cost nothing.
+    An untrained detector would detect nothing, and its post-processing would take no time.
+
+    Args:
+        detector: is changed, and put into evaluation mode.
+        scene: images.
+        above: scores per image above the threshold.
     """
     detector.eval()
     cls_scores, _ = detector.bbox_head(detector.extract_feat(scene.images))

@@ -1,4 +1,4 @@
-"""Loss and backward against the number of objects and classes, the batch and the image's size."""
+"""Loss and backward as a function of the number of objects, the number of classes, the batch and the image size."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .case import build_heads
 from .checks import agreement, total
-from .floor import seconds
-from .measures import Report, Settings
+from .heads import build_heads
+from .settings import Report, Settings
+from .timing import seconds
 
 _RUNS, _WARM_UP = 5, 1
 _POINTS = {
-    "objects an image": ("objects", (1, 10, 50, 100, 200, 500)),
+    "objects per image": ("objects", (1, 10, 50, 100, 200, 500)),
     "classes": ("classes", (1, 20, 80, 365, 1203)),
     "batch": ("batch", (1, 2, 4, 8, 16, 32)),
     "shorter side, px": ("short", (320, 480, 640, 800, 1024)),
@@ -22,8 +22,8 @@ _POINTS = {
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """One point: a setting, and the medians of both heads at it."""
+class SweepPoint:
+    """The medians of both heads at one value of one setting."""
 
     axis: str
     value: int
@@ -33,14 +33,22 @@ class Sweep:
     differences: dict[str, float]
 
 
-def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[Sweep]:
-    """Each axis by itself, all else as in the settings; both heads are compared at each point before it is timed."""
+def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[SweepPoint]:
+    """Vary one setting after another; the others stay as they are.
+
+    Args:
+        settings: of the benchmark.
+        report: called with what is being measured.
+
+    Raises:
+        Disagreement: where the numbers of the two heads differ at a point, before it is timed.
+    """
     for axis, (name, values) in _POINTS.items():
         for value in values:
             report(f"{axis}: {value}")
             changes = {name: value}
             if name == "batch":
-                changes["objects"] = 10  # the file may not hold so many images
+                changes["objects"] = 10  # the file may not have so many images
             case = settings.case(**changes)
             heads = build_heads(case.classes, settings.device)
             differences = agreement(case, *heads)
@@ -53,7 +61,7 @@ def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[Sw
                 for _ in range(_RUNS + _WARM_UP)
             ][_WARM_UP:]
             theirs, ours = zip(*times)
-            yield Sweep(
+            yield SweepPoint(
                 axis,
                 value,
                 1000 * statistics.median(theirs),
@@ -63,8 +71,14 @@ def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[Sw
             )
 
 
-def plot(points: list[Sweep], title: str, file: Path) -> None:
-    """One panel an axis, both heads in it, doubly logarithmic."""
+def plot(points: list[SweepPoint], title: str, file: Path) -> None:
+    """Draw one panel per axis with both heads, on logarithmic scales.
+
+    Args:
+        points: from :func:`sweep`.
+        title: of the figure.
+        file: to write.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -132,7 +132,7 @@ def _learnt(
     sizes = [tuple(math.ceil(side / stride) for side in padded) for stride in head.layout.strides]
     grid = Grid.of(head.layout, sizes, "cpu")
     regions = ValidRegions.of(grid, [meta], head.train_cfg["allowed_border"])
-    positives = head.assigner.assigned(truths, None, grid, regions).positives
+    positives = head.assigner.assign_batch(truths, None, grid, regions, None).positives
     learnt = torch.zeros(len(truths), dtype=torch.bool)
     learnt[positives.gt_index[positives.active]] = True
     stride = grid.stride[positives.level][:, None]

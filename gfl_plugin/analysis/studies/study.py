@@ -1,23 +1,25 @@
-"""A study is a folder of MMDetection configs, its variants; each says in ``ablation`` how it is to be read."""
+"""A study: a folder of MMDetection configs, one per variant, each with its place in the study's table."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
+
+from .average_precision import PAPER_METRICS
 
 
 @dataclass(frozen=True)
 class Variant:
     """One config of a study."""
 
-    name: str  # the file's, without .py
+    name: str  # of the config's file, without .py
     path: Path
     title: str  # as the table shows it
-    order: int  # place in the table
-    against: str | None  # the variant its difference is taken to; None for a baseline
-    small_head: dict  # what its head must have otherwise in the small detector
+    order: int  # row of the table
+    against: str | None  # name of the variant that its AP is compared with; None for a baseline
+    small_head: dict  # settings of its head that differ in the small detector
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,19 @@ class Study:
 
     name: str
     variants: tuple[Variant, ...]
+    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table; AP is among them
 
 
 def find_study(folder: Path, name: str) -> Study:
-    """The study of a name.
+    """Read the variants of a study.
 
     Args:
-        folder: ``configs/ablation``, one folder a study.
-        name: the study's.
+        folder: ``configs/ablation``, with one folder per study.
+        name: of the study.
 
     Raises:
-        ValueError: for an unknown study (the error lists what exists), or a variant that does not say what it is.
+        ValueError: for an unknown study (the message lists the studies), a config without a complete ``ablation``, or
+            a comparison with an unknown variant.
     """
     studies = sorted(
         path.name for path in folder.glob("*") if path.is_dir() and path.name[0] not in "_." and any(path.glob("*.py"))
@@ -47,15 +51,21 @@ def find_study(folder: Path, name: str) -> Study:
     names = [variant.name for variant in variants]
     for variant in variants:
         if variant.against is not None and variant.against not in names:
-            raise ValueError(f"{variant.path} is read against {variant.against!r}; the study has {', '.join(names)}")
+            raise ValueError(
+                f"{variant.path}: ablation.against is {variant.against!r}; it must be one of {', '.join(names)}"
+            )
     return Study(name, variants)
 
 
-def chosen(study: Study, names: list[str] | None) -> Study:
+def select_variants(study: Study, names: list[str] | None) -> Study:
     """The study with some of its variants.
 
+    Args:
+        study: the whole study.
+        names: of the variants to keep; None for all.
+
     Raises:
-        ValueError: for an unknown variant; the error lists what exists.
+        ValueError: for an unknown variant; the message lists the variants.
     """
     if names is None:
         return study
@@ -63,18 +73,20 @@ def chosen(study: Study, names: list[str] | None) -> Study:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"study {study.name} has no variant {', '.join(unknown)}; it has: {', '.join(known)}")
-    return Study(study.name, tuple(variant for variant in study.variants if variant.name in names))
+    return replace(study, variants=tuple(variant for variant in study.variants if variant.name in names))
 
 
 def _variant(path: Path) -> Variant:
-    says = Config.fromfile(path).get("ablation")
-    if not isinstance(says, dict) or not {"title", "order"} <= set(says):
-        raise ValueError(f"{path} does not say what it is; write ablation = dict(order=0, title='...', against='...')")
+    settings = Config.fromfile(path).get("ablation")
+    if not isinstance(settings, dict) or not {"title", "order"} <= set(settings):
+        raise ValueError(
+            f"{path}: ablation is {settings!r}; write ablation = dict(order=0, title='...', against='...')"
+        )
     return Variant(
         name=path.stem,
         path=path,
-        title=says["title"],
-        order=says["order"],
-        against=says.get("against"),
-        small_head=says.get("small_head", {}),
+        title=settings["title"],
+        order=settings["order"],
+        against=settings.get("against"),
+        small_head=settings.get("small_head", {}),
     )

@@ -1,13 +1,14 @@
-"""The dense half of QFL: every logit as a negative (y = 0), loss and gradient out of one pass.
+r"""The dense part of QFL: every logit as a negative (y = 0), loss and gradient from one pass over the logits.
 
-.. math:: l = \\sigma^\\beta \\zeta(x), \\qquad
-    \\frac{dl}{dx} = \\sigma^\\beta \\left(\\sigma + \\beta\\,\\zeta(x)\\,(1 - \\sigma)\\right),
-    \\qquad \\zeta(x) = \\log(1 + e^x)
+.. math:: l = \sigma^\beta \zeta(x), \qquad
+    \frac{dl}{dx} = \sigma^\beta \left(\sigma + \beta\,\zeta(x)\,(1 - \sigma)\right),
+    \qquad \zeta(x) = \log(1 + e^x)
 
-One such pass a file: :mod:`numba_cpu` and :mod:`triton_gpu` do it in one sweep over memory, where those packages are
-installed; :mod:`eager` in PyTorch's own operations, anywhere. Tests hold each against the formula.
+:mod:`negatives` has the inputs and outputs of the pass, :mod:`eager`, :mod:`numba_cpu` and :mod:`triton_gpu` one kernel
+each, and :mod:`dense_pass` the function that chooses a kernel.
 """
 
-from .negatives import Negatives, negatives
+from .dense_pass import sweep_negatives
+from .negatives import Negatives
 
-__all__ = ["Negatives", "negatives"]
+__all__ = ["Negatives", "sweep_negatives"]

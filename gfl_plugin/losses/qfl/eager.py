@@ -1,4 +1,4 @@
-"""The pass over negatives in PyTorch's own operations: any device, any dtype."""
+"""The pass over negatives in PyTorch operations, for any device and dtype."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from ...ops.host_values import on_host
 from .negatives import Negatives, Result
 from .qfl_terms import quality_terms
 
-# Elements worked on at a time on a CPU, so that the buffers stay in its cache between operations.
+# Elements per chunk on a CPU, so that the buffers stay in its cache between operations.
 _CHUNK = 1 << 17
 
 
 def sweep(work: Negatives) -> Result:
-    """See :data:`choice.Result`."""
+    """Loss and gradient of all logits as negatives.
+
+    Args:
+        work: the logits and what is needed of them.
+
+    Returns:
+        Sums and gradients; see :data:`negatives.Result`.
+    """
     device = work.scale.device
     on_cpu = on_host(work.scale)
-    # A CPU scalar multiplies without a copy; on a device the factor must stay there.
+    # Reading a scalar is free on a CPU; on a GPU it would synchronize.
     factor = work.scale.item() if on_cpu else work.scale
     scratch = _Scratch() if on_cpu else None
     sums, gradients = [], []
@@ -50,7 +57,7 @@ def sweep(work: Negatives) -> Result:
 
 
 def _parts(shape: torch.Size, size: int) -> Iterator[tuple[slice, slice]]:
-    """Index a (B, C, H, W) map in parts of about ``size`` elements at most: whole images, else channels of one."""
+    """Slices of a (B, C, H, W) map with at most about ``size`` elements: whole images, or channels of one image."""
     images, classes, height, width = shape
     area = max(1, height * width)
     together = max(1, size // (classes * area))
@@ -61,14 +68,14 @@ def _parts(shape: torch.Size, size: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _Scratch:
-    """Memory that chunk after chunk is worked on in, so that it stays in cache."""
+    """Buffers that all chunks use one after another, so that they stay in the CPU's cache."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(5, 0)
         self._views: dict[torch.Size, list[Tensor]] = {}
 
     def views(self, shape: torch.Size) -> list[Tensor]:
-        """Five tensors of a shape, what was in them lost."""
+        """Five tensors of a shape with undefined contents."""
         if shape not in self._views:
             if shape.numel() > self._memory.shape[1]:
                 self._memory = torch.empty(5, max(shape.numel(), _CHUNK))
@@ -79,20 +86,28 @@ class _Scratch:
     @staticmethod
     @functools.lru_cache(maxsize=16)
     def constant(value: float) -> Tensor:
-        """A scalar tensor."""
+        """A scalar tensor of a value."""
         return torch.tensor(value)
 
 
 def _negative_chunk(
     logits: Tensor, weight: Tensor | None, beta: float, factor: float, gradient: Tensor | None, scratch: _Scratch
 ) -> float | None:
-    """Sum of the losses for y = 0, and the gradient times ``factor``, in as few sweeps as possible; beta > 0.
+    """Loss and gradient of one chunk of negatives, in as few operations as possible.
 
-    With u = e^x: σ = u / (1 + u) and l = softplus(x) = log(1 + u); loss = σ^β·l, and its slope
+    With u = e^x: σ = u / (1 + u), l = softplus(x) = log(1 + u); the loss is σ^β·l and its slope
     σ^β·(σ + β·l·(1 - σ)) = β·σ^β·lerp(l, 1/β, σ).
 
+    Args:
+        logits: (b, c, H, W) of any float dtype.
+        weight: (b, 1, H, W) fp32, or None.
+        beta: > 0.
+        factor: of the gradient.
+        gradient: (b, c, H, W), filled with the gradient times ``factor``; or None.
+        scratch: the buffers.
+
     Returns:
-        The sum; or None, for the caller to do it otherwise, where a logit is so large (88) that u overflows.
+        Sum of the losses; None if a logit is so large (88) that u overflows. The caller must then compute it otherwise.
     """
     x, odds, sigma, soft, power = scratch.views(logits.shape)
     x = logits if logits.dtype == torch.float32 else x.copy_(logits)

@@ -1,4 +1,4 @@
-"""Which pass is taken, and what all of them take and give."""
+"""Inputs and outputs of a pass over negatives, the same for all kernels."""
 
 from __future__ import annotations
 
@@ -8,42 +8,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...ops.backend import installed
-from ...ops.host_values import on_host
-
 
 @dataclass(frozen=True)
 class Negatives:
-    """What a pass works on."""
+    """The logits of a pyramid, all of which are negatives."""
 
     logits: Sequence[Tensor]  # L maps (B, C, H, W), contiguous, of one float dtype
-    wanted: Sequence[bool]  # whether each level's gradient is asked for
-    scale: Tensor  # scalar fp32 that sums and gradients are multiplied by
-    beta: float  # >= 0
+    wanted: Sequence[bool]  # whether each level's gradient is needed
+    scale: Tensor  # scalar fp32, the factor of sums and gradients
+    beta: float  # exponent of the modulating factor, >= 0
     weights: Sequence[Tensor] | None = None  # L maps (B, H, W) fp32, contiguous; None for 1 everywhere
 
     @property
     def gradient_dtype(self) -> torch.dtype:
-        """fp16 cannot hold a gradient that the loss scale has not reached yet; it comes in backward."""
+        """The logits' dtype; fp32 for fp16, which cannot hold gradients before backward applies the loss scale."""
         dtype = self.logits[0].dtype
         return torch.float32 if dtype == torch.float16 else dtype
 
 
-# A pass gives (L,) scale * sum of the losses, fp32; and for each level its gradient times scale, flat and with one
-# element more than the level, whose value means nothing: what should change no element can be written there.
+# The output of a pass: (L,) scale * sum of the losses of each level, fp32; and each level's gradient times scale, flat,
+# or None. A gradient has one element more than its level, with an undefined value: a scatter writes there what must
+# change no element.
 Result = tuple[Tensor, list[Tensor | None]]
-
-
-def negatives(work: Negatives) -> Result:
-    """Loss and gradient by the fastest pass there is for this device and dtype.
-
-    What torch.compile traces are PyTorch's own operations, which its compiler joins.
-    """
-    first = work.logits[0]
-    if on_host(first) and first.dtype == torch.float32 and installed("numba"):
-        from .numba_cpu import sweep
-    elif first.device.type == "cuda" and installed("triton") and not torch.compiler.is_compiling():
-        from .triton_gpu import sweep
-    else:
-        from .eager import sweep
-    return sweep(work)

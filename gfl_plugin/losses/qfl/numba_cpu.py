@@ -1,55 +1,57 @@
-"""The pass over negatives on a CPU, compiled by Numba for the processor it runs on: each logit is read once.
+"""The pass over negatives on a CPU, compiled by Numba: each logit is read once.
 
-PyTorch has no single operation for it, and each of its operations is a sweep over memory or cache. Logistic functions
-are polynomials here, which vectorize; each result is within a few units in the last place of the exact value.
+PyTorch has no single operation for it, and each of its operations is a pass over memory or cache. Exponential and
+logarithm are polynomials here, which vectorize; each result is within a few units in the last place of the exact value.
+
+All functions and constants that the compiled code uses stand in this file, since its cache on disk depends on this
+file only; see :mod:`gfl_plugin.ops.numba_kernel`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-from collections.abc import Callable
 
-import numba
 import numpy as np
 import torch
 from numba import njit, prange
-from numpy.polynomial import Chebyshev, Polynomial
 
 from ...ops import buffer_pool
+from ...ops.numba_kernel import kernel
+from ...ops.numba_threads import set_threads, thread_count
 from .negatives import Negatives, Result
 
-# Two threads may run the pass at once, which Numba's own pool, its default where TBB is missing, does not survive.
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-
-# Whether this process was forked, directly or through others, from one in which Numba had started its threads.
-_forked_with_threads = False
-
-_BLOCK = 2048  # elements whose losses are summed in fp32, before they join the rest in fp64
+_BLOCK = 2048  # elements whose losses are summed in fp32; the blocks' sums are added in fp64
 _LOWEST = np.float32(-87.0)  # e^x is a normal fp32 number from here on
 
-
-def _coefficients(function: Callable, degree: int, low: float, high: float) -> tuple[np.float32, ...]:
-    """fp32 coefficients of the interpolating polynomial at Chebyshev nodes, the highest power first."""
-    series = Chebyshev.interpolate(function, degree, domain=[low, high])
-    return tuple(np.float32(value) for value in series.convert(kind=Polynomial).coef[::-1])
-
-
-_HALF = math.log(2) / 2
-_EXP = _coefficients(np.exp, 6, -_HALF, _HALF)
-_LOG1P = _coefficients(lambda x: np.log1p(x) / x, 9, 0.0, 1.0)  # of log(1 + x) / x
-_ONE, _ZERO = np.float32(1), np.float32(0)
+# fp32 coefficients of the interpolating polynomials at Chebyshev nodes, highest power first. They are written out so
+# that the code on disk does not depend on NumPy's version.
+_EXP = tuple(
+    np.float32(value) for value in (0.0013941108, 0.008375126, 0.04166635, 0.16666415, 0.5, 1.0, 1.0)
+)  # of e^x for |x| <= ln(2) / 2
+_LOG1P = tuple(
+    np.float32(value)
+    for value in (
+        *(-0.003176057, 0.019542528, -0.056373615, 0.105436236, -0.15269667),
+        *(0.19663274, -0.24951616, 0.3332971, -0.49999893, 1.0),
+    )
+)  # of log(1 + x) / x for 0 <= x <= 1
+_ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
 _LOG2_E = np.float32(1 / math.log(2))
-# ln 2 in two parts, the first with zeros in its last bits, so that multiples of it are exact.
+# ln 2 in two parts. The last bits of the first are zero, so that its multiples are exact.
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(math.log(2) - 0.693359375)
-_ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds to an integer, which its last bits then hold
+_ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds to an integer, which the last bits then hold
 _SHIFT, _BIAS = np.int32(23), np.int32(127 << 23)
 
-# "contract" allows fused multiply-adds. Reassociation, which a vector sum needs, is allowed there only: elsewhere it
-# would undo the two-part logarithm.
+# "contract" allows fused multiply-adds. Only a sum may be reassociated, which vectorizing it needs; elsewhere
+# reassociation would join the two parts of ln 2.
 _arithmetic = njit(fastmath={"contract"}, error_model="numpy", inline="always")
+_loop = njit(fastmath={"contract"}, error_model="numpy")
+
+
+@njit(fastmath={"contract", "reassoc", "nsz"})
+def _added(total, value):
+    return total + value
 
 
 @_arithmetic
@@ -65,138 +67,107 @@ def _exp(x):
     return value * np.int32(exponent).view(np.float32)
 
 
-@njit(fastmath={"contract", "reassoc", "nsz"})
-def _added(total, value):
-    return total + value
+@_arithmetic
+def _terms(x, beta):
+    """Loss and slope of one element. ``beta`` is None for 2, which is compiled without a logarithm and a power."""
+    low = -abs(x)
+    low = _LOWEST if low < _LOWEST else low  # NaN stays NaN
+    odds = _exp(low)
+    far = _ONE / (_ONE + odds)
+    near = odds * far
+    log = _ZERO
+    for coefficient in _LOG1P:
+        log = log * odds + coefficient
+    log = log * odds
+    positive = x > _ZERO
+    sigma, rest = (far, near) if positive else (near, far)  # rest = 1 - sigma
+    soft = log + (x if positive else _ZERO)
+    if beta is None:
+        beta, power = _TWO, sigma * sigma
+    else:
+        exponent = beta * ((_ZERO if positive else x) - log)
+        power = _exp(_LOWEST if exponent < _LOWEST else exponent)
+    # Clamped, since rest does not fall below e^-87 while soft grows on.
+    clamped = -_LOWEST if soft > -_LOWEST else soft
+    return power * soft, power * (sigma + beta * clamped * rest)
 
 
-@functools.lru_cache(maxsize=2)
-def _span(squared: bool) -> Callable[..., float]:
-    """The loop over one plane, for beta = 2 or for any beta."""
+@_loop
+def _block(logits, gradient, factor, beta):
+    """Sum of the losses of (N,) logits in fp32; ``gradient`` is filled."""
+    total = _ZERO
+    for i in range(logits.size):
+        loss, slope = _terms(logits[i], beta)
+        gradient[i] = factor * slope
+        total = _added(total, loss)
+    return total
 
-    @_arithmetic
-    def terms(x, beta):
-        """Loss and slope of one element."""
-        low = -abs(x)
-        low = _LOWEST if low < _LOWEST else low  # NaN stays NaN
-        odds = _exp(low)
-        far = _ONE / (_ONE + odds)
-        near = odds * far
-        log = _ZERO
-        for coefficient in _LOG1P:
-            log = log * odds + coefficient
-        log = log * odds
-        positive = x > _ZERO
-        sigma, rest = (far, near) if positive else (near, far)  # rest = 1 - sigma
-        soft = log + (x if positive else _ZERO)
-        if squared:
-            power = sigma * sigma
+
+@_loop
+def _weighted_block(logits, weight, gradient, factor, beta):
+    """As :func:`_block`, with a weight for each element."""
+    total = _ZERO
+    for i in range(logits.size):
+        loss, slope = _terms(logits[i], beta)
+        gradient[i] = factor * weight[i] * slope
+        total = _added(total, weight[i] * loss)
+    return total
+
+
+@njit(error_model="numpy")
+def _plane(logits, weight, gradient, factor, beta):
+    """Sum of the losses of (H·W,) logits; ``gradient`` is filled. No weight has size 0."""
+    total = 0.0
+    for start in range(0, logits.size, _BLOCK):
+        part = logits[start : start + _BLOCK]
+        out = gradient[start : start + _BLOCK]
+        if weight.size:
+            total += _weighted_block(part, weight[start : start + _BLOCK], out, factor, beta)
         else:
-            exponent = beta * ((_ZERO if positive else x) - log)
-            power = _exp(_LOWEST if exponent < _LOWEST else exponent)
-        # Bounded, since rest does not fall below e^-87 while soft grows on.
-        bounded = -_LOWEST if soft > -_LOWEST else soft
-        return power * soft, power * (sigma + beta * bounded * rest)
-
-    @njit(fastmath={"contract"}, error_model="numpy")
-    def block(logits, gradient, factor, beta):
-        total = _ZERO
-        for i in range(logits.size):
-            loss, slope = terms(logits[i], beta)
-            gradient[i] = factor * slope
-            total = _added(total, loss)
-        return total
-
-    @njit(fastmath={"contract"}, error_model="numpy")
-    def weighted_block(logits, weight, gradient, factor, beta):
-        total = _ZERO
-        for i in range(logits.size):
-            loss, slope = terms(logits[i], beta)
-            gradient[i] = factor * weight[i] * slope
-            total = _added(total, weight[i] * loss)
-        return total
-
-    @njit(error_model="numpy")
-    def span(logits, weight, gradient, factor, beta):
-        """A run of elements that lie side by side."""
-        total = 0.0
-        for start in range(0, logits.size, _BLOCK):
-            part = logits[start : start + _BLOCK]
-            out = gradient[start : start + _BLOCK]
-            if weight.size:
-                total += weighted_block(part, weight[start : start + _BLOCK], out, factor, beta)
-            else:
-                total += block(part, out, factor, beta)
-        return total
-
-    return span
+            total += _block(part, out, factor, beta)
+    return total
 
 
-@functools.lru_cache(maxsize=4)
-def _kernel(squared: bool, parallel: bool) -> Callable[..., float]:
-    """The kernel for beta = 2, or for any beta, on all of Numba's threads or on the calling one.
-
-    Both do the same arithmetic; with one thread, results are equal bit for bit.
-    """
-    span = _span(squared)
-
-    @njit(error_model="numpy", parallel=parallel)
-    def planes(logits, weight, gradient, classes, factor, beta):
-        """Sum of (B·C, H·W) logits, and their gradient where ``gradient`` has that size."""
-        wanted = gradient.size > 0
-        sums = np.zeros(len(logits))
-        nothing = np.empty(0, np.float32)
-        for plane in prange(len(logits)):
-            factors = weight[plane // classes] if weight.size else nothing
-            out = gradient[plane] if wanted else np.empty(logits.shape[1], np.float32)
-            sums[plane] = span(logits[plane], factors, out, factor, beta)
-        return sums.sum()
-
-    return planes
+@kernel(error_model="numpy")
+def _serial(logits, weight, gradient, classes, factor, beta):
+    """Sum of (B·C, H·W) logits on the calling thread; ``gradient`` is filled if it has that size."""
+    wanted = gradient.size > 0
+    sums = np.zeros(len(logits))
+    nothing = np.empty(0, np.float32)
+    for plane in range(len(logits)):
+        factors = weight[plane // classes] if weight.size else nothing
+        out = gradient[plane] if wanted else np.empty(logits.shape[1], np.float32)
+        sums[plane] = _plane(logits[plane], factors, out, factor, beta)
+    return sums.sum()
 
 
-def _after_fork_in_child() -> None:
-    global _forked_with_threads
-    _forked_with_threads = _forked_with_threads or _numba_has_threads()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _numba_has_threads() -> bool:
-    """Whether Numba has started its threads, here or in a process that this one was forked from."""
-    try:
-        numba.threading_layer()
-    except ValueError:  # raised before the start
-        return False
-    return True
-
-
-def _thread_count() -> int:
-    """As many threads as PyTorch uses, where Numba can have them; otherwise 1."""
-    # A forked child has none of its parent's threads. GNU OpenMP cannot start them again: PyTorch's operations hang
-    # there, and Numba ends the process.
-    return 1 if _forked_with_threads else min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-
-
-def _set_numba_threads(count: int) -> None:
-    """Set Numba's number of threads; PyTorch's stays as it is."""
-    before = torch.get_num_threads()
-    numba.set_num_threads(count)
-    # Both use one OpenMP, which Numba tells to use all cores when it starts. PyTorch would then do so from the first
-    # loss on, and round otherwise.
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+@kernel(error_model="numpy", parallel=True)
+def _parallel(logits, weight, gradient, classes, factor, beta):
+    """As :func:`_serial` on Numba's threads, with the same rounding. Numba caches by name, so it is written twice."""
+    wanted = gradient.size > 0
+    sums = np.zeros(len(logits))
+    nothing = np.empty(0, np.float32)
+    for plane in prange(len(logits)):
+        factors = weight[plane // classes] if weight.size else nothing
+        out = gradient[plane] if wanted else np.empty(logits.shape[1], np.float32)
+        sums[plane] = _plane(logits[plane], factors, out, factor, beta)
+    return sums.sum()
 
 
 def sweep(work: Negatives) -> Result:
-    """See :data:`choice.Result`; fp32 logits on a CPU."""
-    threads = _thread_count()
-    if threads > 1:  # with one, OpenMP is never started: children forked later may still start theirs
-        _set_numba_threads(threads)
-    kernel = _kernel(work.beta == 2.0, parallel=threads > 1)
-    factor, beta = np.float32(work.scale.item()), np.float32(work.beta)
+    """Loss and gradient of all logits as negatives.
+
+    Args:
+        work: fp32 logits on a CPU, and what is needed of them.
+
+    Returns:
+        Sums and gradients; see :data:`negatives.Result`.
+    """
+    threads = thread_count()
+    if threads > 1:  # with one, OpenMP is never started: processes forked later can still start theirs
+        set_threads(threads)
+    planes = _parallel if threads > 1 else _serial
+    factor, beta = np.float32(work.scale.item()), None if work.beta == 2.0 else np.float32(work.beta)
     nothing = np.empty((0, 0), np.float32)
     sums, gradients = [], []
     for index, level in enumerate(work.logits):
@@ -205,6 +176,6 @@ def sweep(work: Negatives) -> Result:
         flat = buffer_pool.empty((level.numel() + 1,), torch.float32, level.device) if work.wanted[index] else None
         out = nothing if flat is None else flat[:-1].numpy().reshape(shape)
         weight = nothing if work.weights is None else work.weights[index].flatten(1).numpy()
-        sums.append(kernel(level.detach().numpy().reshape(shape), weight, out, classes, factor, beta))
+        sums.append(planes(level.detach().numpy().reshape(shape), weight, out, classes, factor, beta))
         gradients.append(flat)
     return work.scale * torch.tensor(sums, dtype=torch.float32), gradients

@@ -1,4 +1,4 @@
-"""The pass over negatives on a GPU: one Triton kernel a level reads each logit once and writes its gradient."""
+"""The pass over negatives on a GPU: a Triton kernel per level reads each logit once and writes its gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 from .negatives import Negatives, Result
 
-_BLOCK = 2048  # elements a program works on
+_BLOCK = 2048  # elements per program
 
 
 @triton.jit
@@ -19,8 +19,8 @@ def _kernel(
     scale,
     sums,
     size,
-    plane,  # locations of an image's level
-    volume,  # classes times plane
+    plane,  # locations per image
+    volume,  # classes times locations
     beta,
     WANTED: tl.constexpr,
     WEIGHTED: tl.constexpr,
@@ -35,14 +35,14 @@ def _kernel(
     sum_ = 1.0 + odds
     far = 1.0 / sum_
     near = odds * far
-    # log(1 + odds) times what rounding 1 + odds did to it: small odds keep their digits.
+    # log(1 + odds), corrected for the rounding of 1 + odds, so that small odds keep their digits.
     rounded = sum_ - 1.0
     log = tl.where(rounded == 0.0, odds, tl.log(sum_) * (odds / tl.where(rounded == 0.0, 1.0, rounded)))
     positive = x > 0.0
     sigma = tl.where(positive, far, near)
     rest = tl.where(positive, near, far)  # 1 - sigma
     soft = log + tl.where(positive, x, 0.0)
-    if SQUARED:  # noqa: SIM108  (a constant of the compiler)
+    if SQUARED:  # noqa: SIM108  (a compile-time constant)
         power = sigma * sigma
     else:
         power = tl.exp(beta * (tl.where(positive, 0.0, x) - log))
@@ -59,7 +59,14 @@ def _kernel(
 
 
 def sweep(work: Negatives) -> Result:
-    """See :data:`choice.Result`; any float dtype, computed in fp32."""
+    """Loss and gradient of all logits as negatives, computed in fp32.
+
+    Args:
+        work: logits of any float dtype on a GPU, and what is needed of them.
+
+    Returns:
+        Sums and gradients; see :data:`negatives.Result`.
+    """
     sums, gradients = [], []
     for index, level in enumerate(work.logits):
         size, wanted = level.numel(), work.wanted[index]
@@ -70,7 +77,7 @@ def sweep(work: Negatives) -> Result:
             _, classes, height, width = level.shape
             _kernel[(programs,)](
                 level,
-                level if flat is None else flat,  # a pointer that is not used
+                level if flat is None else flat,  # not used, but a pointer is needed
                 level if work.weights is None else work.weights[index],
                 work.scale,
                 partial,

@@ -1,7 +1,10 @@
-"""Gaps of third-party versions, one per file, each closed only where it exists.
+"""Patches for gaps of third-party versions, one per file. Each is applied only where the gap exists.
 
-This package imports only NMS and the readers of checkpoints, which need nothing of MMDetection, so that it can run
-before anything of MMDetection is imported.
+The docstring of each file states problem, versions, change, and when the patch can be removed. docs/compat.md lists all
+global effects of importing ``gfl_plugin``; ``private_names`` lists the private names that the package relies on.
+
+This package imports only NMS and the readers of checkpoints, which do not import MMDetection, so that it can run before
+MMDetection is imported.
 """
 
 from __future__ import annotations
@@ -16,19 +19,22 @@ from . import (
     checkpoint_loaders,
     compiled_train_step,
     config_texts,
+    default_hooks,
     empty_datasets,
     mmcv_ops,
     package_paths,
+    plugin_configs,
     processes_on_cpu,
     resume,
     ssd_prediction,
     weights_only,
 )
 
-# mmcv's operators first: MMDetection, which later ones import, needs them.
+# mmcv's ops come first: later patches import MMDetection, which needs them.
 _GAPS = (
     mmcv_ops,
     package_paths,
+    plugin_configs,
     weights_only,
     checkpoint_loaders,
     config_texts,
@@ -38,18 +44,19 @@ _GAPS = (
     amp_on_cpu,
     compiled_train_step,
     processes_on_cpu,
+    default_hooks,
 )
 _prepared: list[str] | None = None
 
 
 def prepare() -> list[str]:
-    """Close the gaps this environment has; a second call does nothing.
+    """Apply the patches that this environment needs; a second call does nothing.
 
-    The first call logs one line at INFO to the logger ``gfl_plugin``, so that
-    ``logging.getLogger("gfl_plugin").setLevel("WARNING")`` before the import silences it.
+    The first call logs one line at level INFO to the logger ``gfl_plugin``. To silence it, call
+    ``logging.getLogger("gfl_plugin").setLevel("WARNING")`` before the import.
 
     Returns:
-        One sentence for each gap that was closed, in order.
+        One sentence per applied patch, in order.
     """
     global _prepared
     if _prepared is None:
@@ -59,7 +66,7 @@ def prepare() -> list[str]:
 
 
 def _log(count: int) -> None:
-    """Say how many gaps were closed, once per run and on stderr: a script's stdout is its result."""
+    """Log the number of patches once per run, to stderr: the stdout of a script is its result."""
     if multiprocessing.current_process().name != "MainProcess" or os.environ.get("RANK", "0") != "0":
         return
     logger = logging.getLogger("gfl_plugin")
@@ -69,6 +76,6 @@ def _log(count: int) -> None:
         logger.addHandler(logging.StreamHandler())
         logger.handlers[0].setFormatter(logging.Formatter("%(name)s: %(message)s"))
     if count:
-        logger.info("closed %d gaps of this environment; gfl_plugin.compat.prepare() lists them", count)
+        logger.info("applied %d compatibility patches; gfl_plugin.compat.prepare() lists them", count)
     if protection_is_off():
-        logger.warning("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, so checkpoints may run code when they are loaded")
+        logger.warning("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: checkpoints can run code when they are loaded")

@@ -1,8 +1,9 @@
-"""MMEngine's ``AmpOptimWrapper`` refuses to work without an accelerator, though its autocast knows a CPU's bf16.
+"""``AmpOptimWrapper`` on a CPU.
 
-It is let in; its gradient scaler, which bf16 does not need, is off there.
-
-Versions: MMEngine <= 0.10.7. Can go when ``AmpOptimWrapper`` accepts a CPU.
+Problem: MMEngine's AmpOptimWrapper raises an error without an accelerator, although autocast supports bf16 on a CPU.
+Versions: MMEngine <= 0.10.7.
+Change: without an accelerator, its check for CUDA passes, and its gradient scaler, which bf16 does not need, is off.
+Can go when: AmpOptimWrapper accepts a CPU.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ import torch
 
 
 def close() -> str:
+    """Let AmpOptimWrapper accept a CPU.
+
+    Returns:
+        What was changed; "" with an accelerator.
+    """
     from mmengine.device import get_device
     from mmengine.optim.optimizer import amp_optimizer_wrapper
 
@@ -23,4 +29,4 @@ def close() -> str:
 
     amp_optimizer_wrapper.is_cuda_available = lambda: True
     amp_optimizer_wrapper.GradScaler = unscaled
-    return "AmpOptimWrapper may be used on a CPU, in bf16"
+    return "AmpOptimWrapper works on a CPU, in bf16"

@@ -1,10 +1,11 @@
-"""MMEngine's loaders of checkpoints call ``torch.load`` in its default mode, and PyTorch's ``load_url`` without any.
+"""Safe loading of checkpoints by MMEngine.
 
-The first runs code where PyTorch is older than 2.6 or the mode is switched off, the second always. Here both read by
-:func:`gfl_plugin.runtime.checkpoints.read`, for every scheme that MMEngine knows: local files, http(s), torchvision,
-modelzoo, openmmlab, mmcls, s3, petrel, pavi. Schemes that a user registers stay the user's own.
-
-Versions: MMEngine <= 0.10.7. Can go when its loaders pass ``weights_only=True``.
+Problem: MMEngine's loaders call ``torch.load`` without ``weights_only``, which runs code from the file before PyTorch
+    2.6 or if the default is disabled, and PyTorch's ``load_url``, which always does.
+Versions: MMEngine <= 0.10.7.
+Change: both read with :func:`gfl_plugin.runtime.checkpoints.read`, for all schemes of MMEngine: local files, http(s),
+    torchvision, modelzoo, openmmlab, mmcls, s3, petrel, pavi. Schemes that users register are not changed.
+Can go when: MMEngine's loaders pass ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from ..checkpoints import protection_is_off, read
 from ..errors import CheckpointError, in_a_line
 
 
-class _TorchThatReads(ModuleType):
-    """``torch`` as MMEngine's checkpoint module sees it: its ``load`` is :func:`read`."""
+class _TorchWithSafeLoad(ModuleType):
+    """``torch`` for MMEngine's checkpoint module, whose ``load`` is :func:`read`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -37,36 +38,49 @@ class _TorchThatReads(ModuleType):
 
 
 def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> dict:
-    """A checkpoint from a URL, kept in the folder where PyTorch keeps such files.
+    """Download a checkpoint to PyTorch's cache, and read it.
+
+    Args:
+        url: of the checkpoint.
+        model_dir: folder for the file; None for PyTorch's cache.
+        map_location: as in ``torch.load``.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The checkpoint.
 
     Raises:
-        CheckpointError: where it cannot be fetched, or see :func:`read`.
+        CheckpointError: if it cannot be downloaded; see also :func:`read`.
     """
     shown = re.sub(r"//[^/@]*@", "//", url)  # without a password
     try:
         name = os.path.basename(urlparse(url).path)
         if name in ("", ".", ".."):
-            raise ValueError("it names no file")
+            raise ValueError("the URL does not name a file")
         path = Path(model_dir or os.path.join(torch.hub.get_dir(), "checkpoints")) / name
         fetched = not path.is_file()
         if fetched:
             print(f"Downloading {shown} to {path}", file=sys.stderr)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=progress)
-    except (OSError, ValueError, RuntimeError, HTTPException) as error:  # no network, no such file, no room
-        raise CheckpointError(f"{shown} could not be fetched ({in_a_line(error)})") from error
+    except (OSError, ValueError, RuntimeError, HTTPException) as error:  # no network, no such file, full disk
+        raise CheckpointError(f"{shown} could not be downloaded ({in_a_line(error)})") from error
     try:
         return read(path, map_location)
     except CheckpointError:
-        if fetched:  # an answer cut short, say: the next attempt fetches it again
+        if fetched:  # for example an incomplete download: the next attempt downloads it again
             path.unlink()
         raise
 
 
 def close() -> str:
-    """Let MMEngine's loaders read tensors only; say where the user has switched that off."""
-    mmengine_checkpoint.torch = _TorchThatReads("torch")
+    """Replace the functions that MMEngine's loaders call.
+
+    Returns:
+        What was changed, and whether the user has disabled the protection.
+    """
+    mmengine_checkpoint.torch = _TorchWithSafeLoad("torch")
     mmengine_checkpoint.load_url = load_url
     if protection_is_off():
-        return "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, so checkpoints may run code when they are loaded"
-    return "checkpoints are read without running what they hold, from files and URLs"
+        return "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: checkpoints can run code when they are loaded"
+    return "checkpoints from files and URLs are read without running code from them"

@@ -1,10 +1,11 @@
-"""With ``compile=True`` MMEngine compiles a whole training step, data preprocessor and optimizer among it.
+"""Training steps under torch.compile.
 
-The first depends on each image's metadata, such as its number, the second on the learning rate: both are compiled again
-in almost every step until torch.compile gives up on them, after minutes. Neither has anything to gain, and both stay
-out of the graph here. Backbone, neck and head are compiled, forward and backward.
-
-Versions: MMEngine <= 0.10.7, MMDetection 3.3.0. Can go when they leave them out.
+Problem: with ``compile=True`` MMEngine compiles the whole training step, including data preprocessor and optimizer. The
+    first depends on image metadata, such as image ids, the second on the learning rate: both are recompiled in almost
+    every step until torch.compile gives up, after minutes. Neither becomes faster by compilation.
+Versions: MMEngine <= 0.10.7, MMDetection 3.3.0.
+Change: both are excluded from compilation. Backbone, neck and head are compiled, forward and backward.
+Can go when: MMEngine excludes them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import torch
 
 
 def close() -> str:
-    """Keep the data preprocessor and the optimizer's step out of what is compiled."""
+    """Exclude data preprocessor and optimizer step from compilation.
+
+    Returns:
+        What was changed; "" before PyTorch 2.1.
+    """
     if not hasattr(torch, "compiler"):  # before PyTorch 2.1
         return ""
     from mmdet.models.data_preprocessors import DetDataPreprocessor
@@ -21,4 +26,4 @@ def close() -> str:
 
     DetDataPreprocessor.forward = torch.compiler.disable(DetDataPreprocessor.forward)
     OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
-    return "data preprocessor and optimizer stay out of compiled graphs"
+    return "data preprocessor and optimizer are excluded from torch.compile"

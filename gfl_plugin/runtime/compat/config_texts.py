@@ -1,10 +1,12 @@
-"""MMEngine runs config texts that it finds in checkpoints: on resume, and in inferencers without a config.
+"""Config texts in checkpoints.
 
-On resume it only compares one number of it; here the text is read as data. An inferencer builds a model from it, which
-can run code even where the text is data (a ``type`` may name any function that can be imported); here it asks for a
-config of the user's own.
-
-Versions: MMEngine <= 0.10.7. Can go when it does neither.
+Problem: MMEngine executes the config text of a checkpoint on resume, to compare one number, and in inferencers without
+    a config, to build a model. Building a model can run code even if the text is plain data: ``type`` may name any
+    importable function.
+Versions: MMEngine <= 0.10.7.
+Change: on resume the text is parsed as data, and paths in the message hub that do not belong to the training are
+    removed, since CheckpointHook would later delete these files. Inferencers without a config raise an error.
+Can go when: MMEngine executes no config text from a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,26 +32,30 @@ def _resume_from_data(resume: Callable) -> Callable:
             with texts_are_data():
                 resume(self, filename, *args, **kwargs)
         except ConfigTextError as error:
-            raise CheckpointError(f"{filename} is refused, and nothing in it was run: {error}") from error
+            raise CheckpointError(f"{filename} is refused, and no code from it was run: {error}") from error
         _drop_foreign_paths(self)
 
     return wrapped
 
 
 def _drop_foreign_paths(runner: Any) -> None:
-    """CheckpointHook later removes what the message hub says is its own."""
+    """Remove paths outside the training's folders, since CheckpointHook deletes files that the message hub names."""
     work_dir = Path(runner.work_dir)
     elsewhere = [Path(hook.out_dir) / work_dir.name for hook in runner.hooks if getattr(hook, "out_dir", None)]
     dropped = drop_foreign_paths(runner.message_hub.runtime_info, [work_dir, *elsewhere])
     if dropped:
         runner.logger.warning(
-            f"the checkpoint's notes on {', '.join(dropped)} name files outside of this training's folder, or are "
-            "damaged; they are not used, and the files stay"
+            f"the entries {', '.join(dropped)} in the checkpoint's message hub are ignored: they name files outside "
+            "the work folder, or are damaged"
         )
 
 
 def close() -> str:
-    """Let no config text out of a checkpoint be run."""
+    """Replace the methods of MMEngine that execute config texts.
+
+    Returns:
+        What was changed.
+    """
     run, build = Config.fromstring, BaseInferencer._init_model
 
     @functools.wraps(run)
@@ -60,8 +66,8 @@ def close() -> str:
     def init_model(self: Any, cfg: Any, weights: str | None, device: str = "cpu") -> Any:
         if not cfg:
             raise CheckpointError(
-                f"{weights}: the config inside is not used, since building a model from it can run code. Pass your own "
-                f"(model=CONFIG, weights={str(weights)!r}), or the one inside, where you trust its author: "
+                f"{weights}: the config in the file is not used, since building a model from it can run code. Pass "
+                f"your own config (model=CONFIG, weights={str(weights)!r}), or, if you trust the author of the file, "
                 f"model=gfl_plugin.embedded_config({str(weights)!r})"
             )
         return build(self, cfg, weights, device)
@@ -70,4 +76,4 @@ def close() -> str:
     BaseInferencer._init_model = init_model
     for runner in (Runner, FlexibleRunner):
         runner.resume = _resume_from_data(runner.resume)
-    return "config texts inside of checkpoints are read as data"
+    return "config texts in checkpoints are parsed as data"

@@ -1,6 +1,10 @@
-"""A data set without an image ends in NumPy's "need at least one array to concatenate"; it gets an error that names it.
+"""Datasets without images.
 
-Versions: MMEngine <= 0.10.7. Can go when ``BaseDataset`` says which data set is empty.
+Problem: a dataset without images raises NumPy's "need at least one array to concatenate", which names neither the
+    dataset nor the cause.
+Versions: MMEngine <= 0.10.7.
+Change: such a dataset raises an EmptyDatasetError that names file, filter and classes.
+Can go when: BaseDataset names the empty dataset.
 """
 
 from __future__ import annotations
@@ -11,6 +15,11 @@ from ..errors import EmptyDatasetError
 
 
 def close() -> str:
+    """Check for images before MMEngine serializes a dataset.
+
+    Returns:
+        What was changed.
+    """
     from mmengine.dataset import BaseDataset
 
     plain = BaseDataset._serialize_data
@@ -22,16 +31,17 @@ def close() -> str:
         return plain(self)
 
     BaseDataset._serialize_data = with_images
-    return "a data set without an image is an error that names it"
+    return "a dataset without images raises an error that names it"
 
 
 def _reason(dataset: object) -> str:
     name = f"{type(dataset).__name__} of {dataset.ann_file}"
     if not dataset.filter_cfg or dataset.test_mode:  # test data is not filtered
-        return f"{name} holds no image; is ann_file right?"
+        return f"{name} has no images; check ann_file"
     classes = dataset.metainfo.get("classes", ())
-    shown = ", ".join(map(str, classes[:5])) + (f", … ({len(classes)} in all)" if len(classes) > 5 else "")
+    shown = ", ".join(map(str, classes[:5])) + (f", … ({len(classes)} in total)" if len(classes) > 5 else "")
     return (
-        f"{name}: no image is left after filter_cfg={dict(dataset.filter_cfg)}. Its classes are {shown}; the "
-        "annotations must have objects of these names (metainfo.classes). tools/check_data.py CONFIG lists theirs"
+        f"{name}: no images are left after filter_cfg={dict(dataset.filter_cfg)}. Its classes are {shown}; the "
+        "annotations must use these names (metainfo.classes). gfl-plugin check-data CONFIG lists the names in the "
+        "annotations"
     )

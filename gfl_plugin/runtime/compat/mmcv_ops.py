@@ -1,9 +1,10 @@
-"""mmcv without compiled ops: MMDetection cannot be imported without ``mmcv._ext``.
+"""mmcv without compiled ops.
 
-A stand-in is provided whose ``nms`` and ``softnms`` are exact; every other op raises an error that says what to
-install. A compiled ``mmcv._ext`` is left alone.
-
-Versions: mmcv-lite 2.x, and builds of mmcv without ops. Can go when MMDetection imports ops where it uses them.
+Problem: MMDetection cannot be imported without ``mmcv._ext``, mmcv's compiled ops.
+Versions: mmcv-lite 2.x, and builds of mmcv without ops.
+Change: a replacement module ``mmcv._ext`` provides ``nms`` and ``softnms`` with the results of the compiled ops; all
+    other ops raise an error that says what to install. A compiled ``mmcv._ext`` is not changed.
+Can go when: MMDetection imports ops where it uses them.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from ...ops.nms import pairwise_iou
 
 
 class _OpsStandIn(ModuleType):
-    """``mmcv._ext`` for an mmcv that has none: NMS works, any other op says what to install."""
+    """A replacement of ``mmcv._ext``: NMS works, other ops raise an error that says what to install."""
 
     def __getattr__(self, name: str) -> Callable:
-        # mmcv asks hasattr() for each op when it is imported, so an op must exist until it is called.
+        # mmcv checks hasattr() for each op when it is imported, so the error must come with the call.
         if name.startswith("__"):
             raise AttributeError(name)
 
         def missing(*args: object, **kwargs: object) -> None:
             raise NotImplementedError(
-                f"This model calls the compiled op '{name}', and the installed mmcv has no compiled ops "
-                "(mmcv-lite, or a build without them). Install compiled mmcv in its place: "
+                f"This model needs the compiled op '{name}', but the installed mmcv has no compiled ops (mmcv-lite, "
+                "or a build without ops). Install a compiled mmcv instead: "
                 "pip uninstall -y mmcv-lite && pip install 'mmcv>=2.0.0,<2.2.0'"
             )
 
@@ -42,6 +43,11 @@ class _OpsStandIn(ModuleType):
 
 
 def close() -> str:
+    """Provide ``mmcv._ext`` where mmcv has none.
+
+    Returns:
+        What was changed; "" with compiled ops.
+    """
     if "mmcv._ext" in sys.modules or importlib.util.find_spec("mmcv._ext") is not None:
         return ""
     ops = _OpsStandIn("mmcv._ext", "Stand-in of gfl_plugin for mmcv's compiled ops.")
@@ -49,11 +55,21 @@ def close() -> str:
     ops.nms = nms
     ops.softnms = softnms
     sys.modules["mmcv._ext"] = ops
-    return "mmcv has no compiled ops: NMS is the plugin's own, other compiled ops raise an error"
+    return "mmcv has no compiled ops: NMS is provided, other compiled ops raise an error"
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Greedy non-maximum suppression, exactly as mmcv's compiled op; see :func:`gfl_plugin.ops.nms.nms`."""
+    """Greedy non-maximum suppression with the results of mmcv's compiled op.
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2.
+        scores: (N,).
+        iou_threshold: boxes with a larger IoU than this are suppressed.
+        offset: added to widths and heights, 0 or 1.
+
+    Returns:
+        Indices of the kept boxes by descending score, int64; see :func:`gfl_plugin.ops.nms.nms`.
+    """
     if offset == 0 and boxes.numel() and (torchvision_nms := _torchvision_nms()) is not None:
         return torchvision_nms(boxes, scores, iou_threshold)
     return exact_nms(boxes, scores, iou_threshold, offset)
@@ -61,10 +77,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
 
 @functools.lru_cache(maxsize=1)
 def _torchvision_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
-    """torchvision's compiled NMS where a torchvision that fits this torch is installed, else None."""
+    """torchvision's compiled NMS; None if torchvision is missing or does not fit the installed PyTorch."""
     try:
         from torchvision.ops import nms as compiled
-    except (ImportError, RuntimeError):  # a torchvision built for another torch fails at registration
+    except (ImportError, RuntimeError):  # a torchvision built for another PyTorch fails at registration
         return None
     return compiled
 
@@ -79,15 +95,15 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS (Bodla et al., arXiv 1704.04503), as mmcv's compiled op.
+    """Soft-NMS (Bodla et al., arXiv 1704.04503) with the results of mmcv's compiled op.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2, on the CPU.
         scores: (N,).
         dets: (N, 5); its first rows are overwritten with the kept boxes and their new scores.
-        iou_threshold: overlap from which methods 0 and 1 act.
-        sigma: width of method 2's Gaussian.
-        min_score: boxes whose score falls below it are dropped.
+        iou_threshold: IoU from which methods 0 and 1 reduce scores.
+        sigma: width of the Gaussian of method 2.
+        min_score: boxes with a lower new score are dropped.
         method: 0 sets the score to 0, 1 multiplies it by 1 - IoU, 2 by exp(-IoU² / sigma).
         offset: added to widths and heights, 0 or 1.
 

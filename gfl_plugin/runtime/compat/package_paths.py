@@ -1,10 +1,10 @@
-"""MMEngine finds the packages of ``mmdet::`` configs through ``pkg_resources``, which setuptools 82 and newer lack.
+"""Paths of installed packages without ``pkg_resources``.
 
-Without it any ``_base_ = "mmdet::..."`` ends in ``No module named 'pkg_resources'``. Here packages are found by
-``importlib``. Where ``pkg_resources`` is installed, nothing is changed.
-
-Versions: MMEngine <= 0.10.7 with setuptools >= 82, or without setuptools. Can go when MMEngine does not import
-``pkg_resources``.
+Problem: MMEngine locates the packages of ``mmdet::`` configs with ``pkg_resources``, which setuptools 82 has removed.
+    Every ``_base_ = "mmdet::..."`` then raises ``No module named 'pkg_resources'``.
+Versions: MMEngine <= 0.10.7 with setuptools >= 82, or without setuptools.
+Change: packages are located with ``importlib``. Where ``pkg_resources`` is installed, nothing is changed.
+Can go when: MMEngine does not import ``pkg_resources``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from pathlib import Path
 
 
 def close() -> str:
+    """Replace MMEngine's functions that import ``pkg_resources``.
+
+    Returns:
+        What was changed; "" where ``pkg_resources`` is installed.
+    """
     if importlib.util.find_spec("pkg_resources") is not None:
         return ""
     from mmengine import hub, utils
@@ -22,18 +27,22 @@ def close() -> str:
     from mmengine.utils import package_utils
 
     package_utils.package2module = package2module
-    # Each of these modules has imported the functions by name.
+    # All of these modules have imported the functions by name.
     for module in (package_utils, utils, config):
         module.is_installed = is_installed
     for module in (package_utils, utils, config, hub.hub):
         module.get_installed_path = get_installed_path
-    return "packages of mmdet:: configs are found without pkg_resources"
+    return "packages of mmdet:: configs are located without pkg_resources"
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is installed, by the name that pip knows or by its module's.
+    """Check whether a package is installed.
 
-    A folder without ``__init__.py`` that has such a name does not count.
+    Args:
+        package: name of the distribution (``mmcv-lite``) or of the module (``mmcv``).
+
+    Returns:
+        True if it is installed; a folder without ``__init__.py`` does not count.
     """
     try:
         metadata.distribution(package)
@@ -44,31 +53,40 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """The folder of a package's module.
+    """Locate the folder of a package.
 
     Args:
-        package: the name that pip knows (``mmcv-lite``), or the module's (``mmcv``).
+        package: name of the distribution (``mmcv-lite``) or of the module (``mmcv``).
+
+    Returns:
+        The path of the folder.
 
     Raises:
-        PackageNotFoundError: where there is no such package.
-        RuntimeError: where the module is a folder without ``__init__.py``.
+        PackageNotFoundError: if the package is not installed.
+        RuntimeError: if the module is a folder without ``__init__.py``.
     """
     spec = importlib.util.find_spec(package)
     if spec is None:
         spec = importlib.util.find_spec(package2module(package))
     if spec is None or spec.origin is None:
-        raise RuntimeError(f"{package} is not a module with an __init__.py, so it has no path of its own")
+        raise RuntimeError(f"{package} has no __init__.py, so it has no path")
     return str(Path(spec.origin).parent)
 
 
 def package2module(package: str) -> str:
-    """The module's name of a package, by the name that pip knows.
+    """Look up the module of a distribution.
+
+    Args:
+        package: name of the distribution.
+
+    Returns:
+        The name of the module.
 
     Raises:
-        PackageNotFoundError: where it is not installed.
-        ValueError: where its metadata does not name a module.
+        PackageNotFoundError: if the distribution is not installed.
+        ValueError: if its metadata does not name a module.
     """
     names = (metadata.distribution(package).read_text("top_level.txt") or "").split()
     if not names:
-        raise ValueError(f"can not infer the module name of {package}")
+        raise ValueError(f"the metadata of {package} does not name a module")
     return names[0]

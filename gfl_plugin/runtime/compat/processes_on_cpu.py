@@ -1,8 +1,9 @@
-"""MMEngine's ``pytorch`` launcher and its data-parallel wrapper take a GPU per process for granted.
+"""Distributed training on a CPU.
 
-Without one they use gloo and no device number.
-
-Versions: MMEngine <= 0.10.7. Can go when both accept a CPU.
+Problem: MMEngine's ``pytorch`` launcher and MMDistributedDataParallel require one GPU per process.
+Versions: MMEngine <= 0.10.7.
+Change: without a GPU, the launcher uses gloo, and the wrapper gets no device ids.
+Can go when: both accept a CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ import torch
 
 
 def close() -> str:
+    """Let the launcher and the wrapper accept a CPU.
+
+    Returns:
+        What was changed; "" with an accelerator.
+    """
     from mmengine.device import get_device
     from mmengine.dist import utils
     from mmengine.model.wrappers import MMDistributedDataParallel
@@ -29,8 +35,8 @@ def close() -> str:
     def leave() -> None:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        # A thread of gloo's may still hold the last exchange's tensors. To let go of them it needs Python's lock, which
-        # sleeping lends; where it asks when the interpreter has begun to end, the process is aborted.
+        # A gloo thread may still hold tensors of the last operation. To release them it needs the GIL, which sleep()
+        # releases; if it requests the GIL while the interpreter shuts down, the process is aborted.
         time.sleep(0.1)
 
     utils._init_dist_pytorch = init
@@ -41,4 +47,4 @@ def close() -> str:
         plain(self, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = without_device
-    return "several processes may train on a CPU, by gloo"
+    return "several processes can train on a CPU, with gloo"

@@ -1,9 +1,11 @@
-"""MMEngine's ``--resume`` takes what ``last_checkpoint`` names, damaged or not; without that file it begins anew.
+"""Resuming from the newest complete checkpoint.
 
-In both cases checkpoints that are whole lie beside it: one run ends, the other overwrites them. Here a training goes on
-from the newest one that is whole, whichever hook wrote it, and says which.
-
-Versions: MMEngine <= 0.10.7. Can go when it looks at what it resumes from.
+Problem: MMEngine's ``--resume`` reads the file in ``last_checkpoint``, damaged or not, and starts a new training if
+    ``last_checkpoint`` is missing. Complete checkpoints may exist in the same folder: in the first case the run fails,
+    in the second it overwrites them.
+Versions: MMEngine <= 0.10.7.
+Change: ``--resume`` uses the newest complete checkpoint, whichever hook wrote it, and logs its name.
+Can go when: MMEngine checks the checkpoint from which it resumes.
 """
 
 from __future__ import annotations
@@ -22,30 +24,40 @@ from ..terminal_text import escape_unprintable
 
 
 def find_latest_checkpoint(path: str) -> str | None:
-    """The checkpoint to resume from; all processes get the same.
+    """Choose the checkpoint to resume from, the same in all processes.
+
+    Args:
+        path: the work folder.
+
+    Returns:
+        Path of the checkpoint; None if there is none.
 
     Raises:
         CheckpointError: see :func:`gfl_plugin.runtime.resume.newest_whole`.
     """
-    told: list[Any] = [None, None]
+    result: list[Any] = [None, None]  # path, error
     if is_main_process():
         try:
             choice = choose(Path(path))
-            told[0] = None if choice.path is None else str(choice.path)
-            if told[0] and choice.broken:
-                text = f"resuming from {choice.path}, the newest checkpoint that is whole: {'; '.join(choice.broken)}"
+            result[0] = None if choice.path is None else str(choice.path)
+            if result[0] and choice.broken:
+                text = f"resuming from {choice.path}, the newest complete checkpoint: {'; '.join(choice.broken)}"
                 print_log(escape_unprintable(text), logger="current", level=logging.WARNING)
-        except CheckpointError as error:  # which the others have to raise, too
-            told[1] = str(error)
-    broadcast_object_list(told)
-    found, error = told
+        except CheckpointError as error:  # to be raised in all processes
+            result[1] = str(error)
+    broadcast_object_list(result)
+    found, error = result
     if error:
         raise CheckpointError(error)
     return found
 
 
 def close() -> str:
-    """Have ``--resume`` look at what it resumes from."""
+    """Replace the function by which both runners look for a checkpoint.
+
+    Returns:
+        What was changed.
+    """
     for module in (runner, _flexible_runner):
         module.find_latest_checkpoint = find_latest_checkpoint
-    return "--resume goes on from the newest whole checkpoint"
+    return "--resume uses the newest complete checkpoint"

@@ -1,6 +1,9 @@
-"""An SSD head trains and cannot predict: it is asked for a ``loss_cls`` it never had. It gets one that is None.
+"""Prediction with SSDHead.
 
-Versions: MMDetection 3.3.0 (open-mmlab/mmdetection#11780). Can go when that is closed.
+Problem: SSDHead trains, but prediction reads its attribute ``loss_cls``, which does not exist.
+Versions: MMDetection 3.3.0 (open-mmlab/mmdetection#11780).
+Change: SSDHead gets a ``loss_cls`` that is None.
+Can go when: the issue is fixed.
 """
 
 from __future__ import annotations
@@ -9,6 +12,11 @@ import functools
 
 
 def close() -> str:
+    """Add the attribute to SSDHead.
+
+    Returns:
+        What was changed.
+    """
     from mmdet.models.dense_heads import SSDHead
 
     plain = SSDHead.__init__
@@ -20,4 +28,4 @@ def close() -> str:
             self.loss_cls = None
 
     SSDHead.__init__ = with_loss_cls
-    return "SSDHead has the loss_cls that its prediction asks for"
+    return "SSDHead has the attribute loss_cls that prediction reads"

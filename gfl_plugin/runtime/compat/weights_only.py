@@ -1,10 +1,12 @@
-"""MMEngine's checkpoints under ``weights_only``, which PyTorch 2.6 made the default of ``torch.load``.
+"""MMEngine's checkpoints with ``weights_only``.
 
-They carry its ``HistoryBuffer`` and NumPy arrays. Those are listed as safe, and ``weights_only`` stays on. NumPy's own
-unpickling is not safe: a crafted dtype can name fields outside of its memory, which NumPy then reads. So arrays, dtypes
-and scalars are made by this module, which accepts plain numbers and nothing else.
-
-Versions: PyTorch >= 2.6 with MMEngine <= 0.10.7. Can go when MMEngine lists them itself and NumPy checks what it reads.
+Problem: since PyTorch 2.6 ``weights_only`` is the default of ``torch.load``, which then refuses the ``HistoryBuffer``
+    and the NumPy arrays in MMEngine's checkpoints. NumPy's own unpickling is not safe: a crafted dtype can name fields
+    outside its memory, which NumPy then reads.
+Versions: PyTorch >= 2.6 with MMEngine <= 0.10.7.
+Change: these types are added to PyTorch's safe globals, for every ``torch.load`` of the process. Arrays, dtypes and
+    scalars are created by functions of this module, which accept plain numbers only.
+Can go when: MMEngine adds its types to the safe globals, and NumPy validates what it unpickles.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ _NO_FIELDS = (None, None, None, -1, -1, 0)  # subarray, names, fields, size, ali
 
 
 class PlainDtype:
-    """A NumPy dtype of plain numbers, as a pickle describes it: ``numpy.dtype(code, align, copy)``, then its state."""
+    """A NumPy dtype of plain numbers, created as in a pickle: ``numpy.dtype(code, align, copy)``, then its state."""
 
     def __init__(self, code: Any = None, *settings: Any) -> None:
         if not (isinstance(code, str) and _NUMERIC.fullmatch(code)):
-            what = f"{code[:20]!r}" if isinstance(code, str) else f"made of a {type(code).__name__}"
-            raise ValueError(f"a checkpoint's arrays hold plain numbers; this one has a NumPy dtype {what}")
+            what = f"{code[:20]!r}" if isinstance(code, str) else f"created from a {type(code).__name__}"
+            raise ValueError(f"arrays in a checkpoint hold plain numbers; this one has a NumPy dtype {what}")
         self._dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
         if not (isinstance(state, tuple) and len(state) >= 8 and state[1] in ("<", ">", "|", "=")):
             raise ValueError("the state of a NumPy dtype is damaged")
         if tuple(state[2:8]) != _NO_FIELDS:
-            raise ValueError("a NumPy dtype of plain numbers has no fields; this one was crafted")
+            raise ValueError("a NumPy dtype of plain numbers has no fields; this one has")
         self._dtype = self._dtype.newbyteorder(state[1])
 
     def __reduce__(self) -> Any:
@@ -43,19 +45,19 @@ class PlainDtype:
 
     @property
     def numpy(self) -> np.dtype:
-        """The dtype itself."""
+        """The NumPy dtype."""
         return self._dtype
 
 
 class CheckedArray(np.ndarray):
-    """A NumPy array out of a checkpoint; it is written again as an ordinary one."""
+    """A NumPy array from a checkpoint; it is pickled as an ordinary array."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> CheckedArray:
-        raise ValueError("a checkpoint's arrays are made from their bytes, not by numpy.ndarray()")
+        raise ValueError("arrays in a checkpoint are created from their bytes, not by numpy.ndarray()")
 
     def __setstate__(self, state: Any) -> None:
-        if getattr(self, "filled", False):  # somebody may already look at the memory that a second one would exchange
-            raise ValueError("a NumPy array gets its state twice")
+        if getattr(self, "filled", False):  # other objects may refer to the memory that a second state would replace
+            raise ValueError("the state of a NumPy array is set twice")
         if not (isinstance(state, tuple) and len(state) in (4, 5)):
             raise ValueError("the state of a NumPy array is damaged")
         shape, dtype, fortran, data = state[-4:]
@@ -63,7 +65,7 @@ class CheckedArray(np.ndarray):
         if not (isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)):
             raise ValueError("the shape of a NumPy array is damaged")
         if not (isinstance(data, bytes) and len(data) == math.prod(shape) * dtype.itemsize):
-            raise ValueError(f"a NumPy array of shape {shape} and type {dtype} does not have the bytes that it needs")
+            raise ValueError(f"a NumPy array of shape {shape} and type {dtype} has the wrong number of bytes")
         super().__setstate__((1, shape, dtype, bool(fortran), data))
         self.filled = True
 
@@ -75,38 +77,61 @@ class CheckedArray(np.ndarray):
 
 
 def _plain(dtype: Any) -> np.dtype:
-    """The dtype of numbers that a pickle's description stands for."""
+    """The NumPy dtype for a dtype from a pickle."""
     if isinstance(dtype, PlainDtype):
         return dtype.numpy
-    # A user's own add_safe_globals may have put NumPy's dtype in place of ours.
+    # A user's own add_safe_globals may have replaced PlainDtype by NumPy's dtype.
     if isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.fields is None and dtype.subdtype is None:
         return np.dtype(dtype.str)
-    raise ValueError(f"a checkpoint's arrays hold plain numbers; this one holds a {type(dtype).__name__}")
+    raise ValueError(f"arrays in a checkpoint hold plain numbers; this one holds a {type(dtype).__name__}")
 
 
 def blank_array(kind: Any, shape: Any, code: Any) -> CheckedArray:
-    """In place of ``numpy._core.multiarray._reconstruct``: an array whose bytes come with its state."""
+    """Replace ``numpy._core.multiarray._reconstruct``: create an array that gets its bytes with its state.
+
+    Args:
+        kind: type of the array.
+        shape: ignored; the state has it.
+        code: ignored; the state has it.
+
+    Returns:
+        An empty array.
+
+    Raises:
+        ValueError: if the type is not ``numpy.ndarray``.
+    """
     if kind not in (CheckedArray, np.ndarray):
-        raise ValueError(f"a checkpoint's arrays are numpy.ndarray; this one is a {type(kind).__name__}")
+        raise ValueError(f"arrays in a checkpoint are numpy.ndarray; this one is a {type(kind).__name__}")
     return np.zeros(0, np.uint8).view(CheckedArray)
 
 
 def plain_scalar(dtype: Any = None, data: Any = None) -> np.generic:
-    """In place of ``numpy._core.multiarray.scalar``: one number from its bytes."""
+    """Replace ``numpy._core.multiarray.scalar``: create a number from its bytes.
+
+    Args:
+        dtype: of the number.
+        data: its bytes.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: if the dtype is not one of plain numbers, or the number of bytes is wrong.
+    """
     dtype = _plain(dtype)
     if not (isinstance(data, bytes) and len(data) == dtype.itemsize):
-        raise ValueError(f"a NumPy number of type {dtype} does not have the bytes that it needs")
+        raise ValueError(f"a NumPy number of type {dtype} has the wrong number of bytes")
     return np.frombuffer(data, dtype)[0]
 
 
 class CheckedHistory(HistoryBuffer):
-    """A HistoryBuffer out of a checkpoint. MMEngine's own takes functions for the whole class from one's state."""
+    """A HistoryBuffer from a checkpoint. MMEngine's own class accepts new methods for the class from a state."""
 
     def __new__(cls, *args: Any) -> CheckedHistory:
         return object.__new__(cls)
 
     def __init__(self, *args: Any) -> None:
-        raise ValueError("a checkpoint's HistoryBuffer is made from its state")
+        raise ValueError("a HistoryBuffer in a checkpoint is created from its state")
 
     def __setstate__(self, state: Any) -> None:
         arrays = [state.get(name) for name in ("_log_history", "_count_history")] if isinstance(state, dict) else []
@@ -120,29 +145,54 @@ class CheckedHistory(HistoryBuffer):
 
 
 def no_bytes(*args: Any) -> bytes:
-    """What ``bytes()`` means inside a checkpoint: the content of an empty array, which is written so."""
+    """Replace ``bytes`` in checkpoints: the content of an empty array is pickled as ``bytes()``.
+
+    Args:
+        *args: must be empty.
+
+    Returns:
+        ``b""``.
+
+    Raises:
+        ValueError: if there are arguments.
+    """
     if args:
-        raise ValueError("a checkpoint asks for bytes(...), which is refused")
+        raise ValueError("the checkpoint calls bytes(...), which is refused")
     return b""
 
 
 def history_statistic(owner: object = None, name: Any = None) -> Callable:
-    """What ``getattr`` means inside a checkpoint: one of HistoryBuffer's statistics, each of which is written so."""
+    """Replace ``getattr`` in checkpoints: the statistics of HistoryBuffer are pickled as calls of ``getattr``.
+
+    Args:
+        owner: must be HistoryBuffer.
+        name: must be that of a statistic.
+
+    Returns:
+        The method.
+
+    Raises:
+        ValueError: for any other attribute.
+    """
     if owner is not CheckedHistory or not isinstance(name, str) or name not in ("min", "max", "current", "mean"):
-        raise ValueError("the checkpoint asks for an attribute by getattr, which is refused")
+        raise ValueError("the checkpoint calls getattr for another attribute, which is refused")
     return getattr(HistoryBuffer, name)
 
 
 def close() -> str:
-    """List what MMEngine's checkpoints need, for every ``torch.load`` of the process."""
-    if torch.torch_version.TorchVersion(torch.__version__) < (2, 6):  # has no such list for functions
+    """Add the types to PyTorch's safe globals.
+
+    Returns:
+        What was changed; "" before PyTorch 2.6.
+    """
+    if torch.torch_version.TorchVersion(torch.__version__) < (2, 6):  # safe globals accept no functions there
         return ""
     torch.serialization.add_safe_globals(
         [
             (CheckedHistory, "mmengine.logging.history_buffer.HistoryBuffer"),
             (CheckedArray, "numpy.ndarray"),
             (PlainDtype, "numpy.dtype"),
-            # NumPy 1 and NumPy 2 write the same two functions under different module names; checkpoints of both exist.
+            # NumPy 1 and NumPy 2 pickle the same two functions under different module names.
             *[
                 (function, f"{module}.multiarray.{name}")
                 for module in ("numpy.core", "numpy._core")
@@ -155,4 +205,4 @@ def close() -> str:
             ],
         ]
     )
-    return "MMEngine's HistoryBuffer and NumPy arrays of numbers may be loaded with weights_only"
+    return "MMEngine's HistoryBuffer and NumPy arrays of numbers can be loaded with weights_only"

@@ -1,0 +1,36 @@
+"""MMDetection's GFLHead and the plugin's, with equal settings and equal weights."""
+
+from __future__ import annotations
+
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from torch import nn
+
+from ...heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
+
+KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")  # in the order of every pair of the benchmark
+_CHANNELS = 256  # of COCO detectors
+
+
+def build_heads(classes: int, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
+    """Both heads with equal weights.
+
+    Args:
+        classes: C.
+        device: of the heads.
+
+    Returns:
+        MMDetection's head, the plugin's head.
+    """
+    theirs, ours = (
+        MODELS.build(
+            ConfigDict(
+                gfl_head_config(classes, _CHANNELS, type=kind),
+                train_cfg=gfl_train_cfg("ATSSAssigner"),
+                test_cfg=gfl_test_cfg(),
+            )
+        ).to(device)
+        for kind in KINDS
+    )
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours

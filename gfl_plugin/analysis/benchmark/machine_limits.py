@@ -1,0 +1,47 @@
+"""What the machine cannot do faster: copying bytes, and computing exponentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .timing import median_seconds
+
+
+@dataclass(frozen=True)
+class MachineLimits:
+    """Rates that were measured on a device."""
+
+    copy_bandwidth: float  # bytes read and written per second, by copies of 512 MB
+    exp_rate: float  # fp32 exponentials per second, in cache on a CPU
+
+    @staticmethod
+    def measured(device: str = "cpu") -> MachineLimits:
+        """Measure now, with PyTorch's current number of threads.
+
+        Args:
+            device: cpu, or cuda.
+        """
+        source = torch.ones(128 << 20, device=device)
+        target = torch.ones_like(source)
+        copy = median_seconds(lambda: target.copy_(source), device)
+        part = source[: 1 << 17] if device == "cpu" else source
+        out = target[: part.numel()]
+        repeats = 64 if device == "cpu" else 1
+
+        def exponentials() -> None:
+            for _ in range(repeats):
+                torch.exp(part, out=out)
+
+        exp = median_seconds(exponentials, device)
+        return MachineLimits(2 * source.nbytes / copy, repeats * part.numel() / exp)
+
+    def floor(self, moved: float = 0.0, exponentials: float = 0.0) -> float:
+        """Seconds that the slower of two jobs takes.
+
+        Args:
+            moved: bytes to read and write.
+            exponentials: number of exponentials to compute.
+        """
+        return max(moved / self.copy_bandwidth, exponentials / self.exp_rate)

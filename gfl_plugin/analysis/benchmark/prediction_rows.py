@@ -1,0 +1,23 @@
+"""The row of the head alone at test time: from maps to detections."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from .checks import detections_agree
+from .heads import build_heads
+from .machine_limits import MachineLimits
+from .row import Row, differences_text, timed_row
+from .settings import Report, Settings
+
+
+def prediction_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
+    """From the maps of a trained detector to detections; for arguments and errors see :func:`.head_rows.head_rows`."""
+    report("prediction")
+    case, heads = settings.case().as_trained(settings.above), build_heads(settings.classes, settings.device)
+    difference = f"{case.description.split(', ')[-1]}; {differences_text(detections_agree(case, *heads))}"
+    given = dict(batch_img_metas=case.img_metas, rescale=True)
+    runs = [functools.partial(head.predict_by_feat, case.cls_scores, case.bbox_preds, **given) for head in heads]
+    floor = limits.floor(sum(level.nbytes for level in case.cls_scores))  # class logits are read
+    yield timed_row("predict_by_feat", runs, settings.runs, settings.device, floor, difference)

@@ -1,0 +1,60 @@
+"""The demo: a study of two variants, MMDetection's ATSS and the plugin's GFL, on the embedded data set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...demo.dataset import DemoSize
+from .scale import train_for
+from .study import Study, Variant
+from .study_data import EmbeddedData, StudyData
+
+
+def demo_study(configs: Path) -> Study:
+    """The two variants.
+
+    Args:
+        configs: the folder ``configs``.
+
+    Raises:
+        FileNotFoundError: where a variant's config is missing.
+    """
+    folder = configs / "demo"
+    variants = (
+        Variant("atss", folder / "atss_r18_demo.py", "ATSS (baseline)", order=0, against=None, small_head={}),
+        Variant("gfl", folder / "gfl_r18_demo.py", "GFL", order=1, against="atss", small_head={}),
+    )
+    missing = [str(variant.path) for variant in variants if not variant.path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"configs of the demo are missing: {', '.join(missing)}")
+    return Study("demo", variants, metrics=("AP", "AP50", "AP75"))
+
+
+@dataclass(frozen=True)
+class DemoScale:
+    """The demo's configs, with another number of epochs; see :class:`gfl_plugin.analysis.studies.scale.Scale`."""
+
+    data: StudyData
+    epochs: int
+
+    def config(self, variant: Variant, configs: Path, data: Path) -> Config:
+        """See :class:`gfl_plugin.analysis.studies.scale.Scale`."""
+        os.environ[self.data.variable] = str(data)
+        cfg = Config.fromfile(variant.path)
+        train_for(cfg, self.epochs)
+        return cfg
+
+
+def demo_scale(images: int = 600, epochs: int = 10, seed: int = 0) -> DemoScale:
+    """The size of the demo.
+
+    Args:
+        images: for training; a quarter as many are made for validation.
+        epochs: of training, for each variant.
+        seed: of the data.
+    """
+    return DemoScale(EmbeddedData(DemoSize(train=images, val=max(1, images // 4)), seed), epochs)

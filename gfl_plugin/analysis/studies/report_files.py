@@ -1,0 +1,85 @@
+"""The report of a study: a Markdown table, the figures as JSON, and a plot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+
+from ...runtime.atomic_files import write_whole
+from ..tables import markdown
+from .comparison import Row, comparison_table
+from .study import Study
+
+
+def report_files(study: str, folder: Path) -> list[Path]:
+    """The files that :func:`write_report` writes: ``<study>.md``, ``.json`` and ``.png``.
+
+    Args:
+        study: name of the study.
+        folder: of the report.
+    """
+    return [folder / f"{study}.{kind}" for kind in ("md", "json", "png")]
+
+
+def write_report(study: Study, rows: list[Row], about: dict[str, str], folder: Path) -> list[Path]:
+    """Write table, figures and plot.
+
+    Args:
+        study: the study.
+        rows: its results.
+        about: where the figures are from: command, machine, date.
+        folder: is made where it does not exist.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table_file, figures_file, plot_file = files = report_files(study.name, folder)
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    text = "; ".join(f"{key}: {f'`{value}`' if key == 'command' else value}" for key, value in about.items())
+    table = markdown(comparison_table(study, rows))
+    write_whole(table_file, f"# {study.name}\n\n{text}; seeds: {', '.join(map(str, seeds))}.\n\n{table}")
+    content = {"study": study.name, **about, "rows": list(map(_figures, rows))}
+    write_whole(figures_file, json.dumps(content, indent=2) + "\n")
+    _plot(study, rows, plot_file)
+    return files
+
+
+def _figures(row: Row) -> dict:
+    return {
+        "variant": row.variant.name,
+        "title": row.variant.title,
+        "seeds": row.seeds,
+        **row.values,
+        "parameters": row.parameters,
+        "step_ms": row.step_ms,
+        "difference": row.difference and asdict(row.difference),
+    }
+
+
+def _plot(study: Study, rows: list[Row], path: Path) -> None:
+    """AP of each variant: a dot per seed, a bar at the mean, a dashed line at the mean of a single baseline."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.45 * len(rows)), layout="constrained")
+    baselines = [row for row in rows if row.variant.against is None]
+    for place, row in enumerate(rows):
+        values = row.values["AP"]
+        axes.plot(values, [place] * len(values), "o", color="#1f77b4", alpha=0.6, markersize=7, markeredgewidth=0)
+        axes.plot([mean(values)] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
+    if len(baselines) == 1:
+        axes.axvline(mean(baselines[0].values["AP"]), color="grey", linewidth=0.8, linestyle="--", zorder=0)
+    axes.set_yticks(range(len(rows)), [row.variant.title for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("AP (dots: seeds, bar: mean)")
+    axes.set_title(study.name, loc="left")
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

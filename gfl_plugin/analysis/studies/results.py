@@ -1,0 +1,131 @@
+"""Results of finished runs: found without writing anything, and written when a run finishes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ...runtime.atomic_files import write_whole
+from ..machine import this_machine
+from .plan import Run
+from .train_run import FIGURES
+
+_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The figures of a finished run."""
+
+    variant: str
+    seed: int
+    fingerprint: str
+    metrics: dict[str, float]  # percent, by names such as AP50
+    parameters: int
+    step_ms: float  # median time of a training step without loading data
+    taken_from: Path | None  # folder of the run in another study that made it; None for the run's own
+
+
+def find_results(runs: list[Run]) -> dict[str, RunResult]:
+    """The results of finished runs, by :attr:`Run.name`; nothing is written.
+
+    A run that another study beside this one has made with the same config and seed counts as finished.
+
+    Args:
+        runs: of one study.
+
+    Raises:
+        ValueError: where a finished run had another config.
+    """
+    found = {}
+    for run in runs:
+        result = _own_result(run) or _other_studies_result(run)
+        if result is None:
+            continue
+        if result.fingerprint != run.fingerprint:
+            raise ValueError(
+                f"{run.folder} holds a finished run of another config or data than {run.variant.path} gives now; it is "
+                "kept as it is: move it away, or name another folder with --work-dir"
+            )
+        found[run.name] = result
+    return found
+
+
+def copy_results(runs: list[Run], results: dict[str, RunResult]) -> None:
+    """Write what other studies have run into this study's folders, with a note where it is from.
+
+    Args:
+        runs: of this study.
+        results: from :func:`find_results`.
+    """
+    for run in runs:
+        result = results.get(run.name)
+        if result is not None and result.taken_from is not None:
+            studies = run.folder.parents[2]
+            content = _read(result.taken_from / _FILE)
+            origin = str(result.taken_from.relative_to(studies))
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.folder / _FILE, {**content, "variant": run.variant.name, "taken_from": origin})
+
+
+def write_result(run: Run) -> RunResult:
+    """Write the result of a run whose process has ended well.
+
+    Args:
+        run: its folder contains the figures that the process wrote.
+
+    Returns:
+        The result.
+    """
+    content = {
+        "variant": run.variant.name,
+        "seed": run.seed,
+        "fingerprint": run.fingerprint,
+        **_read(run.folder / FIGURES),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": asdict(this_machine()),
+    }
+    write_json(run.folder / _FILE, content)
+    return _result(content)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON so that a reader finds the whole file or none.
+
+    Args:
+        path: of the file.
+        content: what JSON can represent.
+    """
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def _own_result(run: Run) -> RunResult | None:
+    content = _read(run.folder / _FILE)
+    return None if content is None else _result(content)
+
+
+def _other_studies_result(run: Run) -> RunResult | None:
+    studies = run.folder.parents[2]
+    for path in sorted(studies.glob(f"*/*/seed_*/{_FILE}")):
+        content = _read(path)
+        if content and content["fingerprint"] == run.fingerprint and "taken_from" not in content:
+            return _result(content, path.parent)
+    return None
+
+
+def _result(content: dict, taken_from: Path | None = None) -> RunResult:
+    return RunResult(
+        variant=content["variant"],
+        seed=content["seed"],
+        fingerprint=content["fingerprint"],
+        metrics={name: value for name, value in content.items() if name.startswith("AP")},
+        parameters=content["parameters"],
+        step_ms=content["step_ms"],
+        taken_from=taken_from,
+    )
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,66 @@
+"""Trains and tests one run of a study, in a process of its own.
+
+``python -m gfl_plugin.analysis.studies.train_run FOLDER`` reads ``config.py`` in the folder, writes ``progress.json``
+during training, ``val.bbox.json`` (detections of the validation set, in COCO's format) and, at the end,
+``figures.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ...runtime.atomic_files import write_whole
+from .average_precision import ALL_METRICS, average_precisions
+from .training_progress import ProgressHook
+
+DETECTIONS = "val.bbox.json"  # as CocoMetric names its file of outfile_prefix "val"
+FIGURES = "figures.json"
+
+
+def train_and_test(folder: Path) -> dict[str, float]:
+    """Train the config of a folder and test the last weights.
+
+    Args:
+        folder: of the run; it contains ``config.py``.
+
+    Returns:
+        Each of ``ALL_METRICS`` in percent, ``parameters``, ``step_ms`` (median time of a training step without loading
+        data, milliseconds) and ``seconds`` (training and test).
+    """
+    cfg = Config.fromfile(folder / "config.py")
+    cfg.work_dir = str(folder)
+    metric = cfg.val_evaluator[0] if isinstance(cfg.val_evaluator, (list, tuple)) else cfg.val_evaluator
+    metric.outfile_prefix = str(folder / "val")
+    cfg.experiment_name = f"run_{time.time_ns()}"
+    started = time.monotonic()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ProgressHook(folder))
+    runner.train()
+    runner.val_loop.run()
+    history = runner.message_hub.log_scalars
+    step = median(history["train/time"].data[0]) - median(history["train/data_time"].data[0])
+    truth = folder / "val.gt.json"  # the metric writes it where the annotations are not in COCO's format
+    return {
+        **average_precisions(truth if truth.exists() else Path(metric.ann_file), folder / DETECTIONS, ALL_METRICS),
+        "parameters": sum(p.numel() for p in runner.model.parameters()),
+        "step_ms": 1000 * step,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+    folder = Path(sys.argv[1])
+    write_whole(folder / FIGURES, json.dumps(train_and_test(folder), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""``gfl-plugin benchmark``"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..analysis.benchmark import Row
+    from ..analysis.tables import Table
+
+SUMMARY = "Time MMDetection's GFLHead and the plugin's in turn, after checking that their numbers agree"
+EXAMPLE = "gfl-plugin benchmark --boxes coco_val_boxes.json --json benchmark.json --plot benchmark.png"
+
+_MIN_RUNS = 7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        help="JSON list of images with height, width, boxes (x1, y1, x2, y2) and labels (default: "
+        "$GFL_DATA/coco_val_boxes.json)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--batch", type=int, default=8, help="images of 800×1344 (default: 8)")
+    parser.add_argument("--classes", type=int, default=80, help="classes; labels are taken modulo this (default: 80)")
+    parser.add_argument("--runs", type=int, default=11, help=f"paired runs, at least {_MIN_RUNS} (default: 11)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser.add_argument("--first", type=int, default=0, help="index of the first landscape image (default: 0)")
+    parser.add_argument(
+        "--above", type=int, default=1000, help="scores per image above the threshold at test time (default: 1000)"
+    )
+    parser.add_argument("--step-batch", type=int, default=2, help="images of a whole training step (default: 2)")
+    parser.add_argument("--step-size", type=int, default=320, help="side of its images in pixels (default: 320)")
+    parser.add_argument("--bf16", action="store_true", help="whole steps under bf16 autocast")
+    parser.add_argument("--only", default="", help="only rows whose name begins with this text")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--plot", type=Path, help="picture of loss + backward against objects, classes, batch and image size"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark.
+
+    Args:
+        arguments: as :func:`add_arguments` declares them.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: for a wrong argument, or where the numbers of the two heads differ.
+        OSError: for a missing file.
+    """
+    boxes = _boxes(arguments.boxes)
+    if arguments.runs < _MIN_RUNS:
+        raise ValueError(f"--runs is {arguments.runs}; a median of fewer than {_MIN_RUNS} pairs says little")
+
+    import torch
+
+    from ..analysis.benchmark import MachineLimits, Settings, measure, plot, row_names, sweep
+    from ..analysis.machine import this_machine
+    from ..analysis.progress import output_console, progress_display
+    from ..analysis.tables import print_table
+    from ..runtime.atomic_files import write_whole
+
+    only = arguments.only
+    if not any(name.startswith(only) or only.startswith(name) for name in row_names()):
+        raise ValueError(f"--only {only} names no row; the rows are: {', '.join(row_names())}")
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device is {arguments.device}, but this PyTorch ({torch.__version__}) finds no GPU")
+    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection warns of its own heads
+    torch.set_num_threads(arguments.threads)
+    settings = Settings(
+        boxes=boxes,
+        batch=arguments.batch,
+        classes=arguments.classes,
+        first=arguments.first,
+        runs=arguments.runs,
+        device=arguments.device,
+        above=arguments.above,
+        step_batch=arguments.step_batch,
+        step_size=arguments.step_size,
+        low_precision=arguments.bf16,
+    )
+    machine, console, points = this_machine(), output_console(), []
+    with progress_display(console) as display, display.task("rates of the machine's copies and exponentials") as task:
+        limits = MachineLimits.measured(arguments.device)
+        rows = list(measure(settings, limits, task.update, only))
+    title = f"{settings.case().description}; {arguments.threads} threads; {machine}, {_mmcv()}"
+    print_table(console, _table(rows), title)
+    console.print(
+        f"Floor: {limits.copy_bandwidth / 1e9:.0f} GB/s read and written by copies, "
+        f"{limits.exp_rate / 1e9:.1f} billion exponentials per second; the slower of the two."
+    )
+
+    def write() -> None:
+        if arguments.json:
+            content = {
+                "case": title,
+                "machine": {**asdict(machine), **asdict(limits)},
+                "settings": {**asdict(settings), "boxes": settings.boxes.name},
+                "rows": [asdict(row) for row in rows],
+                "sweep": [asdict(point) for point in points],
+            }
+            write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    write()
+    if arguments.plot:
+        with progress_display(console) as display, display.task("sweep") as task:
+            for point in sweep(settings, task.update):
+                points.append(point)
+                write()
+        plot(points, title, arguments.plot)
+    for path in filter(None, (arguments.json, arguments.plot)):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _boxes(given: Path | None) -> Path:
+    """The file of boxes: the given one, or the one in the folder GFL_DATA."""
+    folder = os.environ.get("GFL_DATA")
+    if given is None and not folder:
+        raise ValueError("name a file of boxes with --boxes, or set GFL_DATA to the folder of coco_val_boxes.json")
+    path = given or Path(folder) / "coco_val_boxes.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"--boxes: file not found: {path}")
+    return path
+
+
+def _table(rows: list[Row]) -> Table:
+    from ..analysis.tables import Column, Table
+
+    numbers = ("MMDetection", "gfl_plugin", "ratio", "quartiles", "floor", "ours / floor")
+    columns = (Column("", numeric=False), *map(Column, numbers), Column("compared before", numeric=False))
+    return Table(columns, tuple(map(_cells, rows)))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.text(row.theirs),
+        row.text(row.ours),
+        f"{row.ratio:.2f}x",
+        "" if row.low is None else f"{row.low:.1f} … {row.high:.1f}",
+        row.text(row.floor),
+        "" if row.floor is None else f"{row.ours / row.floor:.1f}",
+        row.agreement,
+    )
+
+
+def _mmcv() -> str:
+    """Which mmcv is installed: the compiled one, or mmcv-lite."""
+    import importlib.metadata
+
+    import mmcv
+
+    try:
+        importlib.metadata.version("mmcv")
+    except importlib.metadata.PackageNotFoundError:
+        return f"mmcv-lite {mmcv.__version__}"
+    return f"compiled mmcv {mmcv.__version__}"

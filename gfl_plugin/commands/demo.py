@@ -1,0 +1,89 @@
+"""``gfl-plugin demo``
+
+Both are trained alike, one after the other. Finished trainings are kept: the same command run again only reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+SUMMARY = "Train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections"
+EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
+
+_PICTURES = 4  # validation images in the picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--work-dir", "--out", type=Path, default=Path("work_dirs/demo"), help="folder of everything that is written"
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of training for each model (default: 10)")
+    parser.add_argument(
+        "--images", type=int, default=600, help="training images; a quarter as many for validation (default: 600)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data and of each training (default: 0)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trainings at the same time, which share the cores (default: 1)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo.
+
+    Args:
+        arguments: as :func:`add_arguments` declares them.
+
+    Returns:
+        0; 1 where a training failed; 130 after an interrupt.
+
+    Raises:
+        ValueError: for a wrong argument or a folder that cannot be used.
+        OSError: for a full disk, or a folder with other data.
+        ImportError: where a package of the extra ``[demo]`` is missing.
+    """
+    for name in ("epochs", "images", "jobs"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
+    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+
+    from mmengine.logging import MMLogger
+
+    from ..analysis.detection_picture import side_by_side
+    from ..analysis.progress import output_console, progress_display
+    from ..analysis.studies.demo_study import demo_scale, demo_study
+    from ..analysis.studies.report_study import report_study
+    from ..analysis.studies.run_study import StudyPlace, run_study
+    from ..analysis.studies.train_run import DETECTIONS
+    from ..runtime.config_files import config_folder
+
+    MMLogger.get_current_instance().setLevel("WARNING")
+    console, configs, started = output_console(), config_folder(), time.monotonic()
+    place = StudyPlace(
+        study=demo_study(configs),
+        scale=demo_scale(arguments.images, arguments.epochs, arguments.seed),
+        scale_name="demo",
+        seeds=(arguments.seed,),
+        work_dir=arguments.work_dir,
+        data_root=arguments.work_dir,
+        configs=configs,
+    )
+    try:
+        with progress_display(console) as display:
+            outcome = run_study(place, arguments.jobs, display)
+    except KeyboardInterrupt:
+        print("\nInterrupted; a finished training is kept. The same command runs the rest.", file=sys.stderr)
+        return 130
+    title = f"{arguments.images} images, {arguments.epochs} epochs, {time.monotonic() - started:.0f} s"
+    command = f"gfl-plugin demo --epochs {arguments.epochs} --images {arguments.images} --seed {arguments.seed}"
+    code = report_study(console, place, outcome, title, command, arguments.work_dir)
+    data = place.scale.data.locate(arguments.work_dir)
+    detections = {run.variant.title: run.folder / DETECTIONS for run in outcome.runs if run.name in outcome.results}
+    picture = arguments.work_dir / "detections.png"
+    side_by_side(data / "val.json", data / "val", detections, _PICTURES).save(picture)
+    console.print(f"wrote {picture}: ground truth and detections", markup=False, soft_wrap=True)
+    return code

@@ -1,0 +1,61 @@
+"""``gfl-plugin swap``
+
+The new config inherits from the old one. More examples:
+  gfl-plugin swap my_fcos.py -o my_fcos_qfl.py --head qfl
+  gfl-plugin swap my_atss.py -o my_gfl.py --set reg_max=8 loss_cls.beta=1.5
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "write a config that puts a GFL head into the detector of another config"
+EXAMPLE = "gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o my_retinanet_gfl.py"
+EXPECTED = (OSError, ValueError)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("base", help="config of a single-stage detector: a file, or mmdet::family/file.py")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="config to write; never overwritten")
+    parser.add_argument(
+        "--head", choices=["gfl", "qfl"], default="gfl", help="the GFL head, or the detector's own head with QFL"
+    )
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the new head")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the config; see :func:`gfl_plugin.projects.swap_head.swap_config_file`."""
+    from gfl_plugin.projects.swap_head import swap_config_file
+    from gfl_plugin.runtime.config_files import OURS, find_config
+
+    base = find_config(arguments.base) if arguments.base.startswith(OURS) else arguments.base
+    overrides = _nested(_settings(arguments.set))
+    print(f"wrote {swap_config_file(base, arguments.out, arguments.head, **overrides)}")
+    return 0
+
+
+def _settings(words: list[str]) -> dict:
+    """``key=value`` words with their values parsed, as MMDetection's ``--cfg-options`` does."""
+    from mmengine.config import DictAction
+
+    for word in words:
+        if "=" not in word:
+            raise ValueError(f"--set {word} has no value; write {word}=VALUE")
+    parser = argparse.ArgumentParser(prog="gfl-plugin swap", add_help=False)
+    parser.add_argument("--set", nargs="+", action=DictAction, default={})
+    return parser.parse_args(["--set", *words] if words else []).set
+
+
+def _nested(settings: dict) -> dict:
+    from mmengine.config import ConfigDict
+
+    nested: dict = {}
+    for key, value in settings.items():
+        place = nested
+        *path, last = key.split(".")
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return ConfigDict(nested)

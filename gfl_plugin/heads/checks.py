@@ -1,0 +1,139 @@
+"""Errors for parts, batches and checkpoints that do not fit GFLHead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..ops.host_values import on_host
+from ..structures.ground_truths import GroundTruths
+
+
+def check_bins_of(loss_dfl: nn.Module | None) -> None:
+    """Refuse a side loss with bins of its own.
+
+    Args:
+        loss_dfl: the built side loss, or None.
+
+    Raises:
+        ValueError: where ``first`` or ``step`` is set.
+    """
+    if getattr(loss_dfl, "first", 0.0) != 0.0 or getattr(loss_dfl, "step", 1.0) != 1.0:
+        raise ValueError("loss_dfl sets first or step; inside GFLHead the bins belong to bbox_coder, set them there")
+
+
+def check_box_loss(loss_bbox: nn.Module) -> None:
+    """Refuse a box loss that compares single coordinates.
+
+    Args:
+        loss_bbox: the built box loss.
+
+    Raises:
+        ValueError: where it does not give one value per box.
+    """
+    box = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    if loss_bbox(box, box, reduction_override="none").shape != (1,):
+        raise ValueError(
+            f"loss_bbox is a {type(loss_bbox).__name__}, which compares coordinates one by one; GFLHead "
+            "needs one value per box: loss_bbox=dict(type='GIoULoss', loss_weight=2.0)"
+        )
+
+
+def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], images: int, classes: int) -> None:
+    """Refuse maps of other images, classes, locations or devices: indices would point to wrong elements.
+
+    Args:
+        cls_scores: L maps (B, C, H, W).
+        bbox_preds: L maps (B, D, H, W).
+        images: B.
+        classes: C.
+
+    Raises:
+        ValueError: for maps that do not belong together.
+    """
+    if len(cls_scores) != len(bbox_preds):
+        raise ValueError(
+            f"{len(cls_scores)} class maps came with {len(bbox_preds)} box maps; give one of each per level"
+        )
+    for number, (scores, boxes) in enumerate(zip(cls_scores, bbox_preds)):
+        if scores.device != boxes.device or scores.device != cls_scores[0].device:
+            raise ValueError(
+                f"level {number}'s class map lies on {scores.device}, its box map on {boxes.device}, and level 0's "
+                f"class map on {cls_scores[0].device}; bring all to one device"
+            )
+        expected = (images, classes, *scores.shape[2:])
+        expected_boxes = (images, bbox_preds[0].shape[1], *scores.shape[2:])
+        if scores.shape != expected or boxes.shape != expected_boxes:
+            raise ValueError(
+                f"level {number} has a class map {tuple(scores.shape)} and a box map {tuple(boxes.shape)} for "
+                f"{images} images and {classes} classes; they must be "
+                "(images, classes, H, W) and (images, numbers per box, H, W)"
+            )
+
+
+def check_instances(instances: Sequence[InstanceData] | None, images: int) -> None:
+    """Refuse annotations of another number of images.
+
+    Args:
+        instances: ground truths or ignored regions of each image, or None.
+        images: images of the batch.
+
+    Raises:
+        ValueError: for another number.
+    """
+    if instances is not None and len(instances) != images:
+        raise ValueError(
+            f"boxes of {len(instances)} images came with maps of {images}; give one InstanceData per image"
+        )
+
+
+def check_labels(truths: GroundTruths, classes: int) -> None:
+    """Refuse labels that are not class indices.
+
+    Labels on a GPU are not checked, because the host would have to wait for them.
+
+    Args:
+        truths: objects of a batch.
+        classes: number of classes.
+
+    Raises:
+        ValueError: for a label outside [0, classes).
+    """
+    if on_host(truths.labels) and len(truths):
+        low, high = truths.labels.aminmax()
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"an object has label {int(low if low < 0 else high)}, but the head has num_classes="
+                f"{classes}; set bbox_head.num_classes to the number of classes of the data set's metainfo"
+            )
+
+
+def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
+    """Refuse another head's weights: MMEngine would only log the keys that differ and keep random weights.
+
+    Args:
+        state_dict: the checkpoint's weights.
+        prefix: of the head's keys.
+        channels: output channels of this head's ``gfl_reg``.
+
+    Raises:
+        ValueError: for another head's weights, or another number of bins.
+    """
+    keys = [key[len(prefix) :] for key in state_dict if prefix and key.startswith(prefix)]
+    if keys and not any(key.startswith("gfl_") for key in keys):
+        heads = sorted({key.split(".")[0] for key in keys})
+        raise ValueError(
+            f"the checkpoint holds another head ({', '.join(heads)}), none of GFLHead's gfl_cls and gfl_reg. To "
+            "start from its backbone alone, write backbone.init_cfg=dict(type='Pretrained', checkpoint=..., "
+            "prefix='backbone.') in place of load_from"
+        )
+    weight = state_dict.get(f"{prefix}gfl_reg.weight")
+    if weight is not None and len(weight) != channels:
+        raise ValueError(
+            f"the checkpoint's gfl_reg has {len(weight)} channels (reg_max={len(weight) // 4 - 1}), this head's "
+            f"{channels} (reg_max={channels // 4 - 1}); set bbox_head.reg_max (or "
+            "bbox_coder, where it is another) to the checkpoint's"
+        )

@@ -1,0 +1,103 @@
+"""From decoded boxes to results: rescaling, size filter and NMS, for all images of a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from mmcv.ops import batched_nms
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..ops.host_values import on_host
+from ..ops.nms import nms
+from ..structures.detections import Detections
+from .select_topk import by_group
+
+
+def postprocess(
+    found: Detections, metas: Sequence[dict], cfg: ConfigDict, rescale: bool, with_nms: bool
+) -> list[InstanceData]:
+    """Results of a batch, with the numbers of MMDetection's post-processing.
+
+    Args:
+        found: decoded detections in pixels of the network's input.
+        metas: ``scale_factor`` of each image, where ``rescale``.
+        cfg: ``min_bbox_size``; with NMS also ``nms`` (any type that mmcv's ``batched_nms`` takes) and ``max_per_img``.
+        rescale: whether boxes return to the original image's size.
+        with_nms: whether overlapping detections are suppressed.
+
+    Returns:
+        For each image ``bboxes``, ``scores``, ``labels`` and the further fields of ``found``; with NMS the best first.
+    """
+    if rescale:
+        found = _rescaled(found, metas)
+    found = _without_small(found, cfg.get("min_bbox_size", -1))
+    if not with_nms:
+        return [found.rows(rows).to_instances() for rows in found.per_image(len(metas))]
+    if on_host(found.boxes) and is_greedy(cfg.get("nms")):
+        kept = _greedy_nms(found, len(metas), cfg)
+    else:
+        kept = [_mmcv_nms(found.rows(rows), cfg) for rows in found.per_image(len(metas))]
+    return [own.to_instances() for own in kept]
+
+
+def is_greedy(nms_config: dict | None) -> bool:
+    """Whether an NMS config describes the plain greedy NMS.
+
+    Args:
+        nms_config: ``test_cfg.nms``.
+
+    Returns:
+        True for ``type="nms"`` with no further setting than ``iou_threshold``, ``class_agnostic``, ``split_thr``.
+    """
+    known = {"type", "iou_threshold", "class_agnostic", "split_thr"}
+    return (
+        nms_config is not None
+        and nms_config.get("type", "nms") == "nms"
+        and {"iou_threshold"} <= set(nms_config) <= known
+    )
+
+
+def _rescaled(found: Detections, metas: Sequence[dict]) -> Detections:
+    # As in MMDetection, boxes are multiplied by fp32 inverses.
+    inverse = found.boxes.new_tensor([[1 / side for side in meta["scale_factor"][:2]] for meta in metas])
+    return found.with_boxes(found.boxes * inverse[found.image].repeat(1, 2))
+
+
+def _without_small(found: Detections, smallest: float) -> Detections:
+    """The detections whose width and height are above a size; all of them where it is negative."""
+    if smallest < 0:
+        return found
+    return found.rows(((found.boxes[:, 2:] - found.boxes[:, :2]) > smallest).all(dim=1))
+
+
+def _greedy_nms(found: Detections, images: int, cfg: ConfigDict) -> list[Detections]:
+    """Greedy NMS of all images and classes in one call; the same numbers as mmcv's ``batched_nms`` per image."""
+    if cfg.nms.get("class_agnostic", False) or not len(found):
+        boxes, groups = found.boxes, found.image
+    else:
+        boxes, groups = _apart_by_class(found, images)
+    kept = by_group(nms(boxes, found.scores, cfg.nms["iou_threshold"], groups=groups), found.image)
+    counts = torch.bincount(found.image[kept], minlength=images).tolist()
+    return [found.rows(own[: cfg.max_per_img]) for own in kept.split(counts)]
+
+
+def _mmcv_nms(found: Detections, cfg: ConfigDict) -> Detections:
+    """mmcv's NMS of one image: on a GPU, and of other types such as Soft-NMS, which also changes scores."""
+    if not len(found):
+        return found
+    boxes_and_scores, kept = batched_nms(found.boxes, found.scores, found.labels, cfg.get("nms"))
+    return replace(found.rows(kept), scores=boxes_and_scores[:, -1]).rows(slice(cfg.max_per_img))
+
+
+def _apart_by_class(found: Detections, images: int) -> tuple[Tensor, Tensor]:
+    """Boxes shifted by class as mmcv shifts them, because the rounding decides overlaps; and the groups to compare."""
+    boxes = found.boxes
+    largest = boxes.new_full((images,), -torch.inf).scatter_reduce_(0, found.image, boxes.amax(dim=1), "amax")
+    apart = boxes + (found.labels.to(boxes) * (largest + 1)[found.image])[:, None]
+    if boxes.min() < 0:  # then boxes of different classes may still overlap, as they do in mmcv
+        return apart, found.image
+    return apart, found.image * (int(found.labels.max()) + 1) + found.labels

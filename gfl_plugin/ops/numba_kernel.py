@@ -1,0 +1,105 @@
+"""The decorator of Numba kernels, which keeps their machine code on disk.
+
+Compiling takes seconds. Numba's own cache (``cache=True``) is used with three additions: a folder that cannot be
+written, a full disk or a damaged file never stop a run, and an entry is used only for the key it was written for.
+
+What Numba's key contains: the file of the kernel, its argument types, Numba's version and the CPU with its features.
+It does not contain other files. So a kernel's helper functions and constants must stand in the kernel's own file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache
+
+_logger = logging.getLogger(__name__)
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function as ``numba.njit(cache=True, **options)`` does.
+
+    Use it for functions that Python calls; the functions that those call need plain ``njit`` only.
+
+    Args:
+        **options: of ``numba.njit``, without ``cache``.
+
+    Returns:
+        The decorator.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher = njit(**options)(function)
+        if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT=1 gives the function itself
+            return dispatcher
+        try:
+            dispatcher._cache = _Cache(function)
+        except RuntimeError as error:  # neither the package's folder nor the user's cache folder can be written
+            _logger.debug("%s is compiled in each process: %s", function.__name__, error)
+        return dispatcher
+
+    return decorate
+
+
+class _Cache(FunctionCache):
+    """Numba's cache of one function, for which every error of the disk means "not cached"."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _CheckedFile(self._cache_file, self._impl.locator.get_source_stamp())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """See Numba; None if there is no such entry, or none that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling a damaged file can raise anything
+            _logger.warning("compiled again, as %s cannot be read: %r", self.cache_path, error)
+            self._reset()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """See Numba; a kernel that cannot be saved is still used."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _logger.warning(
+                "a compiled kernel was not saved in %s (%r), so the next process compiles it again. Set "
+                "NUMBA_CACHE_DIR to a folder with free space that you can write to",
+                self.cache_path,
+                error,
+            )
+
+    def _reset(self) -> None:
+        """Start an empty index, as a damaged one would be met again."""
+        try:
+            self.flush()
+        except OSError:  # what cannot be written is not saved later, either
+            _logger.debug("%s cannot be written", self.cache_path)
+
+
+class _CheckedFile:
+    """Numba's index and data files, with the key stored beside the data.
+
+    Numba numbers data files in an index that processes overwrite one after another. If two of them save different
+    entries at the same time, such as for the CPUs of two machines that share a home folder, the index of one may name
+    the data of the other.
+    """
+
+    def __init__(self, file: Any, stamp: object) -> None:
+        self._file = file
+        self._stamp = stamp
+
+    def save(self, key: Any, data: Any) -> None:
+        self._file.save(key, (self._stamp, key, data))
+
+    def load(self, key: Any) -> Any:
+        found = self._file.load(key)
+        if found is None or found[:2] != (self._stamp, key):
+            return None
+        return found[2]
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -1,0 +1,101 @@
+"""Writes settings as the Python text of a config."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import os
+import re
+from pathlib import Path
+
+import mmdet
+
+_LINE = 90  # characters of a line, about
+
+
+def packaged_config(name: str) -> Path:
+    """Locate one of MMDetection's configs.
+
+    Args:
+        name: ``family/file.py``, without ``mmdet::``.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: if MMDetection has no such config.
+    """
+    path = _packaged_configs() / name
+    if not path.is_file():
+        raise FileNotFoundError(f"MMDetection {mmdet.__version__} has no config {name}")
+    return path
+
+
+def base_name(base: Path, out: Path) -> str:
+    """Write how a config names its base: ``mmdet::family/file.py`` for MMDetection's, else a relative path.
+
+    Args:
+        base: file of the base.
+        out: file of the config.
+
+    Returns:
+        The name for ``_base_``.
+    """
+    packaged = _packaged_configs().resolve()
+    if packaged in base.resolve().parents:
+        name = f"mmdet::{base.resolve().relative_to(packaged).as_posix()}"
+        if re.match(r"\w+::\w+/", name):  # MMEngine accepts no other folders, such as legacy_1.x
+            return name
+    return Path(os.path.relpath(base.resolve(), out.resolve().parent)).as_posix()
+
+
+def _packaged_configs() -> Path:
+    return Path(mmdet.__file__).parent / ".mim" / "configs"
+
+
+def with_type_names(value: object) -> object:
+    """Replace classes and functions in settings by strings that MMEngine's registries resolve.
+
+    Args:
+        value: settings: dicts, lists and tuples of plain values, classes and functions.
+
+    Returns:
+        Plain settings.
+    """
+    if isinstance(value, dict):
+        return {key: with_type_names(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(with_type_names(item) for item in value)
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else value
+
+
+def as_code(value: object, indent: int = 0) -> str:
+    """Format a setting as Python code: on one line if it is short, else one entry per line.
+
+    Args:
+        value: plain settings.
+        indent: spaces before the closing bracket.
+
+    Returns:
+        The code.
+    """
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value):
+            head, entries, tail = "dict(", [f"{key}={{}}" for key in value], ")"
+        else:
+            head, entries, tail = "{", [f"{as_code(key)}: {{}}" for key in value], "}"
+        values = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        brackets = "[]" if isinstance(value, list) else "()"
+        head, entries, tail = brackets[0], ["{}"] * len(value), brackets[1]
+        values = list(value)
+    else:
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    inner = indent + 4
+    short = ", ".join(entry.format(as_code(one, inner)) for entry, one in zip(entries, values))
+    if isinstance(value, tuple) and len(value) == 1:
+        short += ","
+    if "\n" not in short and indent + len(short) < _LINE:
+        return f"{head}{short}{tail}"
+    lines = [f"{' ' * inner}{entry.format(as_code(one, inner))},\n" for entry, one in zip(entries, values)]
+    return f"{head}\n{''.join(lines)}{' ' * indent}{tail}"

@@ -1,0 +1,62 @@
+"""Detections of a batch, from decoding to MMDetection's result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes of all images of a batch, in any order."""
+
+    boxes: Tensor  # (N, 4) x1, y1, x2, y2 in pixels of the network's input, or of the original image once rescaled
+    scores: Tensor  # (N,) in [0, 1], fp32
+    labels: Tensor  # (N,) class index, int64
+    image: Tensor  # (N,) index of the image in the batch, int64
+    # Further fields per detection, (N, ...) each, by name: they reach the result as fields of InstanceData.
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def rows(self, index: Tensor | slice) -> Detections:
+        """Some of the detections.
+
+        Args:
+            index: (M,) int64 rows in any order, a (N,) bool mask, or a slice.
+
+        Returns:
+            Those detections, with their further fields.
+        """
+        return Detections(
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            image=self.image[index],
+            extra={name: values[index] for name, values in self.extra.items()},
+        )
+
+    def with_boxes(self, boxes: Tensor) -> Detections:
+        """The same detections with other boxes (N, 4)."""
+        return replace(self, boxes=boxes)
+
+    def per_image(self, images: int) -> list[Tensor]:
+        """Rows of each image, in their order here.
+
+        Args:
+            images: number of images of the batch.
+
+        Returns:
+            For each image, its (M,) row indices, int64.
+        """
+        order = self.image.sort(stable=True).indices
+        return list(order.split(torch.bincount(self.image, minlength=images).tolist()))
+
+    def to_instances(self) -> InstanceData:
+        """All rows as one InstanceData: ``bboxes``, ``scores``, ``labels`` and the further fields."""
+        return InstanceData(bboxes=self.boxes, scores=self.scores, labels=self.labels, **self.extra)

@@ -1,0 +1,43 @@
+"""The best class scores of each level and image, against a loop over them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gfl_plugin.heads.select_topk import select_topk
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    images=st.integers(1, 3),
+    classes=st.integers(1, 4),
+    sizes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=3),
+    threshold=st.sampled_from([0.0, 0.05, 0.5, 0.99, 1.0]),
+    limit=st.sampled_from([-1, 1, 5]),
+)
+def test_the_best_of_each_level_and_image(
+    seed: int, images: int, classes: int, sizes: list[tuple[int, int]], threshold: float, limit: int
+) -> None:
+    """Those above the threshold, the best of each level and image, whatever the shape's remainder of a block."""
+    torch.manual_seed(seed)
+    logits = [3 * torch.randn(images, classes, *size) for size in sizes]
+    found = select_topk(logits, threshold, limit)
+    rows = []
+    for image in range(images):
+        for number, level in enumerate(logits):
+            scores = level[image].flatten(1).sigmoid()
+            label, location = (scores > threshold).nonzero(as_tuple=True)
+            score, order = scores[label, location].sort(descending=True, stable=True)
+            order = order[:limit] if limit > 0 else order
+            rows += [
+                (image, number, int(label[i]), int(location[i]), float(scores[label[i], location[i]])) for i in order
+            ]
+    columns = (found.image, found.level, found.label, found.location, found.score)
+    answer = list(zip(*(column.tolist() for column in columns)))
+    assert [row[:4] for row in answer] == [row[:4] for row in rows]
+    # A CPU's sigmoid may differ in the last bit between elements in vectors and those left over at their end.
+    assert [row[4] for row in answer] == pytest.approx([row[4] for row in rows], rel=2e-7)

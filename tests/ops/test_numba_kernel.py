@@ -1,0 +1,189 @@
+"""Kernels on disk: found again, compiled anew where they must be, and never in the way of a run."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+numba = pytest.importorskip("numba")
+caching = pytest.importorskip("numba.core.caching")
+
+from gfl_plugin.ops import numba_kernel  # noqa: E402
+
+SOURCE = """
+from numba import njit
+from gfl_plugin.ops.numba_kernel import kernel
+
+FACTOR = {factor}
+
+@njit
+def _times(x):
+    return x * FACTOR
+
+@kernel(error_model="numpy")
+def times(x):
+    return _times(x)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package's folder; its kernels are kept in ``cache`` beside it."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "package").mkdir()
+    return tmp_path / "package"
+
+
+def loaded(folder: Path, factor: int = 3) -> ModuleType:
+    """The module with the kernel, as a new process has it."""
+    path = folder / "kernels.py"
+    path.write_text(SOURCE.format(factor=factor))
+    spec = importlib.util.spec_from_file_location(f"kernels_{uuid.uuid4().hex}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+def hits(module: ModuleType) -> int:
+    """How many of its kernel's signatures came from disk."""
+    return sum(module.times.stats.cache_hits.values())
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    return sorted((folder.parent / "cache").rglob(pattern))
+
+
+def test_the_second_time_it_comes_from_disk(folder: Path) -> None:
+    first = loaded(folder)
+    assert first.times(7) == 21 and hits(first) == 0
+    second = loaded(folder)
+    assert second.times(7) == 21 and hits(second) == 1
+
+
+def test_a_change_of_constants_or_helpers_is_noticed(folder: Path) -> None:
+    assert loaded(folder, factor=3).times(7) == 21
+    changed = loaded(folder, factor=4)
+    assert changed.times(7) == 28 and hits(changed) == 0
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_file_is_replaced(
+    folder: Path, pattern: str, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Empty, of another kind, or cut in half, as after a power failure."""
+    loaded(folder).times(7)
+    (file,) = files(folder, pattern)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
+    with caplog.at_level(logging.WARNING):
+        again = loaded(folder)
+        assert again.times(7) == 21 and hits(again) == 0
+    assert "compiled again" in caplog.text
+    healed = loaded(folder)
+    assert healed.times(7) == 21 and hits(healed) == 1
+
+
+def test_an_entry_is_used_for_its_own_key_only(folder: Path) -> None:
+    """Processes that save at the same time may leave an index that names the data of another signature or CPU."""
+    first = loaded(folder)
+    assert (first.times(7), first.times(0.5)) == (21, 1.5)
+    one, other = files(folder, "*.nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    mixed = loaded(folder)
+    assert (mixed.times(7), mixed.times(0.5)) == (21, 1.5) and hits(mixed) == 0
+    healed = loaded(folder)
+    assert (healed.times(7), healed.times(0.5)) == (21, 1.5) and hits(healed) == 2
+
+
+def test_a_full_disk_does_not_stop_a_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "_save_data", full)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(folder).times(7) == 21
+    assert "No space left on device" in caplog.text and "NUMBA_CACHE_DIR" in caplog.text
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_folders_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch, home: bool) -> None:
+    """Beside a read-only package the user's cache folder is used; without one, each process compiles."""
+    file = folder.parent / "file"
+    file.touch()  # no folder can be made below it, not even by root
+    (folder / "__pycache__").touch()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "home" if home else file))
+    assert loaded(folder).times(7) == 21
+    again = loaded(folder)
+    assert again.times(7) == 21 and hits(again) == int(home)
+
+
+def test_without_compilation_it_is_the_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    module = loaded(folder)
+    assert module.times(7) == 21 and not hasattr(module.times, "stats")
+
+
+PROGRAM = """
+import importlib.util, json, sys, types
+for name in ("gfl_plugin", "gfl_plugin.ops"):  # without MMDetection, which takes seconds
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = []
+def module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+module("gfl_plugin.ops.numba_kernel", sys.argv[1])
+times = module("kernels", sys.argv[2]).times
+values = [times(7), times(0.5)] if sys.argv[3] == "int" else [times(0.5), times(7)][::-1]
+print(json.dumps([values, sum(times.stats.cache_hits.values())]))
+"""
+
+
+def process(folder: Path, order: str = "int", **environment: str) -> subprocess.Popen:
+    """A process that calls the kernel with an integer and a float."""
+    command = [sys.executable, "-c", PROGRAM, numba_kernel.__file__, str(folder / "kernels.py"), order]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder.parent / "cache"), **environment}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def result(running: subprocess.Popen) -> tuple[list[float], int]:
+    """The process's values, and how many kernels came from disk."""
+    output, _ = running.communicate(timeout=120)
+    assert running.returncode == 0
+    values, count = json.loads(output)
+    return values, count
+
+
+def test_another_cpu_compiles_its_own(folder: Path) -> None:
+    (folder / "kernels.py").write_text(SOURCE.format(factor=3))
+    other = dict(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    for environment, from_disk in (({}, 0), (other, 0), ({}, 2), (other, 2)):
+        assert result(process(folder, **environment)) == ([21, 1.5], from_disk)
+
+
+def test_processes_that_compile_at_the_same_time(folder: Path) -> None:
+    (folder / "kernels.py").write_text(SOURCE.format(factor=3))
+    running = [process(folder, order) for order in ("int", "float", "int", "float")]
+    assert [result(one)[0] for one in running] == [[21, 1.5]] * 4
+    result(process(folder))  # saves what the last writers of the index did not know
+    assert result(process(folder)) == ([21, 1.5], 2)
