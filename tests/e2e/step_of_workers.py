@@ -24,7 +24,7 @@ from runs import SIDE, a_sample, model_config
 from torch import nn
 
 EVERYWHERE = torch.tensor([[-1000.0, -1000.0, 1000.0 + SIDE, 1000.0 + SIDE]])
-CASES = ("plain", "one without objects", "one all ignored", "nobody has an object")
+CASES = ("plain", "one without objects", "one all ignored", "no objects at all")
 IMAGES = 2  # of each process
 
 
@@ -48,7 +48,7 @@ def shares(case: str, workers: int) -> list[list[dict]]:
         own = [a_sample(10 * rank + number, objects=3 + rank + number) for number in range(IMAGES)]
         for item in own:
             sample = item["data_samples"]
-            empty = case == "nobody has an object" or (case == "one without objects" and rank == workers - 1)
+            empty = case == "no objects at all" or (case == "one without objects" and rank == workers - 1)
             if empty:
                 nothing = torch.zeros(0, dtype=torch.int64)
                 sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=nothing)

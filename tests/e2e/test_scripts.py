@@ -290,7 +290,7 @@ def test_checkpoint_of_another_architecture(demo_data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--boxes", "nowhere.json"), "--boxes nowhere.json is no file"),
+        (("--boxes", "nowhere.json"), "--boxes: file not found: nowhere.json"),
         (("--boxes", __file__, "--runs", "3"), "--runs is 3; a median of fewer than 7 pairs says little"),
         (("--boxes", __file__, "--only", "speed"), "--only speed names no row; the rows are: assignment, loss"),
     ],

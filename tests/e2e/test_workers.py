@@ -51,7 +51,7 @@ def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
         if scores == "usual":
             assert float(loss) <= 1e-6, name
             assert float(gradient) <= 1e-6, name
-        elif name != "nobody has an object":
+        elif name != "no objects at all":
             # Box losses are divided by max(1, mean over processes of the sum of scores), as in MMDetection: where
             # that mean is below 1, more processes give a smaller loss.
             assert 0.1 < float(loss) < 1, name
