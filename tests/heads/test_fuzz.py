@@ -33,7 +33,7 @@ def head(ignoring: bool):
 
 @st.composite
 def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values: tuple[float, ...]) -> list[Tensor]:
-    """One map per level: noise, a constant, or noise with a few values replaced; in a memory layout that convolutions give."""
+    """One map per level: noise, a constant, or noise with a few values replaced, in a layout of convolutions."""
     seed, kind = draw(st.integers(0, 2**16)), draw(st.sampled_from(["noise", "constant", "spiked"]))
     layout = draw(st.sampled_from(["contiguous", "channels_last", "sliced"]))
     dtype = draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
