@@ -1,20 +1,63 @@
-"""Shared by all tests: where optional data lies, and the figures that a run prints at its end."""
+"""Shared by all tests: optional data, which tests run where and in which order, and the figures printed at the end."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 import torch
 from cases import FIGURES, LARGEST_DIFFERENCES
 from hypothesis import HealthCheck, settings
+from sizes import SCALE
 
 ROOT = Path(__file__).resolve().parents[1]
-settings.register_profile(
-    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+
+# The same random cases in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
+_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_CHECKS)
 settings.load_profile("suite")
+
+# Folders and files whose tests cannot depend on compiled ops: neither NMS of MMDetection nor compiled layers. Of
+# runtime/ what concerns gaps of mmcv, or installing it, can.
+ONCE = (
+    *("analysis/", "assigners/", "attacks/", "coders/", "demo/", "hooks/", "losses/", "quality/", "runtime/"),
+    *("structures/", "ops/test_buffer", "ops/test_tensor", "heads/test_compile", "heads/test_no_waiting"),
+    *("heads/test_prediction_threshold", "heads/test_gfl_head_mistakes", "e2e/test_demo", "test_documents"),
+)
+ABOUT_MMCV = re.compile(r"compat|install|mmcv")
+# Files that take longest, longest first: a process that gets one of them last would end long after the others.
+LONGEST = (
+    "test_documents.py",
+    "e2e/test_workers.py",
+    "e2e/test_scripts.py",
+    "projects/test_swap_head.py",
+    "e2e/test_run.py",
+    "analysis/test_studies.py",
+    "analysis/test_hostile_annotations.py",
+    "runtime/test_untrusted_files.py",
+    "e2e/test_exact_resume.py",
+    "e2e/test_soak.py",
+    "heads/test_fuzz.py",
+    "losses/test_fork.py",
+)
+# Reasons for which a test may be skipped anywhere. With --fail-on-skip any other is a failure.
+MAY_BE_SKIPPED = (
+    "needs a GPU",
+    "DeepSpeed is not installed",
+    "Triton is not installed",
+    "mmcv has no compiled ops here",  # runs in the other environment
+    "mmcv has compiled ops here",  # the same
+    "names its base itself",
+    "this plan cannot be trained",  # a random attack that is none
+    "file systems can be mounted by root only",
+)
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per process, or the processes would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +75,81 @@ def gfl_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def two_threads() -> Generator[None]:
+    """PyTorch computes with two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="fail tests that are skipped for want of something")
+
+
+def _place(item: pytest.Item) -> str:
+    """A test's file, from tests/ on."""
+    return item.path.relative_to(ROOT / "tests").as_posix()
+
+
+def _multiply_random_cases(tests: set[Callable]) -> None:
+    """Multiply the number of cases of Hypothesis tests by GFL_TEST_SCALE."""
+    for test in tests:
+        own = test._hypothesis_internal_use_settings  # where Hypothesis' own plugin looks, too
+        test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SCALE)
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    random = [item for item in items if getattr(item.obj, "is_hypothesis_test", False)]
+    for item in random:
+        item.add_marker(pytest.mark.scaled)
+    if SCALE > 1:
+        _multiply_random_cases({item.obj for item in random})
+    for item in items:
+        place = _place(item)
+        if place.startswith(ONCE) and not ABOUT_MMCV.search(place):
+            item.add_marker(pytest.mark.once)
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(_place(item), len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of ``-n auto``: the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
+    """With --fail-on-skip, a test that is skipped for want of something has failed."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--fail-on-skip"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not re.search("|".join(map(re.escape, MAY_BE_SKIPPED)), reason):
+            report.outcome, report.longrepr = "failed", f"skipped, which --fail-on-skip does not allow: {reason}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what this process measured to the one that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = (dict(LARGEST_DIFFERENCES), dict(FIGURES))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take what another process measured."""
+    differences, figures = getattr(node, "workeroutput", {}).get("figures", ({}, {}))
+    for name, value in differences.items():
+        LARGEST_DIFFERENCES[name] = max(LARGEST_DIFFERENCES.get(name, 0.0), value)
+    FIGURES.update(figures)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -15,12 +15,12 @@ from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE, IMAGES = 96, 2  # pixels, and images a batch; below 96, oneDNN reads unwritten memory in bf16 (docs/trust.md)
+SIDE, IMAGES = 96, 2  # pixels, and images per batch; below 96, oneDNN reads unwritten memory in bf16 (docs/trust.md)
 _NUMBER = itertools.count()
 
 
 def a_sample(seed: int, objects: int = 3, side: int = SIDE) -> dict:
-    """One image with its boxes, as a data set gives it."""
+    """One image with its boxes, as a dataset returns it."""
     random = torch.Generator().manual_seed(seed)
     corner = torch.rand(objects, 2, generator=random) * 0.5 * side
     boxes = torch.cat([corner, corner + 4 + torch.rand(objects, 2, generator=random) * 0.45 * side], dim=1)
@@ -36,7 +36,7 @@ def samples(batches: int = 4) -> list[dict]:
 
 
 def poisoned(items: list[dict], batch: int) -> list[dict]:
-    """The samples, with one NaN in an image of a batch (from 0)."""
+    """The samples, with one NaN in an image of a batch (counted from 0)."""
     items = [dict(item) for item in items]
     image = items[batch * IMAGES]["inputs"].clone()
     image[1, 5, 7] = float("nan")
@@ -54,7 +54,7 @@ def model_config() -> dict:
 def runner(
     work_dir: Path, items: list[dict], hooks: list, epochs: int = 1, kind: type | None = None, **settings: object
 ) -> Runner:
-    """A runner over samples in their order; SGD with momentum, a checkpoint per epoch."""
+    """A runner over samples in the given order; SGD with momentum, a checkpoint per epoch."""
     model = model_config()
     config = dict(
         model=model,

@@ -26,6 +26,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
+from tool import run_tool
 
 import gfl_plugin
 from gfl_plugin import find_config
@@ -49,7 +50,7 @@ NOT_RUN = {
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
     "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
-    "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py runs it for one config per family",
+    "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
     "gfl-plugin ablate": "trains for hours; tests/analysis/test_studies.py runs a study",
     "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
@@ -152,11 +153,11 @@ def parted(words: list[str]) -> tuple[str, list[str]]:
     return words[start], words[start + 1 :]
 
 
-def started(program: str) -> list[str]:
-    """The command line that starts a program of the checkout, installed or not."""
+def started(program: str) -> list[object]:
+    """The script and first arguments that start a program of the checkout, installed or not."""
     if program.startswith("gfl-plugin"):
-        return ["-m", "gfl_plugin_cli", *program.split()[1:]]
-    return [str(ROOT / program)]
+        return [ROOT / "gfl_plugin_cli.py", *program.split()[1:]]
+    return [ROOT / program]
 
 
 def is_installable(word: str) -> bool:
@@ -227,15 +228,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: object) -> subprocess.CompletedProcess:
+def run(folder: Path, program: str) -> subprocess.CompletedProcess:
+    """Run a program of the folder as a reader does."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "GFL_DEMO_DATA": str(folder / "data"),
-        "OMP_NUM_THREADS": "2",
     }
     return subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, command)],
+        [sys.executable, "-W", "ignore", program],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -246,13 +247,14 @@ def run(folder: Path, *command: object) -> subprocess.CompletedProcess:
 
 @functools.cache
 def help_of(program: str) -> str:
-    done = run(ROOT, *started(program), "--help")
+    done = run_tool(*started(program), "--help")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
-def test_commands(place: str, words: list[str], folder: Path) -> None:
+def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program exists, and has the flags; those in RUN do their work."""
     program, arguments = parted(words)
     assert program in NOT_RUN or program in RUN, f"{place}: {program} is neither in RUN nor in NOT_RUN"
     if program == "make":
@@ -276,7 +278,9 @@ def test_commands(place: str, words: list[str], folder: Path) -> None:
     if program.endswith(("ablate", "ablate.py")) and arguments[0] != "STUDY":
         assert (ROOT / "configs" / "ablation" / arguments[0]).is_dir()
     if program in RUN:
-        done = run(folder, *started(program), *(FILLED_IN.get(word, word) for word in arguments))
+        monkeypatch.chdir(folder)
+        filled_in = (FILLED_IN.get(word, word) for word in arguments)
+        done = run_tool(*started(program), *filled_in, GFL_DEMO_DATA=folder / "data")
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -285,7 +289,8 @@ def test_programs(block: Block, folder: Path) -> None:
     """They run as they are, where published weights have the name that they give."""
     for name in re.findall(r"\"(\S+\.safetensors)\"", block.text):
         out = folder / "published"
-        done = run(folder, *started("gfl-plugin publish"), "work_dirs/my_run/epoch_12.pth", "--out", out)
+        checkpoint = folder / "work_dirs" / "my_run" / "epoch_12.pth"
+        done = run_tool(*started("gfl-plugin publish"), checkpoint, "--out", out)
         assert done.returncode == 0, done.stderr
         (weights,) = out.glob("*.safetensors")
         (folder / name).parent.mkdir(exist_ok=True)

@@ -15,10 +15,12 @@ _DTYPES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char"
 _BUILTINS = ("builtins", "__builtin__")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _HISTORY = "mmengine.logging.history_buffer HistoryBuffer"
+_COUNTER = "collections Counter"  # the milestones of MultiStepLR
 # Functions and classes that may be called, named as in a pickle.
 _CALLED = frozenset(
     [
         "collections OrderedDict",
+        _COUNTER,
         "torch._utils _rebuild_tensor",
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
@@ -138,6 +140,8 @@ class _Stack:
             raise ScanError(f"it calls {name.replace(' ', '.')} with {arguments.size} parts")
         if name == _WITH_ATTRIBUTES and not _rebuilds_a_tensor(arguments.kinds):
             raise ScanError(f"it calls {name.replace(' ', '.')} for an object that is not a tensor")
+        if name == _COUNTER and arguments.kinds != ("dict",):
+            raise ScanError(f"it calls {name.replace(' ', '.')} for an object that is not a dict")
         self.push(_Item(f"made {name}"))
 
     def fill(self) -> None:

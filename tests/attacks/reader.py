@@ -1,7 +1,8 @@
-"""Reads hostile files in processes of their own, so that a crash, a hang or a memory bomb is a result and not an end.
+"""Reads hostile files in child processes, so that a crash, a hang or exhausted memory is a result.
 
-Called as ``python reader.py CASES RESULTS SECONDS MEGABYTES``: CASES is a JSON list of [route, path]; a line of JSON with
-what came of it is written to RESULTS for each. A forked process does the work until it dies, and the next goes on.
+Called as ``python reader.py CASES RESULTS SECONDS MEGABYTES``: CASES is a JSON list of [route, path], SECONDS the CPU time
+that a case may use. A line of JSON with the result of each case is written to RESULTS. A forked process reads the files
+one after the other; if it dies, another continues with the next file.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 WATCHED = ("exec", "import", "os.", "subprocess.", "socket.connect", "pty.", "shutil.", "ctypes.", "webbrowser.")
 LIBRARIES = tuple({sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")})
@@ -131,6 +135,26 @@ def work(cases: list, start: int, megabytes: int, out: int) -> None:
     os._exit(0)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """The time that a process has taken."""
+
+    cpu: float  # seconds
+    clock: float  # seconds, since any moment
+
+    @staticmethod
+    def by(process: int) -> Spent:
+        times = psutil.Process(process).cpu_times()
+        return Spent(times.user + times.system, time.monotonic())
+
+    def exceeds(self, begin: Spent, seconds: float) -> bool:
+        """Whether a case has used more CPU time, or has only waited for much longer.
+
+        The clock alone would also measure how busy the machine is.
+        """
+        return self.cpu - begin.cpu > seconds or self.clock - begin.clock > 15 * seconds
+
+
 def main() -> None:
     cases = json.loads(Path(sys.argv[1]).read_text())
     seconds, megabytes = float(sys.argv[3]), int(sys.argv[4])
@@ -150,18 +174,20 @@ def main() -> None:
         if not child:
             work(cases, len(results), megabytes, outside)
         os.close(outside)
-        unread, told_at = b"", time.monotonic()
+        unread, begin = b"", Spent.by(child)
         while True:
-            ready, _, _ = select.select([inside], [], [], max(0.0, told_at + seconds - time.monotonic()))
+            ready, _, _ = select.select([inside], [], [], 0.05)
             if not ready:
-                os.kill(child, signal.SIGKILL)
-                break
+                if Spent.by(child).exceeds(begin, seconds):
+                    os.kill(child, signal.SIGKILL)
+                    break
+                continue
             block = os.read(inside, 1 << 16)
             if not block:
                 break
             *lines, unread = (unread + block).split(b"\n")
             results += [json.loads(line) for line in lines]
-            told_at = time.monotonic()
+            begin = Spent.by(child)
         _, status = os.waitpid(child, 0)
         os.close(inside)
         if len(results) < len(cases) and os.WIFSIGNALED(status):

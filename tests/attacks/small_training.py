@@ -425,8 +425,9 @@ class Server:
         return int(line.split()[1])
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+        """End the server. Closing its input is not enough: forked workers of a data loader hold the pipe, too."""
+        self.process.terminate()
+        self.process.communicate()
 
 
 def tail(folder: Path, characters: int = 1500) -> str:

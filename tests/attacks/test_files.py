@@ -1,8 +1,8 @@
-"""Hostile checkpoints, weights, records and folders: by name, by grammar, and by chance.
+"""Hostile checkpoints, weights, records and folders: listed by name, made from a grammar, and random.
 
-Each file is read in a process of its own (see reader.py). It has to be read, or refused in one line; never may a process
-crash, hang, fill the memory, run something, or end in another error. GFL_ATTACK_CASES is the number of random cases of
-each kind.
+Files are read in child processes (reader.py). Each must be read or refused with an error of one line; no process may
+crash, hang, exhaust memory, run code, or raise another error. GFL_ATTACK_CASES is the number of random cases of each
+kind.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from gfl_plugin.runtime.published_weights import FORMAT, hash_of
 CASES = int(os.environ.get("GFL_ATTACK_CASES", 100))
 SEED = int(os.environ.get("GFL_ATTACK_SEED", 1))
 READER = Path(__file__).with_name("reader.py")
-SECONDS, MEGABYTES = 2, 1500  # that a case may take, beside what the imports have taken
+SECONDS, MEGABYTES = 2, 1500  # CPU time and memory of a case, not counting those of the imports
 FINE = ("read", "line", "missing")
 
 
 def results_of(cases: Sequence[tuple[str, Path]], folder: Path, seconds: float = SECONDS) -> list[str]:
-    """What comes of each [route, file]."""
+    """The result of each [route, file]."""
     todo, done = folder / "cases.json", folder / "results.json"
     todo.write_text(json.dumps([[route, str(path)] for route, path in cases]))
     command = [sys.executable, "-W", "ignore", READER, todo, done, seconds, MEGABYTES]

@@ -135,7 +135,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "work"
     train(folder, Plan(length=2, ema={}))
     saved = torch.load(folder / "iter_6.pth", weights_only=True)
-    saved["meta"].update(time="20200101_000000", iter=90)
+    saved["meta"].update(time="20200101_000000", experiment_name="run_20200101_000000", iter=90)
     torch.save(saved, folder / "iter_90.pth")
     return folder
 

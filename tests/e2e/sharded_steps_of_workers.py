@@ -1,6 +1,6 @@
 """Run by torchrun: two training steps with weights sharded over processes, against one process on the joined batch.
 
-Prints, from the first process, the largest differences of losses, of weights and of the norm of gradients.
+The first process prints the largest differences of losses, of weights and of the norm of gradients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from step_of_workers import alone, batch_of, build, shares
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig, StateDictType
 
-STEPS, CLIP = 2, 0.5  # of a norm of some ten
+STEPS, CLIP = 2, 0.5  # the norm is about 10
 
 
 def optimizer(model: nn.Module) -> OptimWrapper:
@@ -45,7 +45,7 @@ def trained(model: nn.Module, items: list[dict]) -> tuple[list[dict], list[float
 
 
 def beyond_rounding(one: Tensor, other: Tensor) -> Tensor:
-    """Differences, less what the fp32 rounding of a weight after each step may make of none."""
+    """Absolute differences, minus what fp32 rounding of a weight after each step can explain."""
     one, other = one.float(), other.float()  # batch norm counts its batches in whole numbers
     spacing = torch.nextafter(one.abs(), torch.full_like(one, float("inf"))) - one.abs()
     return ((one - other).abs() - STEPS * spacing).clamp(min=0)
@@ -83,7 +83,7 @@ def main() -> None:
         loss = max(abs(float(ours[k] / theirs[k]) - 1) for ours, theirs in zip(losses, expected) for k in theirs)
         norm = max(abs(ours / theirs - 1) for ours, theirs in zip(norms, expected_norms))
         print(f"sharded|{own / whole:.3f}|{loss:.3e}|{away / moved:.3e}|{norm:.3e}|{norms[0]:.2f}", flush=True)
-    torch.distributed.barrier()  # nobody leaves while the first still computes
+    torch.distributed.barrier()  # the others wait for the first
 
 
 if __name__ == "__main__":

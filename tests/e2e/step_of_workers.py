@@ -1,6 +1,6 @@
 """Run by torchrun: one training step in several processes against one process on the joined batch.
 
-Prints, from the first process, a line a case: its name and the largest differences of losses and gradients.
+The first process prints a line per case: its name and the largest differences of losses and gradients.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from runs import SIDE, a_sample, model_config
 from torch import nn
 
 EVERYWHERE = torch.tensor([[-1000.0, -1000.0, 1000.0 + SIDE, 1000.0 + SIDE]])
-CASES = ("plain", "one without objects", "one all ignored", "nobody has an object")
+CASES = ("plain", "one without objects", "one all ignored", "no objects at all")
 IMAGES = 2  # of each process
 
 
 def build(low_scores: bool) -> nn.Module:
-    """The demo's detector with batch norm's statistics fixed: those of one batch are not those of its parts."""
+    """The demo's detector with fixed batch norm statistics: those of a batch differ from those of its parts."""
     config = model_config()
     config["backbone"]["norm_eval"] = True
     config["train_cfg"]["assigner"]["ignore_iof_thr"] = 0.5
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()
-    if not low_scores:  # as in training; see the test for what happens before
+    if not low_scores:  # scores as during training; the test says what low scores change
         nn.init.constant_(model.bbox_head.gfl_cls.bias, -0.5)
     return model.train()
 
@@ -48,7 +48,7 @@ def shares(case: str, workers: int) -> list[list[dict]]:
         own = [a_sample(10 * rank + number, objects=3 + rank + number) for number in range(IMAGES)]
         for item in own:
             sample = item["data_samples"]
-            empty = case == "nobody has an object" or (case == "one without objects" and rank == workers - 1)
+            empty = case == "no objects at all" or (case == "one without objects" and rank == workers - 1)
             if empty:
                 nothing = torch.zeros(0, dtype=torch.int64)
                 sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=nothing)
@@ -78,7 +78,7 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """A process computes as if there were no others: sums over processes are left out."""
+    """Compute as a single process would: without sums over processes."""
     from gfl_plugin.heads import gfl_head
 
     plain, gfl_head.reduce_mean = gfl_head.reduce_mean, lambda value: value
@@ -110,7 +110,7 @@ def main() -> None:
                 loss = max(abs(float(losses[name] / expected[name]) - 1) for name in expected if expected[name] != 0)
                 scores = "low" if low_scores else "usual"
                 print(f"case|{case}|{scores}|{loss:.3e}|{gradient:.3e}|{float(expected['loss']):.4f}", flush=True)
-    torch.distributed.barrier()  # nobody leaves while the first still computes
+    torch.distributed.barrier()  # the others wait for the first
 
 
 if __name__ == "__main__":

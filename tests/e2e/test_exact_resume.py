@@ -1,4 +1,4 @@
-"""Training killed with SIGKILL again and again ends with the same bits as training left alone."""
+"""A training killed with SIGKILL and resumed ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Training:
-    """One training in a folder, started as often as it is killed."""
+    """A training in a folder, started again after each kill."""
 
     def __init__(self, folder: Path, data: Path, config: str) -> None:
         folder.mkdir()
@@ -119,7 +119,7 @@ class Training:
         self.kill(process)
         assert any(self.work_dir.glob(f".iter_{step}.pth.*.part"))
         assert not (self.work_dir / f"iter_{step}.pth").exists()
-        assert (self.work_dir / f"iter_{step - INTERVAL}.pth").exists(), "the one before must stand until then"
+        assert (self.work_dir / f"iter_{step - INTERVAL}.pth").exists(), "the previous checkpoint must exist until then"
 
     def finish(self) -> dict:
         process = self.start()
@@ -158,10 +158,11 @@ def assert_same_training(one: dict, other: dict) -> None:
         assert_same_bits(one[part], other[part], part)
 
 
+@pytest.mark.slow
 def test_killed_five_times(demo_data: Path, tmp_path: Path) -> None:
-    """Four times at a random moment, inside of epochs too, and once while a checkpoint is being written."""
+    """Four times at random moments, also inside epochs, and once while a checkpoint is being written."""
     alone = Training(tmp_path / "alone", demo_data, config()).finish()
-    chance = random.Random()  # a new one each time; what it drew is in the assertion's way
+    chance = random.Random()  # not seeded; pytest prints the moments if the test fails
     killed = Training(tmp_path / "killed", demo_data, config())
     moments = [(5 * number + chance.randint(1, 4), chance.uniform(0, 0.1)) for number in range(4)]
     print("killed at (step, seconds after it)", moments)
@@ -173,7 +174,7 @@ def test_killed_five_times(demo_data: Path, tmp_path: Path) -> None:
 
 
 def test_steps_without_end_and_loading_processes(demo_data: Path, tmp_path: Path) -> None:
-    """IterBasedTrainLoop, an endless sampler; and samples loaded by two processes, as one loads them."""
+    """IterBasedTrainLoop with an infinite sampler; samples loaded by two worker processes, or by none."""
     sampler = dict(type="InfiniteSampler", shuffle=True)
     alone = Training(tmp_path / "alone", demo_data, config(STEP_LOOP, sampler=sampler)).finish()
     killed = Training(tmp_path / "killed", demo_data, config(STEP_LOOP, 2, sampler))

@@ -1,4 +1,4 @@
-"""Training steps in bf16 and fp16 beside the same ones in fp32."""
+"""Training steps in bf16 and fp16 compared with the same steps in fp32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 def losses(device: str, dtype: torch.dtype | None) -> list[dict[str, float]]:
-    """Those of each step of the demo's detector, with a gradient scaler for fp16."""
+    """The losses of each training step of the demo's detector, with a gradient scaler for fp16."""
     init_default_scope("mmdet")
     torch.manual_seed(0)
     model = MODELS.build(model_config())
@@ -45,7 +45,7 @@ def losses(device: str, dtype: torch.dtype | None) -> list[dict[str, float]]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_losses_of_a_few_steps(device: str, dtype: torch.dtype) -> None:
-    """In fp32 whatever the network computes in, and near those of fp32."""
+    """Losses are fp32 under any autocast dtype, and close to those without autocast."""
     for low, full in zip(losses(device, dtype), losses(device, None)):
         for name, value in full.items():
             assert low[name] == pytest.approx(value, rel=0.02), name

@@ -1,4 +1,4 @@
-"""Real data, where GFL_DATA names it: BCCD's boxes without size, and COCO's objects."""
+"""Real data, if GFL_DATA is set: the boxes of zero size in BCCD, and objects of COCO."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from gfl_plugin.analysis.benchmark.checks import detections_agree
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.once
 def test_bccd_trains_on_its_boxes_without_size(gfl_data: Path, monkeypatch) -> None:
-    """BloodImage_00338 and _00343 hold boxes of zero size; their loss is finite, and so is its gradient."""
+    """BloodImage_00338 and _00343 hold boxes of zero size; loss and gradient are finite."""
     monkeypatch.setenv("GFL_DATA", str(gfl_data))
     cfg = Config.fromfile(ROOT / "configs" / "bccd" / "gfl_r18_bccd.py")
     init_default_scope(cfg.default_scope)
@@ -45,8 +46,9 @@ def test_bccd_trains_on_its_boxes_without_size(gfl_data: Path, monkeypatch) -> N
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.once
 def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
-    """The benchmark's own check, on eight images of COCO at their training size, and its count of kept bytes."""
+    """The benchmark's check on eight COCO images at training size, and the bytes it counts as kept for backward."""
     case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=8, classes=4)
     theirs, ours = build_heads(4)
     assert set(agreement(case, theirs, ours)) == {"losses (relative)", "gradients (of the largest)"}

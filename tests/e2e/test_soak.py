@@ -1,10 +1,9 @@
-"""A long training with images of all sizes: memory, tensors, file handles and threads do not grow."""
+"""A long training with images of many sizes: memory, tensors, file handles and threads do not grow."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +19,16 @@ from mmengine.structures import InstanceData
 from runs import runner
 from torch.utils.data import DataLoader, Dataset
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
-STEPS = int(os.environ.get("GFL_SOAK_STEPS", "2000"))
-WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two looks
-IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # a batch; least and largest side, pixels; most objects an image
+STEPS = 2000
+WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two measurements
+IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # per batch; smallest and largest side, pixels; most objects per image
 C_LIBRARY = ctypes.CDLL(None)
 
 
 class AllSizes(Dataset):
-    """Images of random sizes with random numbers of objects, noise all of them, some objects without a size."""
+    """Noise images of random sizes with random numbers of objects, some of which have zero size."""
 
     def __len__(self) -> int:
         return STEPS * IMAGES
@@ -50,10 +49,10 @@ class AllSizes(Dataset):
 
 @dataclass(frozen=True)
 class Look:
-    """What a process holds."""
+    """What the process holds at one step."""
 
     step: int
-    memory: float  # MB resident, after free memory was given back to the system
+    memory: float  # MB resident, after free memory was returned to the system
     handles: int
     threads: int
     tensors: int
@@ -61,7 +60,7 @@ class Look:
     @staticmethod
     def now(step: int) -> Look:
         gc.collect()
-        # glibc keeps what is freed between what is not; sizes that change make much of it.
+        # glibc keeps freed blocks that lie between used ones; varying sizes leave many of them.
         if hasattr(C_LIBRARY, "malloc_trim"):
             C_LIBRARY.malloc_trim(0)
         process = psutil.Process()
@@ -70,7 +69,7 @@ class Look:
 
 
 class WatchHook(Hook):
-    """Looks every so many steps, and has the model predict what it has just learned from."""
+    """Measures every EVERY steps, after a prediction on the same batch."""
 
     priority = "LOWEST"
 
@@ -101,17 +100,17 @@ def test_nothing_grows(tmp_path: Path) -> None:
     second_half = looks[len(looks) // 2 :]
     FIGURES[f"soak of {STEPS} steps"] = (
         f"memory {looks[0].memory:.1f} MB at step {WARM}, {last.memory:.1f} at the end: {1000 * slope(looks):+.1f} kB "
-        f"a step, {1000 * slope(second_half):+.1f} in the second half; {last.handles} file handles, {last.threads} "
+        f"per step, {1000 * slope(second_half):+.1f} in the second half; {last.handles} file handles, {last.threads} "
         f"threads; {looks[0].tensors} tensors alive at step {WARM}, {last.tensors} at the end"
     )
     assert len({look.handles for look in looks}) == 1
     assert len({look.threads for look in looks}) == 1
-    # Grids and the like are kept for the last sizes; one tensor kept every tenth step would be more.
+    # Grids are cached for the last sizes only. One tensor leaked every tenth step would exceed this.
     assert last.tensors - looks[0].tensors < (STEPS - WARM) / 10
-    # The largest level's class map, kept every other step, would be 10 kB a step, its box map 70.
+    # Leaking the largest level's class map every other step would be 10 kB/step, its box map 70 kB/step.
     assert slope(looks) < 0.010
 
 
 def slope(looks: list[Look]) -> float:
-    """MB a step, by least squares."""
+    """MB/step, by least squares."""
     return float(np.polyfit([look.step for look in looks], [look.memory for look in looks], 1)[0])

@@ -1,4 +1,4 @@
-"""Several processes by torchrun: the step of one, and nobody waits for ever."""
+"""Training in several processes started by torchrun: the same step as in one process, and no deadlock."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def torchrun(workers: int, script: Path, *arguments: object, **environment: str)
     )
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
-    """Losses and gradients on the joined batch; one process has no object, or all its images are ignored."""
+    """Losses and gradients equal those of the joined batch, even if a process has no object or ignores its images."""
     done = torchrun(workers, HERE / "step_of_workers.py")
     assert done.returncode == 0, done.stderr[-3000:]
     cases = [line.split("|")[1:] for line in done.stdout.splitlines() if line.startswith("case|")]
@@ -51,14 +51,14 @@ def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
         if scores == "usual":
             assert float(loss) <= 1e-6, name
             assert float(gradient) <= 1e-6, name
-        elif name != "nobody has an object":
-            # Box losses are divided by the mean over processes of the sum of scores, but by 1 at least, as in
-            # MMDetection: below 1 a process more makes them smaller.
+        elif name != "no objects at all":
+            # Box losses are divided by max(1, mean over processes of the sum of scores), as in MMDetection: where
+            # that mean is below 1, more processes give a smaller loss.
             assert 0.1 < float(loss) < 1, name
 
 
 def test_sharded_steps_are_the_steps_of_one() -> None:
-    """Two processes with FSDP, gradients clipped: losses, weights after two steps, and names and shapes of weights."""
+    """Two processes with FSDP and clipped gradients: losses, weights after two steps, their names and shapes."""
     done = torchrun(2, HERE / "sharded_steps_of_workers.py")
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("sharded|")]
@@ -75,9 +75,10 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("demo") / "data", DemoSize(train=12, val=2, side=96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strategy: str) -> None:
-    """Trained for two epochs, or for one, ended, and resumed: the same losses, and with FSDP the same bits."""
+    """Two epochs in one run, or in two with a resume between: the same losses, and with FSDP the same bits."""
     if strategy == "deepspeed":
         pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (tried by hand, see docs/trust.md)")
     config = tmp_path / "config.py"
@@ -86,7 +87,7 @@ def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strat
         'default_hooks = dict(checkpoint=dict(type="gfl_plugin.WholeCheckpointHook", max_keep_ckpts=1))\n'
         'custom_hooks = [dict(type="gfl_plugin.ExactResumeHook")]\n'
         "randomness = dict(seed=0)\n"
-        # Without the cosine, which would end with the first of the two trainings.
+        # No cosine schedule: its length would depend on the number of epochs of each run.
         'param_scheduler = [dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100)]\n'
         "train_dataloader = dict(batch_size=2)\n"
         "val_dataloader = val_evaluator = val_cfg = None\n"
@@ -135,7 +136,7 @@ def train_with_a_nan(folder: Path, data: Path, config: str, action: str) -> subp
 
 
 def skipped_and_sums(folder: Path) -> list[list[str]]:
-    """Of each process: steps that it skipped, and the sum of its weights."""
+    """Per process: the number of skipped steps, and the sum of its weights."""
     return [(folder / f"rank_{rank}.txt").read_text().split() for rank in range(2)]
 
 
@@ -144,9 +145,9 @@ def is_sound(checkpoint: Path) -> bool:
     return all(bool(value.isfinite().all()) for value in saved.values() if value.is_floating_point())
 
 
-@pytest.mark.parametrize("action", ["skip", "stop"])
+@pytest.mark.parametrize("action", ["skip", pytest.param("stop", marks=pytest.mark.slow)])
 def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) -> None:
-    """All skip the step or all end."""
+    """All processes skip the step, or all end."""
     done = train_with_a_nan(tmp_path, demo_data, "gfl_r18_demo_trusted.py", action)
     records = sorted(path.name for path in (tmp_path / "work" / "non_finite").iterdir())
     assert "iter_2_rank_1.pth" in records
@@ -157,10 +158,11 @@ def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) ->
     assert done.returncode == 0, done.stderr[-3000:]
     (skipped, weights), other = skipped_and_sums(tmp_path)
     assert skipped == "1", "each process skipped one step"
-    assert [skipped, weights] == other, "the processes' weights went apart"
+    assert [skipped, weights] == other, "weights differ between processes"
     assert is_sound(tmp_path / "work" / "epoch_1.pth")
 
 
+@pytest.mark.slow
 def test_one_process_with_a_nan_and_sharded_weights(tmp_path: Path, demo_data: Path) -> None:
     done = train_with_a_nan(tmp_path, demo_data, "gfl_r18_demo_fsdp.py", "skip")
     assert done.returncode == 0, done.stderr[-3000:]

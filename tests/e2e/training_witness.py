@@ -1,4 +1,4 @@
-"""Imported by a training that a test kills: says which step is done, and makes writing a checkpoint take its time."""
+"""Imported by a training that a test kills: records finished steps, and can slow down writing a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmengine.registry import HOOKS
 
 import gfl_plugin.runtime.atomic_files
 
-STEPS = Path(os.environ["WITNESS_STEPS"])  # one line a step that was done
-SLOW = os.environ.get("WITNESS_SLOW_STEP")  # of which the checkpoint takes its time
+STEPS = Path(os.environ["WITNESS_STEPS"])  # a line per finished step
+SLOW = os.environ.get("WITNESS_SLOW_STEP")  # whose checkpoint is written slowly
 
 
 @HOOKS.register_module()
 class WitnessHook(Hook):
-    """Writes the step's number when the step is done, before its checkpoint is."""
+    """Writes the number of each finished step, before its checkpoint is written."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         with STEPS.open("a") as file:

@@ -1,12 +1,8 @@
-"""The whole head against whatever a run may give it: it answers with finite numbers, or with a clear error.
-
-``GFL_FUZZ_CASES`` says how many cases; 2,000 by default.
-"""
+"""The whole head on extreme inputs: it gives finite numbers, or a clear error."""
 
 from __future__ import annotations
 
 import functools
-import os
 from contextlib import ExitStack
 from functools import partialmethod
 
@@ -23,7 +19,7 @@ from gfl_plugin.ops.backend import use_backend
 
 pytestmark = pytest.mark.once
 
-CASES = int(os.environ.get("GFL_FUZZ_CASES", "2000"))
+CASES = 250
 STRIDES, CLASSES, BINS = (8, 16, 32), 7, 17
 LARGEST = float(torch.finfo(torch.bfloat16).max)  # of what a bf16 tensor can hold
 LOGITS = (0.0, 1.0, -4.6, 20.0, -20.0, 88.0, -104.0, 1e4, -1e4, 1e30, -1e30, LARGEST, -LARGEST)
@@ -37,7 +33,7 @@ def head(ignoring: bool):
 
 @st.composite
 def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values: tuple[float, ...]) -> list[Tensor]:
-    """One map a level: noise, a constant, or noise with single numbers set; in one of the layouts convolutions give."""
+    """One map per level: noise, a constant, or noise with a few values replaced, in a layout of convolutions."""
     seed, kind = draw(st.integers(0, 2**16)), draw(st.sampled_from(["noise", "constant", "spiked"]))
     layout = draw(st.sampled_from(["contiguous", "channels_last", "sliced"]))
     dtype = draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))

@@ -1,6 +1,6 @@
 """Losses in forked processes: workers of a DataLoader, a pool, children of children.
 
-The processes are forked by this file run as a program, once per number of threads, which prints what each did.
+This file, run as a program once per number of threads, forks the processes and prints their results.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ TWO_THREADS = (
 # ---------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=2)  # a program that fails does so once, not once per test
+@functools.lru_cache(maxsize=2)  # the program runs once, not once per test
 def output(threads: int) -> str:
     """What the program printed, its errors included."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     command = [sys.executable, "-W", "ignore", __file__, str(threads)]
-    with tempfile.TemporaryFile("w+") as file:  # a process left behind would keep a pipe open
+    with tempfile.TemporaryFile("w+") as file:  # a remaining process would keep a pipe open
         try:
             subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=8 * DEADLINE)
         except subprocess.TimeoutExpired as error:
@@ -87,18 +87,18 @@ def test_parent_of_one_thread(name: str) -> None:
 
 @pytest.mark.parametrize("name", TWO_THREADS)
 def test_parent_of_two_threads(name: str) -> None:
-    """Its children have no threads of their own to use, but the same results."""
+    """Its children cannot use threads, but give the same results."""
     assert_equal(report(2), name)
 
 
 def test_one_thread_starts_none() -> None:
-    """Neither does the loss start Numba's threads nor does it change PyTorch's number."""
+    """The loss does not start Numba's threads and does not change PyTorch's number of threads."""
     assert report(1)["numba has threads"] is False
     assert report(1)["threads of PyTorch"] == 1
 
 
 def test_two_threads_are_used() -> None:
-    """The parallel kernel is still the one that processes with threads run."""
+    """Processes with threads run the parallel kernel."""
     assert report(2)["numba has threads"] is True
     assert report(2)["threads of PyTorch"] == 2
 
@@ -106,13 +106,17 @@ def test_two_threads_are_used() -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("beta", [1.5, 2.0])
 @pytest.mark.parametrize("gradient", [False, True])
-def test_both_kernels_round_alike(beta: float, weighted: bool, gradient: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_kernels_round_alike(
+    beta: float, weighted: bool, gradient: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Gradients and fp32 sums of a child are those of its parent, whichever kernel each of them runs."""
+    import numba
+
     from gfl_plugin.losses.qfl import numba_cpu
     from gfl_plugin.ops import numba_threads
 
-    if torch.get_num_threads() < 2:
-        pytest.skip("PyTorch has one thread here")
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("this machine has one CPU")
     arguments = negatives_arguments(beta, weighted, gradient)
     expected = numba_cpu.sweep(arguments)
     monkeypatch.setattr(numba_threads, "_forked_with_threads", True)
@@ -120,7 +124,7 @@ def test_both_kernels_round_alike(beta: float, weighted: bool, gradient: bool, m
 
 
 def assert_equal(results: dict, name: str) -> None:
-    """A child ended by itself, with the results its parent has."""
+    """A child exited normally, with the results of its parent."""
     child = results[name]
     assert child["exit"] == 0, f"exit status {child['exit']}: {child['error']}"
     assert child["value"] == results["parent, whole head" if name == "whole head" else "parent"]
@@ -168,7 +172,7 @@ def whole_head() -> list[float]:
 
 
 def in_child(work: Callable[[], object], deadline: float = DEADLINE) -> dict:
-    """Run it in a forked child: its exit status, its result and what went wrong."""
+    """Run it in a forked child; its exit status, result and error."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
@@ -189,7 +193,7 @@ def in_child(work: Callable[[], object], deadline: float = DEADLINE) -> dict:
 
 
 def with_threads(count: int, work: Callable[[], object]) -> object:
-    """What a launcher's processes do first."""
+    """Set PyTorch's threads, as a process of a launcher does, then work."""
     torch.set_num_threads(count)
     return work()
 

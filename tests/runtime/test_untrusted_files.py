@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import http.server
 import io
@@ -28,6 +29,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from runs import ROOT, model_config, poisoned, runner, samples
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sizes import scaled
+from tool import run_tool
 
 import gfl_plugin
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
@@ -35,6 +38,8 @@ from gfl_plugin.runtime.errors import CheckpointError
 from gfl_plugin.runtime.publish import publish
 from gfl_plugin.runtime.published_weights import read as read_published
 from gfl_plugin.runtime.step_record import StepRecord
+
+pytestmark = pytest.mark.once
 
 read = gfl_plugin.checkpoints.read
 
@@ -80,7 +85,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()  # seconds per poll
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     yield folder, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -140,11 +145,9 @@ def test_the_test_script_refuses_a_url(served: tuple[Path, str], trace: Path) ->
     folder, url = served
     torch.save({"state_dict": {}, "meta": RunsCode(trace)}, folder / "evil.pth")
     config = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
-    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "test.py", config, f"{url}/evil.pth"]
-    command += ["--work-dir", folder / "work"]
     data = make_dataset(folder / "data", DemoSize(train=2, val=2, side=64))
-    environment = {**os.environ, "GFL_DEMO_DATA": str(data)}
-    told = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, env=environment)
+    arguments = (config, f"{url}/evil.pth", "--work-dir", folder / "work")
+    told = run_tool(ROOT / "tools" / "test.py", *arguments, GFL_DEMO_DATA=data)
     assert told.returncode == 2, told.stderr[-2000:]
     assert "Traceback" not in told.stderr
     assert "is refused, and no code from it was run" in told.stderr.splitlines()[-1]
@@ -180,6 +183,28 @@ def test_resume_does_not_run_the_config_of_a_checkpoint(tmp_path: Path, trace: P
     with_meta(path, config="model = dict(type='x')\ngpu_ids = [0]\n")
     runner(tmp_path, samples(1), [], epochs=2, load_from=str(path), resume=True, kind=kind).train()
     assert (tmp_path / "epoch_2.pth").exists()
+
+
+def test_a_training_with_milestones_is_resumed(tmp_path: Path) -> None:
+    """MMEngine's MultiStepLR keeps its milestones in a Counter, so that checkpoints hold one."""
+
+    def train(folder: str, epochs: int, **settings: object) -> dict:
+        schedule = dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5, by_epoch=True, end=9)
+        runner(tmp_path / folder, samples(1), [], epochs=epochs, param_scheduler=[schedule], **settings).train()
+        return read(tmp_path / folder / f"epoch_{epochs}.pth")["param_schedulers"][0]
+
+    expected = train("whole", 3)
+    train("resumed", 1)
+    assert train("resumed", 3, load_from=str(tmp_path / "resumed" / "epoch_1.pth"), resume=True) == expected
+    assert expected["milestones"] == {1: 1, 2: 1} and expected["_last_value"] == [0.01 * 0.5**2]
+
+
+@pytest.mark.parametrize("argument", [[("a", 1)], "abc", None])
+def test_a_counter_of_anything_else_is_refused(tmp_path: Path, argument: object) -> None:
+    path = tmp_path / "counter.pth"
+    torch.save({"state_dict": {}, "meta": {"x": Calls(collections.Counter, argument)}}, path)
+    with pytest.raises(CheckpointError, match="collections.Counter for an object that is not a dict"):
+        read(path)
 
 
 def test_resume_from_weights_alone_says_so(tmp_path: Path) -> None:
@@ -242,8 +267,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def replay(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "replay.py", *arguments]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    return run_tool(ROOT / "tools" / "replay.py", *arguments)
 
 
 def test_replay_does_not_run_the_config_of_a_record(record: Path, tmp_path: Path, trace: Path) -> None:
@@ -486,12 +510,13 @@ def said(value: object) -> object:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+@pytest.mark.scaled
 def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     """Wherever it is, the file is refused in one line, or says what it said: some bytes of a zip file mean nothing."""
     whole, path = checkpoint_bytes(), tmp_path / "flipped.pth"
     path.write_bytes(whole)
     before, refused = read(path), 0
-    positions = range(0, len(whole), max(1, len(whole) // 1500))
+    positions = range(0, len(whole), max(1, len(whole) // scaled(300)))
     for position in positions:
         content = bytearray(whole)
         content[position] ^= 0xFF
@@ -525,9 +550,10 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-MUTATIONS = int(os.environ.get("GFL_MUTATIONS", 1000))
+MUTATIONS = scaled(300)
 
 
+@pytest.mark.scaled
 def test_mutated_pickles_are_read_or_refused_in_one_line(tmp_path: Path, trace: Path) -> None:
     whole, path, chance = checkpoint_bytes(), tmp_path / "mutated.pth", random.Random(7)
     with zipfile.ZipFile(io.BytesIO(whole)) as parts:
