@@ -27,7 +27,10 @@ DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
 # What only safetensors files need.
 PUBLISH = ["safetensors>=0.4"]
-DEV = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.6", "psutil>=5.9", *ABLATION, *PUBLISH]
+DEV = [
+    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.6"),
+    *(*ABLATION, *PUBLISH),
+]
 
 
 class BuildWithConfigs(build_py):
