@@ -28,7 +28,7 @@ ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
 # What only safetensors files need.
 PUBLISH = ["safetensors>=0.4"]
 DEV = [
-    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.6"),
+    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
     *(*ABLATION, *PUBLISH),
 ]
 
