@@ -121,8 +121,6 @@ def commands() -> list[tuple[str, list[str]]]:
                 for command in _split(words, "&&"):
                     while command and re.match(r"[A-Z_]+=", command[0]):
                         command = command[1:]
-                    if command[:1] == ["gfl-plugin"]:  # tools/*.py are the same commands
-                        command = ["python", f"tools/{command[1].replace('-', '_')}.py", *command[2:]]
                     if command:
                         found.append((block.place, command))
     return found
