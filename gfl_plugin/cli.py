@@ -2,7 +2,7 @@
 
 Each subcommand is a module of :mod:`gfl_plugin.commands`, named as the command with ``_`` for ``-``. It holds:
 
-- ``SUMMARY``: one sentence that says what it does.
+- ``SUMMARY``: what it does, in a few words.
 - ``EXAMPLE``: a command line that can be pasted into a shell.
 - ``add_arguments(parser)``: adds its arguments to an :class:`argparse.ArgumentParser`.
 - ``run(arguments) -> int``: does the job and returns the exit status.
@@ -105,9 +105,11 @@ def parser_of(name: str, command: ModuleType) -> argparse.ArgumentParser:
         command: its module.
 
     Returns:
-        A parser with its arguments, its module's docstring as description, and its example.
+        A parser with its arguments and its example; all of its module's docstring but the first line is the
+        description.
     """
-    description = f"{command.SUMMARY}.\n\n{(command.__doc__ or '').partition(chr(10))[2].strip()}".strip()
+    details = (command.__doc__ or "").partition("\n")[2].strip()
+    description = f"{command.SUMMARY[:1].upper()}{command.SUMMARY[1:]}.\n\n{details}".strip()
     parser = argparse.ArgumentParser(
         prog=f"gfl-plugin {name}",
         description=description,

@@ -27,6 +27,8 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
 from mmengine.runner import save_checkpoint
 
+import gfl_plugin
+from gfl_plugin import find_config
 from gfl_plugin.commands.script_runner import mmdet_tool
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
@@ -43,13 +45,28 @@ NOT_RUN = {
     "make": "creates an environment and runs for minutes; `make --dry-run` shows that the target exists",
     "pip": "installs packages; that setup.py names them is looked at",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
-    "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
-    "tools/check_swaps.py": "takes hours; tests/projects/test_swap_head.py runs it for one config per family",
+    "gfl-plugin train": "trains for hours; tests/e2e/test_wheel.py runs it on small data",
+    "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
+    "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
+    "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
+    "gfl-plugin check-swaps": "takes hours; tests/test_swap.py runs it for one config a family",
+    "gfl-plugin ablate": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
+    "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
+    "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }
-RUN = ("tools/swap_head.py", "tools/check_data.py", "tools/publish_model.py")
+RUN = (
+    "gfl-plugin",
+    "gfl-plugin swap",
+    "gfl-plugin check-data",
+    "gfl-plugin publish",
+    "tools/check_data.py",
+    "tools/publish_model.py",
+)
+# Scripts of a reader's own that documents name.
+SCRIPTS = ("my_script.py",)
 # Places that a reader fills in, as small data has them.
 FILLED_IN = {"CONFIG": str(ROOT / "configs" / "demo" / "gfl_r18_demo.py"), "STUDY": "components"}
 
@@ -102,8 +119,6 @@ def commands() -> list[tuple[str, list[str]]]:
                 for command in _split(words, "&&"):
                     while command and re.match(r"[A-Z_]+=", command[0]):
                         command = command[1:]
-                    if command[:1] == ["gfl-plugin"]:  # tools/*.py are the same commands
-                        command = ["python", f"tools/{command[1].replace('-', '_')}.py", *command[2:]]
                     if command:
                         found.append((block.place, command))
     return found
@@ -122,11 +137,34 @@ def _split(words: list[str], separator: str) -> list[list[str]]:
 COMMANDS = commands()
 
 
-def script_of(words: list[str]) -> str:
-    """The script that Python or a launcher of processes runs, or the program itself."""
-    if words[0] in ("python", "torchrun", "srun"):
-        return next(word for word in words if word.endswith(".py"))
-    return words[0]
+def parted(words: list[str]) -> tuple[str, list[str]]:
+    """What a command runs, and its arguments.
+
+    That is ``gfl-plugin NAME``, a script that Python or a launcher of processes runs, or a program.
+    """
+    if words[0] == "gfl-plugin" or "gfl_plugin.cli" in words:
+        start = 0 if words[0] == "gfl-plugin" else words.index("gfl_plugin.cli")
+        return " ".join(["gfl-plugin", *words[start + 1 : start + 2]]), words[start + 2 :]
+    start = next((n for n, word in enumerate(words) if word.endswith(".py") or words[0] in ("make", "pip")), 0)
+    return words[start], words[start + 1 :]
+
+
+def started(program: str) -> list[str]:
+    """The command line that starts a program of the checkout, installed or not."""
+    if program.startswith("gfl-plugin"):
+        return ["-m", "gfl_plugin_cli", *program.split()[1:]]
+    return [str(ROOT / program)]
+
+
+def is_installable(word: str) -> bool:
+    """Whether pip finds it: the checkout, its wheel, or what setup.py requires, in the version that it requires."""
+    setup = (ROOT / "setup.py").read_text()
+    local = re.fullmatch(
+        rf"(?:\.|gfl_plugin-{re.escape(gfl_plugin.__version__)}-py3-none-any\.whl)(?:\[(\w+)\])?", word
+    )
+    if local:
+        return local[1] is None or f'"{local[1]}": ' in setup
+    return f'"{word}"' in setup or f'"{word}>=' in setup
 
 
 def test_there_are_blocks_of_each_kind() -> None:
@@ -205,39 +243,38 @@ def run(folder: Path, *command: object) -> subprocess.CompletedProcess:
 
 
 @functools.cache
-def help_of(script: str) -> str:
-    done = run(ROOT, ROOT / script, "--help")
+def help_of(program: str) -> str:
+    done = run(ROOT, *started(program), "--help")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
 def test_commands(place: str, words: list[str], folder: Path) -> None:
-    script = script_of(words)
-    if words[:3] == ["python", "-m", "gfl_plugin.runtime.run_script"]:
-        assert mmdet_tool(script).is_file()  # tests/e2e/test_run.py runs them
-        return
-    assert script in NOT_RUN or script in RUN, f"{place}: {script} is neither in RUN nor in NOT_RUN"
-    if script == "make":
-        done = subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    program, arguments = parted(words)
+    assert program in NOT_RUN or program in RUN, f"{place}: {program} is neither in RUN nor in NOT_RUN"
+    if program == "make":
+        done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and done.stdout, done.stderr
         return
-    if script == "pip":
-        setup = (ROOT / "setup.py").read_text()
-        assert words[1] == "install" and len(words) == 3
-        extra = re.fullmatch(r"\.\[(\w+)\]", words[2])
-        assert f'"{extra[1]}": ' in setup if extra else f'"{words[2]}>=' in setup
+    if program == "pip":
+        assert arguments[0] in ("install", "wheel")
+        assert [one for one in arguments[1:] if not one.startswith("-") and not is_installable(one)] == []
         return
-    arguments = words[words.index(script) + 1 :]
+    if program == "gfl-plugin run":
+        assert arguments[0] in SCRIPTS or mmdet_tool(arguments[0]).is_file()
+        return
     for word in arguments:
         if word.startswith("-"):
-            assert re.search(rf"(^|[\s\[|,]){re.escape(word)}\b", help_of(script)), f"{place}: {script} has no {word}"
+            assert re.search(rf"(^|[\s\[|,]){re.escape(word)}\b", help_of(program)), f"{place}: {program} has no {word}"
         if word.startswith("configs/"):
             assert (ROOT / word).exists()
-    if script == "tools/ablate.py" and arguments[0] != "STUDY":
+        if "::" in word:
+            assert find_config(word).is_file()
+    if program.endswith(("ablate", "ablate.py")) and arguments[0] != "STUDY":
         assert (ROOT / "configs" / "ablation" / arguments[0]).is_dir()
-    if script in RUN:
-        done = run(folder, ROOT / script, *(FILLED_IN.get(word, word) for word in arguments))
+    if program in RUN:
+        done = run(folder, *started(program), *(FILLED_IN.get(word, word) for word in arguments))
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -246,7 +283,7 @@ def test_programs(block: Block, folder: Path) -> None:
     """They run as they are, where published weights have the name that they give."""
     for name in re.findall(r"\"(\S+\.safetensors)\"", block.text):
         out = folder / "published"
-        done = run(folder, ROOT / "tools" / "publish_model.py", "work_dirs/my_run/epoch_12.pth", "--out", out)
+        done = run(folder, *started("gfl-plugin publish"), "work_dirs/my_run/epoch_12.pth", "--out", out)
         assert done.returncode == 0, done.stderr
         (weights,) = out.glob("*.safetensors")
         (folder / name).parent.mkdir(exist_ok=True)

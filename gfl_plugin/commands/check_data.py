@@ -20,7 +20,7 @@ import io
 import sys
 from pathlib import Path
 
-SUMMARY = "Find mistakes in the data of a config before training"
+SUMMARY = "find mistakes in the data of a config before training"
 EXAMPLE = "GFL_DATA=/your/BCCD_Dataset gfl-plugin check-data gfl_plugin::bccd/gfl_r18_bccd.py --images"
 EXPECTED = (KeyError, OSError, SyntaxError, ValueError)  # SyntaxError: of the config
 

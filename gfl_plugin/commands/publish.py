@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "Write the weights of a checkpoint as safetensors"
+SUMMARY = "write the weights of a checkpoint as safetensors"
 EXAMPLE = "gfl-plugin publish work_dirs/my_config/epoch_12.pth --out released/"
 EXPECTED = (ImportError, OSError)
 

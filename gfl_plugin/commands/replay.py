@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "Repeat a recorded training step and name the first non-finite output"
+SUMMARY = "repeat a recorded training step and name the first non-finite output"
 EXAMPLE = "gfl-plugin replay work_dirs/my_config/non_finite/iter_120_rank_0.pth work_dirs/my_config/my_config.py"
 EXPECTED = (ImportError, KeyError, OSError)
 _SHOWN = 5  # names of modules per kind

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "Run a Python script with gfl_plugin imported first"
+SUMMARY = "run a Python script with gfl_plugin imported first"
 EXAMPLE = "gfl-plugin run analysis_tools/browse_dataset.py my_config.py --not-show --output-dir images"
 EXPECTED = ()  # other errors keep their traceback, as without this command
 PASSES_ARGUMENTS = True

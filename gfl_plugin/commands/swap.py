@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "Write a config that puts a GFL head into the detector of another config"
+SUMMARY = "write a config that puts a GFL head into the detector of another config"
 EXAMPLE = "gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o my_retinanet_gfl.py"
 EXPECTED = (OSError, ValueError)
 

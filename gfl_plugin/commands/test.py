@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-SUMMARY = "Measure a checkpoint on the test data of a config"
+SUMMARY = "measure a checkpoint on the test data of a config"
 EXAMPLE = "gfl-plugin test my_config.py work_dirs/my_config/epoch_12.pth"
 EXPECTED = ()  # other errors keep their traceback, as in MMDetection
 PASSES_ARGUMENTS = True

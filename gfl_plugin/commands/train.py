@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-SUMMARY = "Train the detector of a config"
+SUMMARY = "train the detector of a config"
 EXAMPLE = "gfl-plugin train my_config.py --work-dir work_dirs/first"
 EXPECTED = ()  # other errors keep their traceback, as in MMDetection
 PASSES_ARGUMENTS = True

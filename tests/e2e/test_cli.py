@@ -171,3 +171,26 @@ def test_no_message_names_a_file_that_a_wheel_does_not_have(source: str) -> None
         if re.search(rf"tools/({mine})\.py", line)
     ]
     assert named == []
+
+
+def test_a_plain_script_needs_a_base_that_imports_the_plugin(tmp_path: Path) -> None:
+    """MMEngine reads the bases of a config before its custom_imports. docs/install.md says what to write."""
+    (tmp_path / "by_name.py").write_text('_base_ = "gfl_plugin::demo/gfl_r18_demo.py"\n')
+    (tmp_path / "by_call.py").write_text(
+        '_base_ = str(__import__("gfl_plugin").find_config("gfl_plugin::demo/gfl_r18_demo.py"))\n'
+    )
+    code = (
+        "from mmengine.config import Config\n"
+        "try:\n    Config.fromfile('by_name.py')\nexcept AssertionError as error:\n    print(error)\n"
+        "print(Config.fromfile('by_call.py').model.bbox_head.type)\n"
+        "print(Config.fromfile('by_name.py').model.bbox_head.type)\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    told = "mmengine does not support to load gfl_plugin config."
+    assert output.stdout.splitlines() == [told, "gfl_plugin.GFLHead", "gfl_plugin.GFLHead"], output.stderr
