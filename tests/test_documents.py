@@ -53,8 +53,6 @@ NOT_RUN = {
     "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
     "gfl-plugin ablate": "trains for hours; tests/analysis/test_studies.py runs a study",
     "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
-    "tools/test.py": "needs a trained model; tests/e2e/test_scripts.py runs it on small data",
-    "tools/ablate.py": "trains for hours; tests/analysis/test_studies.py runs a study",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
@@ -121,8 +119,6 @@ def commands() -> list[tuple[str, list[str]]]:
                 for command in _split(words, "&&"):
                     while command and re.match(r"[A-Z_]+=", command[0]):
                         command = command[1:]
-                    if command[:1] == ["gfl-plugin"]:  # tools/*.py are the same commands
-                        command = ["python", f"tools/{command[1].replace('-', '_')}.py", *command[2:]]
                     if command:
                         found.append((block.place, command))
     return found

@@ -11,7 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "Train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections"
+SUMMARY = "train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections"
 EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
 
 _PICTURES = 4  # validation images in the picture
