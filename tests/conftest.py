@@ -24,12 +24,14 @@ settings.load_profile("suite")
 # runtime/ what concerns gaps of mmcv, or installing it, can.
 ONCE = (
     *("analysis/", "assigners/", "attacks/", "coders/", "demo/", "hooks/", "losses/", "quality/", "runtime/"),
-    *("structures/", "ops/test_buffer", "ops/test_tensor", "heads/test_compile", "heads/test_no_waiting"),
-    *("heads/test_prediction_threshold", "heads/test_gfl_head_mistakes", "e2e/test_demo", "test_documents"),
+    *("structures/", "ops/test_backend", "ops/test_buffer", "ops/test_numba_kernel", "ops/test_tensor"),
+    *("heads/test_compile", "heads/test_no_waiting", "heads/test_prediction_threshold"),
+    *("heads/test_gfl_head_mistakes", "e2e/test_demo", "test_documents"),
 )
 ABOUT_MMCV = re.compile(r"compat|install|mmcv")
 # Files that take longest, longest first: a process that gets one of them last would end long after the others.
 LONGEST = (
+    "e2e/test_wheel.py",
     "test_documents.py",
     "e2e/test_workers.py",
     "e2e/test_scripts.py",
@@ -51,6 +53,7 @@ MAY_BE_SKIPPED = (
     "mmcv has no compiled ops here",  # runs in the other environment
     "mmcv has compiled ops here",  # the same
     "names its base itself",
+    "NumPy 2 has introduced the name",
     "this plan cannot be trained",  # a random attack that is none
     "file systems can be mounted by root only",
 )
@@ -126,15 +129,27 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
-    """With --fail-on-skip, a test that is skipped for want of something has failed."""
-    outcome = yield
-    report = outcome.get_result()
-    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--fail-on-skip"):
+def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Make a skip for want of something a failure."""
+    if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not re.search("|".join(map(re.escape, MAY_BE_SKIPPED)), reason):
             report.outcome, report.longrepr = "failed", f"skipped, which --fail-on-skip does not allow: {reason}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
+    outcome = yield
+    if item.config.getoption("--fail-on-skip"):
+        _judge_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, None]:
+    """A whole file may be skipped, too."""
+    outcome = yield
+    if collector.config.getoption("--fail-on-skip"):
+        _judge_skip(outcome.get_result())
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

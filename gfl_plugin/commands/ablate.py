@@ -11,7 +11,7 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "Train the variants of a study with several seeds and compare them"
+SUMMARY = "train the variants of a study with several seeds and compare them"
 EXAMPLE = "gfl-plugin ablate components --scale demo --seeds 0 1 2"
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..analysis.benchmark import Row
     from ..analysis.tables import Table
 
-SUMMARY = "Time MMDetection's GFLHead and the plugin's alternately, after checking that their numbers agree"
+SUMMARY = "time MMDetection's GFLHead and the plugin's alternately, after checking that their numbers agree"
 EXAMPLE = "gfl-plugin benchmark --boxes coco_val_boxes.json --json benchmark.json --plot benchmark.png"
 
 _MIN_RUNS = 7

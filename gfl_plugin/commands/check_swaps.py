@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-SUMMARY = "Swap the head of every dense detector in MMDetection's configs, build it, train one step and predict"
+SUMMARY = "swap the head of every dense detector in MMDetection's configs, build it, train one step and predict"
 EXAMPLE = "gfl-plugin check-swaps --only retinanet ssd"
 
 

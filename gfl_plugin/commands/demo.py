@@ -12,7 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "Train GFL and the ATSS baseline on the embedded dataset, compare them, and draw their detections"
+SUMMARY = "train GFL and the ATSS baseline on the embedded dataset, compare them, and draw their detections"
 EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
 
 _PICTURES = 4  # validation images in the picture

@@ -376,11 +376,11 @@ def test_notes_reach_the_terminal_escaped(main, capsys: pytest.CaptureFixture) -
     assert main(type=HOSTILE) == 1
     printed = capsys.readouterr()
     assert not unsafe(printed.out + printed.err)
-    assert f"train: a {SHOWN} is not read" in printed.err
+    assert f"train: {SHOWN} is not supported" in printed.err
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{}", "is not a COCO file: it has no images"), (None, "there is no annotation file")]
+    ("text", "message"), [("{}", "is not a COCO file: it has no images"), (None, "annotation file not found")]
 )
 def test_errors_reach_the_terminal_escaped_in_one_line(
     tmp_path: Path, main, capsys: pytest.CaptureFixture, text: str | None, message: str

@@ -14,24 +14,22 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from gfl_plugin import cli
+
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {"atss": "ATSS (baseline)", "gfl": "GFL"}
 SIZE = ("--images", "16", "--epochs", "3", "--jobs", "2")
-
-
-def demo(work_dir: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "demo.py", *SIZE, "--work-dir", work_dir]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=work_dir.parent, env=environment, timeout=300
-    )
 
 
 @pytest.fixture(scope="module")
 def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a demo; what it printed is in ``printed.txt`` beside it."""
     folder = tmp_path_factory.mktemp("reader") / "demo"
-    output = demo(folder)
+    command = [sys.executable, "-W", "ignore", ROOT / "tools" / "demo.py", *SIZE, "--work-dir", folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    output = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=folder.parent, env=environment, timeout=300
+    )
     assert output.returncode == 0, output.stderr[-3000:]
     (folder.parent / "printed.txt").write_text(output.stdout)
     return folder
@@ -59,7 +57,7 @@ def test_the_table_has_the_figures_of_the_written_detections(work_dir: Path) -> 
     for row, (name, title) in zip(rows(work_dir), VARIANTS.items(), strict=True):
         assert (row["variant"], row["title"]) == (name, title)
         expected = evaluated(work_dir / "data" / "val.json", work_dir / name / "seed_0" / "val.bbox.json")
-        assert [row[metric] for metric in ("AP", "AP50", "AP75")] == pytest.approx([[value] for value in expected])
+        assert [value for metric in ("AP", "AP50", "AP75") for value in row[metric]] == pytest.approx(expected)
         cells = f"| {title} | " + " | ".join(f"{value:.1f}" for value in expected)
         assert cells in table and title in printed
     baseline, gfl = rows(work_dir)
@@ -102,8 +100,19 @@ def test_progress_of_both_trainings_is_printed_to_a_pipe(work_dir: Path) -> None
         assert any(line.startswith(f"finished {name}, seed 0: AP ") for line in printed)
 
 
-def test_a_finished_demo_is_not_trained_again(work_dir: Path) -> None:
+def test_a_finished_demo_is_not_trained_again(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("GFL_DEMO_DATA", "")  # is set by the demo, and restored after the test
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*.pth")}
-    again = demo(work_dir)
-    assert again.returncode == 0 and "study demo: 2 runs, 2 finished before" in again.stdout
+    assert cli.main(["demo", *SIZE, "--work-dir", str(work_dir)]) == 0
+    assert "study demo: 2 runs, 2 finished before" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in work_dir.rglob("*.pth")} == before
+
+
+def test_a_folder_of_another_size_is_kept(work_dir: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["demo", "--images", "17", "--work-dir", str(work_dir)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("gfl-plugin demo: ") and "holds a demo set made with" in message
+    assert cli.main(["demo", "--epochs", "0"]) == 2
+    assert "--epochs is 0; it must be at least 1" in capsys.readouterr().err

@@ -1,13 +1,11 @@
-"""MMEngine takes ``package::`` configs of the OpenMMLab packages in its own list only.
+"""Configs of this package by name: ``gfl_plugin::family/file.py``.
 
-``_base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"`` ends in ``mmengine does not support to load gfl_plugin config``.
-Here such a base is found by :func:`gfl_plugin.runtime.config_files.find_config`, in a checkout, too.
-
-MMEngine would also write the package's name as ``_scope_`` into each dict of the base, so that names without a scope
-would mean this package's classes before MMDetection's. That does not happen: a base by name means the same as the same
-file by path.
-
-Versions: MMEngine <= 0.10.7. Can go when packages outside of MMEngine's list can be named.
+Problem: MMEngine resolves ``package::`` names for the OpenMMLab packages in its own list only. ``_base_ =
+    "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"`` raises ``mmengine does not support to load gfl_plugin config``.
+Versions: MMEngine <= 0.10.7.
+Change: such a base is located by ``gfl_plugin.runtime.config_files.find_config``, in a wheel and in a checkout. Unlike
+    for ``mmdet::``, MMEngine's ``_scope_`` is not set: a base by name means the same as the same file by path.
+Can go when: MMEngine resolves names of other packages.
 """
 
 from __future__ import annotations
@@ -18,7 +16,11 @@ from ..config_files import OURS, find_config
 
 
 def close() -> str:
-    """Have ``_base_`` accept names of this package's configs."""
+    """Let ``_base_`` accept names of this package's configs.
+
+    Returns:
+        What was changed.
+    """
     from mmengine.config import Config
 
     plain = Config._get_cfg_path
@@ -30,4 +32,4 @@ def close() -> str:
         return plain(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
-    return "configs may inherit from gfl_plugin:: ones"
+    return "_base_ accepts gfl_plugin:: names"

@@ -25,6 +25,7 @@ PRIVATE_NAMES = (
     PrivateName("numpy._core", "names in pickles of NumPy 2"),
     # MMEngine
     PrivateName("mmengine.config.Config._is_lazy_import", "detects new-style configs"),
+    PrivateName("mmengine.config.Config._get_cfg_path", "bases named gfl_plugin::"),
     PrivateName("mmengine.config.Config._merge_a_into_b", "merges overrides with MMEngine's rules"),
     PrivateName("mmengine.registry.build_from_cfg._scope_", "config key that selects the registry of a part"),
     PrivateName("mmengine.registry.Registry._add_child", "registers the scope with the root registry"),
@@ -59,7 +60,6 @@ PRIVATE_NAMES = (
     PrivateName("mmdet.models.dense_heads.GFLHead._init_layers", "layers of the head"),
     PrivateName("mmdet.models.dense_heads.SSDHead._init_layers", "layers of the head"),
     PrivateName("mmdet.models.dense_heads.FCOSHead._init_layers", "layers of the head"),
-    PrivateName("mmdet.models.dense_heads.GFLHead._bbox_post_process", "rescaling and NMS"),
     # PyTorch
     PrivateName("torch.nn.Module._load_from_state_dict", "reads checkpoints of other bins"),
     PrivateName("torch.nn.Module.state_dict._metadata", "validates checkpoints"),
@@ -71,4 +71,6 @@ PRIVATE_NAMES = (
     PrivateName("torch._utils._rebuild_tensor_v2", "name in pickles of tensors"),
     # NumPy
     PrivateName("numpy._core.multiarray._reconstruct", "name in pickles of arrays"),
+    # Numba
+    PrivateName("numba.core.dispatcher.Dispatcher._cache", "keeps compiled kernels on disk"),
 )
