@@ -1,4 +1,4 @@
-"""Package metadata. The base installation has no dependencies, so that it keeps the installed PyTorch and MMDetection."""
+"""Package metadata. The base installation has no dependencies, so it keeps the installed PyTorch and MMDetection."""
 
 import re
 import shutil
@@ -34,7 +34,7 @@ DEV = [
 
 
 class BuildWithConfigs(build_py):
-    """Copies configs/ to the folder where MMEngine reads the configs of a package; an editable install uses configs/."""
+    """Copies configs/ to the folder from which MMEngine reads a package's configs; editable installs use configs/."""
 
     def run(self):
         super().run()

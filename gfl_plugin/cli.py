@@ -41,7 +41,7 @@ COMMANDS = (
     "check-swaps",
 )
 SCREEN = """\
-Generalized Focal Loss heads for MMDetection. Commands in the order of a project:
+Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  try it          gfl-plugin demo                       GFL and ATSS in 3 min
  get a config    gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py \\

@@ -1,5 +1,5 @@
-# BCCD: microscope images of blood cells, in Pascal VOC format. GFL_DATA is the folder that contains BCCD/, as in a clone
-# of the dataset, or bccd/.
+# BCCD: microscope images of blood cells, in Pascal VOC format. GFL_DATA is the folder that contains BCCD/, as in a
+# clone of the dataset, or bccd/.
 data_root = "{{$GFL_DATA:data}}/BCCD/"
 if not __import__("os").path.isdir(data_root):  # MMEngine reads configs with an import statement as new-style configs
     data_root = "{{$GFL_DATA:data}}/bccd/"

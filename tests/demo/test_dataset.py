@@ -44,5 +44,5 @@ def test_an_existing_data_set_is_kept(tmp_path: Path) -> None:
     seen = []
     make_dataset(root, SIZE, progress=lambda done, total: seen.append(done))
     assert digest(root) == before and not seen
-    with pytest.raises(FileExistsError, match="made with .*'seed': 0.*name another folder"):
+    with pytest.raises(FileExistsError, match="with the settings .*'seed': 0.*use another folder"):
         make_dataset(root, SIZE, seed=5)
