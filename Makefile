@@ -1,16 +1,16 @@
-# Each target works alone on a fresh clone.
+# Each target works on a fresh clone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The wheel of a compiled mmcv. Where it is named, what can depend on mmcv's compiled ops is tested with them, too, in a
-# second environment; tests with the marker "once" cannot.
+# The wheel of a compiled mmcv. If it is set, the tests run again with mmcv's compiled ops in a second environment, except
+# for tests with the marker "once", which do not depend on these ops.
 GFL_MMCV_WHEEL ?=
 VENV_COMPILED := .venv-compiled
 BIN_COMPILED := $(VENV_COMPILED)/bin
-# Processes that run tests: a number, or auto, one per CPU. A test file stays in one process.
+# Number of test processes, or auto for one per CPU. All tests of a file run in the same process.
 TEST_WORKERS ?= auto
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
-# Sizes of `make test-slow`: how many times the cases of `make test`, and the cases of each kind of attack.
+# Sizes of `make test-slow`: factor for the number of cases of `make test`, and number of cases per kind of attack.
 SLOW_SCALE ?= 8
 SLOW_ATTACKS ?= 8
 
@@ -19,7 +19,7 @@ SLOW_ATTACKS ?= 8
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
-# One environment after the other, never both at once.
+# The two environments are tested one after the other.
 test: test-lite $(if $(GFL_MMCV_WHEEL),test-compiled)
 
 test-lite: $(VENV)/.installed
@@ -28,7 +28,7 @@ test-lite: $(VENV)/.installed
 test-compiled: $(VENV_COMPILED)/.installed $(if $(filter test,$(MAKECMDGOALS)),test-lite)
 	$(BIN_COMPILED)/python $(PYTEST) -m 'not once and not slow'
 
-# Many random cases, long trainings, trainings that are killed, attacks.
+# Many random cases, long trainings, killed trainings, attacks.
 test-slow: $(VENV)/.installed
 	GFL_TEST_SCALE=$(SLOW_SCALE) GFL_ATTACK_CASES=$(SLOW_ATTACKS) $(BIN)/python $(PYTEST) -m 'slow or scaled'
 
@@ -43,7 +43,7 @@ format: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# torch goes first and alone: the rest accepts what it finds.
+# torch is installed first; the other packages accept the installed version.
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0

@@ -1,8 +1,8 @@
 """Entry point of the ``gfl-plugin`` command.
 
-It lies outside the package because importing ``gfl_plugin`` imports PyTorch and MMDetection, which takes seconds, and
-which fails where they are not installed. :func:`main` makes the package's folder importable without running its
-``__init__.py``; :func:`gfl_plugin.cli.main` runs that before it starts a command, so help texts need none of it.
+It is outside the package because importing ``gfl_plugin`` imports PyTorch and MMDetection, which takes seconds, and
+fails if they are not installed. :func:`main` makes the package importable without running its ``__init__.py``;
+:func:`gfl_plugin.cli.main` runs ``__init__.py`` before it starts a command, so that help texts do not need it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ def main(command: str | None = None) -> int:
     """Run the command line of this process.
 
     Args:
-        command: subcommand that ``sys.argv`` does not name, for ``tools/*.py``.
+        command: subcommand to run with the arguments in ``sys.argv``, for ``tools/*.py``; None if ``sys.argv`` contains
+            the subcommand.
 
     Returns:
         The exit status.

@@ -1,4 +1,4 @@
-"""Package metadata. The base install requires nothing: users bring their own PyTorch and MMDetection."""
+"""Package metadata. The base installation has no dependencies, so that it keeps the installed PyTorch and MMDetection."""
 
 import re
 import shutil
@@ -10,22 +10,22 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "gfl_plugin" / "__init__.py").read_text()).group(1)
 
-# The set this version is tested with. NumPy and OpenCV are not named by MMDetection in versions, so they are here.
+# The tested versions. MMDetection does not restrict the versions of NumPy and OpenCV, so they are listed here.
 RUNTIME = [
     "torch==2.13.0",
     "mmengine==0.10.7",
     "mmcv-lite==2.1.0",
     "mmdet==3.3.0",
-    "pycocotools>=2.0.8",  # the first built against NumPy 2
-    "numpy>=1.24",  # docs/environments.md: what was tried
+    "pycocotools>=2.0.8",  # first version for NumPy 2
+    "numpy>=1.24",  # tested versions: docs/environments.md
     "opencv-python>=4.10",
-    "numba>=0.59",  # QFL on a CPU in one sweep; without it, in several
+    "numba>=0.59",  # compiled CPU kernels of QFL, NMS and ATSS
 ]
-# What only the demo needs: real digits and photographs, a progress bar, a picture.
+# For the demo: digits and photographs, progress bars, a picture.
 DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
-# What only studies need: a progress display, a paired test, a plot.
+# For studies: progress bars, a paired t-test, a plot.
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
-# What only safetensors files need.
+# For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
@@ -34,13 +34,13 @@ DEV = [
 
 
 class BuildWithConfigs(build_py):
-    """Puts configs/ where MMEngine looks for the configs of a package; an editable install uses configs/ itself."""
+    """Copies configs/ to the folder where MMEngine reads the configs of a package; an editable install uses configs/."""
 
     def run(self):
         super().run()
         if not self.editable_mode:
             folder = Path(self.build_lib, "gfl_plugin", ".mim", "configs")
-            shutil.rmtree(folder, ignore_errors=True)  # a build folder is kept, and may have configs that are gone
+            shutil.rmtree(folder, ignore_errors=True)  # the build folder may contain configs that were deleted
             shutil.copytree(HERE / "configs", folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -1,19 +1,19 @@
 """The ``gfl-plugin`` command.
 
-Each subcommand is a module of :mod:`gfl_plugin.commands`, named as the command with ``_`` for ``-``. It holds:
+Each subcommand is a module of :mod:`gfl_plugin.commands` with the name of the command, with ``_`` for ``-``. It has:
 
-- ``SUMMARY``: what it does, in a few words.
+- ``SUMMARY``: short description.
 - ``EXAMPLE``: a command line that can be pasted into a shell.
 - ``add_arguments(parser)``: adds its arguments to an :class:`argparse.ArgumentParser`.
-- ``run(arguments) -> int``: does the job and returns the exit status.
-- ``EXPECTED`` (optional): exceptions whose message tells the user everything, besides this package's own. They end in
-  one line and exit status 2. Default: ``ImportError``, ``OSError`` and ``ValueError``.
-- ``PASSES_ARGUMENTS`` (optional): True for a command that hands its arguments to a script as they are;
-  ``run`` finds them in ``arguments.arguments``.
-- ``HELP_OF_SCRIPT`` (optional): True where ``--help`` goes on with the script's own.
+- ``run(arguments) -> int``: runs the command and returns the exit status.
+- ``EXPECTED`` (optional): exceptions, in addition to this package's own, whose message is sufficient for the user. The
+  command prints it in one line and returns exit status 2. Default: ``ImportError``, ``OSError`` and ``ValueError``.
+- ``PASSES_ARGUMENTS`` (optional): True for a command that passes its arguments to a script unchanged;
+  they are in ``arguments.arguments``.
+- ``HELP_OF_SCRIPT`` (optional): True if ``--help`` also prints the help of the script.
 
-Such a module imports the standard library only; what is slow to import is imported inside ``run``. Help texts then take
-a tenth of a second, and need neither PyTorch nor MMDetection.
+Such a module imports only the standard library; ``run`` imports the other modules. Therefore, help texts take 0.1 s and
+need neither PyTorch nor MMDetection.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ COMMANDS = (
     "check-swaps",
 )
 SCREEN = """\
-Generalized Focal Loss heads for MMDetection. What to type, in this order:
+Generalized Focal Loss heads for MMDetection. Commands in the order of a project:
 
- see it work     gfl-plugin demo                       GFL and ATSS in 3 min
+ try it          gfl-plugin demo                       GFL and ATSS in 3 min
  get a config    gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py \\
                             -o my.py                   the same with a GFL head
  check the data  gfl-plugin check-data my.py --images
@@ -54,12 +54,12 @@ Generalized Focal Loss heads for MMDetection. What to type, in this order:
 
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study
- measure speed   gfl-plugin benchmark                  beside MMDetection's
+ measure speed   gfl-plugin benchmark                  against MMDetection
  test all swaps  gfl-plugin check-swaps                for developers
 
-A config is a file, or a name in this package or in MMDetection:
+A config is a file, or the name of a config in this package or in MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py
-In a config of yours: _base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"
+In your own config: _base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"
 gfl-plugin COMMAND --help shows the arguments and an example.
 """
 _EXPECTED = (ImportError, OSError, ValueError)
@@ -67,23 +67,23 @@ _HELP = ("-h", "--help")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one subcommand, or show what there is.
+    """Run one subcommand, or print the list of subcommands.
 
     Args:
-        words: the command line behind ``gfl-plugin``; ``sys.argv[1:]`` if not given.
+        words: the arguments after ``gfl-plugin``; ``sys.argv[1:]`` if not given.
 
     Returns:
-        The exit status: 2 for a wrong command line and for errors that the user can correct.
+        The exit status; 2 for a wrong command line and for errors that the user can correct.
 
     Raises:
-        SystemExit: raised by argparse and by the scripts that a command runs.
+        SystemExit: if argparse or a script that a command runs raises it.
     """
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in _HELP:
         return _overview()
     name, *rest = words
     if name not in COMMANDS:
-        return _failed("gfl-plugin", f"there is no command {name!r}; the commands are: {', '.join(COMMANDS)}")
+        return _failed("gfl-plugin", f"unknown command {name!r}; the commands are: {', '.join(COMMANDS)}")
     command = importlib.import_module(f"gfl_plugin.commands.{name.replace('-', '_')}")
     parser = parser_of(name, command)
     if not _passes(command):
@@ -98,15 +98,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def parser_of(name: str, command: ModuleType) -> argparse.ArgumentParser:
-    """The parser of a subcommand.
+    """Create the parser of a subcommand.
 
     Args:
-        name: of the subcommand.
-        command: its module.
+        name: name of the subcommand.
+        command: module of the subcommand.
 
     Returns:
-        A parser with its arguments and its example; all of its module's docstring but the first line is the
-        description.
+        A parser with its arguments and its example. The description is the docstring of the module without the first
+        line.
     """
     details = (command.__doc__ or "").partition("\n")[2].strip()
     description = f"{command.SUMMARY[:1].upper()}{command.SUMMARY[1:]}.\n\n{details}".strip()
@@ -121,7 +121,7 @@ def parser_of(name: str, command: ModuleType) -> argparse.ArgumentParser:
 
 
 def import_package() -> None:
-    """Run ``gfl_plugin/__init__.py`` where ``gfl_plugin_cli`` has put it off.
+    """Run ``gfl_plugin/__init__.py`` if ``gfl_plugin_cli`` has deferred it.
 
     Raises:
         MissingPackageError: if PyTorch or MMDetection is not installed.
@@ -142,7 +142,7 @@ def _run(program: str, command: ModuleType, arguments: argparse.Namespace) -> in
         return _failed(program, error)
     with warnings.catch_warnings():
         if not _passes(command):
-            warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of deprecated names of their own
+            warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
         try:
             return command.run(arguments)
         except (*_own_errors(), *getattr(command, "EXPECTED", _EXPECTED)) as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`gfl-plugin publish` for a checkout, installed or not."""
+"""`gfl-plugin publish` in a checkout, which need not be installed."""
 
 import sys
 from pathlib import Path

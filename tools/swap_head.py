@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`gfl-plugin swap` for a checkout, installed or not."""
+"""`gfl-plugin swap` in a checkout, which need not be installed."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`gfl-plugin train` for a checkout, installed or not."""
+"""`gfl-plugin train` in a checkout, which need not be installed."""
 
 import sys
 from pathlib import Path

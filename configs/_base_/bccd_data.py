@@ -1,7 +1,7 @@
-# BCCD: blood cells under a microscope, in Pascal VOC format. GFL_DATA is the folder that contains BCCD/, as in a clone
-# of the data set, or bccd/.
+# BCCD: microscope images of blood cells, in Pascal VOC format. GFL_DATA is the folder that contains BCCD/, as in a clone
+# of the dataset, or bccd/.
 data_root = "{{$GFL_DATA:data}}/BCCD/"
-if not __import__("os").path.isdir(data_root):  # MMEngine takes a config with an import statement for a new-style one
+if not __import__("os").path.isdir(data_root):  # MMEngine reads configs with an import statement as new-style configs
     data_root = "{{$GFL_DATA:data}}/bccd/"
 scale = (400, 300)
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -41,7 +41,7 @@ val_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/val.txt", **held_out
 test_dataloader = dict(dataset=dict(ann_file="ImageSets/Main/test.txt", **held_out), **in_order)
 val_evaluator = dict(type="CocoMetric", metric="bbox")
 test_evaluator = val_evaluator
-# For --tta: each image, and its mirror image.
+# For --tta: each image and its horizontal flip.
 tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.6), max_per_img=100))
 tta_pipeline = [
     *test_pipeline[:-1],

@@ -1,5 +1,4 @@
-# The small detector with the baseline that GFL is built on: MMDetection's ATSS head with its losses and its centerness
-# branch. A config adds num_classes.
+# The small detector with the baseline of GFL: MMDetection's ATSS head with its losses and its centerness branch. A config adds num_classes.
 _base_ = "small_detector.py"
 model = dict(
     bbox_head=dict(

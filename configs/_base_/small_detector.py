@@ -1,5 +1,5 @@
 # A detector small enough to train from scratch on a CPU: ResNet-18 at a quarter of its width, FPN, two convolutions per
-# tower. A config adds the type of bbox_head, its num_classes, and the assigner. What is here is the same for all heads
+# tower. A config adds the type of bbox_head, its num_classes, and the assigner. These settings are equal for all heads
 # that are compared.
 model = dict(
     type="mmdet.SingleStageDetector",

@@ -5,7 +5,7 @@ strategy = dict(
     type="DeepSpeedStrategy",
     zero_optimization=dict(stage=3),
     config=dict(zero_allow_untested_optimizer=True),  # SGD
-    gradient_clipping=35.0,  # in place of optim_wrapper.clip_grad
+    gradient_clipping=35.0,  # instead of optim_wrapper.clip_grad
 )
 optim_wrapper = dict(
     _delete_=True,

@@ -1,4 +1,4 @@
-# Safety of long runs; the same lines work in any config.
+# Hooks for long runs; these lines work in any config.
 _base_ = "gfl_r18_demo.py"
 default_hooks = dict(checkpoint=dict(type="gfl_plugin.WholeCheckpointHook"))  # atomic writes
 custom_hooks = [

@@ -1,4 +1,4 @@
-"""A picture of ground truth and detections of several models, side by side."""
+"""Picture of ground truth and detections of several models, side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import supervision as sv
 from PIL import Image
 
-ZOOM = 3
+ZOOM = 3  # factor by which images are enlarged
 HEADING = 36  # pixels above the first row
 _COLORS = sv.ColorPalette.from_hex(
     ["#00d5ff", "#ffd000", "#ff7b7b", "#7dff6b", "#ff8bf5", "#f2f2f2", "#ff9a3c", "#9ab2ff", "#35e0b5", "#d8ff3c"]
@@ -18,17 +18,20 @@ _COLORS = sv.ColorPalette.from_hex(
 
 
 def side_by_side(truth: Path, images: Path, detections: Mapping[str, Path], count: int) -> Image.Image:
-    """One row per image: ground truth, then the detections of each model.
+    """Draw one row per image: ground truth, then the detections of each model.
 
-    In each image as many detections are drawn as there are objects: those with the highest scores of all classes that
-    do not overlap a better one. Scores of different models are on different scales, so that a score threshold would
-    favor one of them.
+    Per image, the number of drawn detections is the number of objects. They have the highest scores of all classes, and
+    none overlaps a better one. A score threshold would favor one of the models, since their scores are on different
+    scales.
 
     Args:
         truth: annotations in COCO's format.
         images: folder of the images.
-        detections: for each model's name its results in COCO's format; a missing file means no detections.
-        count: number of images, the first of the annotations.
+        detections: results in COCO's format, by name of the model; a missing file means no detections.
+        count: number of images, from the beginning of the annotations.
+
+    Returns:
+        The picture.
     """
     content = json.loads(truth.read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}

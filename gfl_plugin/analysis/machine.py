@@ -1,4 +1,4 @@
-"""The machine that figures were measured on: processor, cores, GPUs and PyTorch."""
+"""Description of the machine on which figures are measured: processor, cores, GPUs and PyTorch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """What a reader must know to compare times."""
+    """Properties of a machine that affect times."""
 
     processor: str  # name of the CPU
     cores: int  # CPU cores that this process may use
     torch: str  # version of PyTorch
-    gpus: tuple[str, ...] = ()  # names of the GPUs that PyTorch sees
+    gpus: tuple[str, ...] = ()  # names of the GPUs that are visible to PyTorch
 
     def __str__(self) -> str:
         gpus = "".join(f", {name}" for name in self.gpus)
@@ -25,13 +25,21 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Describe the machine that this process runs on."""
+    """Describe the machine on which this process runs.
+
+    Returns:
+        The description.
+    """
     gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return Machine(_processor(), available_cores(), torch.__version__, gpus)
 
 
 def available_cores() -> int:
-    """Number of CPU cores that this process may use."""
+    """Count the CPU cores that this process may use.
+
+    Returns:
+        The number of cores.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, and a plain line every few seconds where the output is not a terminal."""
+"""Progress display: bars on a terminal, and otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 INTERVAL = 5.0  # seconds between two plain lines
-_PLAIN_WIDTH = 180  # characters of a table's line; a pipe has no width of its own
+_PLAIN_WIDTH = 180  # characters per line of a table in a pipe or file, which have no width
 
 
 def output_console() -> Console:
-    """The console of standard output, wide enough for tables where the output is not a terminal."""
+    """Create the console of standard output, wide enough for tables if the output is not a terminal.
+
+    Returns:
+        The console.
+    """
     console = Console()
     return console if console.is_terminal else Console(width=_PLAIN_WIDTH)
 
 
 class Task:
-    """One piece of work in a :class:`ProgressDisplay`."""
+    """A task in a :class:`ProgressDisplay`.
+
+    Args:
+        progress: rich's display.
+        description: text of the task.
+        total: amount of work; None if it is unknown.
+    """
 
     def __init__(self, progress: Progress, description: str, total: float | None) -> None:
         self._progress = progress
@@ -31,22 +41,26 @@ class Task:
     def update(
         self, description: str | None = None, completed: float | None = None, total: float | None = None
     ) -> None:
-        """Change what is shown; what is not given stays.
+        """Update the display; arguments that are None change nothing.
 
         Args:
-            description: what is being done.
-            completed: how much of ``total`` is done.
-            total: how much there is to do.
+            description: text of the task.
+            completed: finished part of ``total``.
+            total: amount of work.
         """
         self._progress.update(self._id, description=description, completed=completed, total=total)
 
     def close(self) -> None:
-        """Stop showing the task."""
+        """Remove the task from the display."""
         self._progress.remove_task(self._id)
 
 
 class ProgressDisplay:
-    """Shows tasks and prints messages; see :func:`progress_display`."""
+    """Shows tasks and prints messages; see :func:`progress_display`.
+
+    Args:
+        console: where to show them.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -59,11 +73,14 @@ class ProgressDisplay:
 
     @contextlib.contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        """Show a task while the context lasts.
+        """Show a task until the context ends.
 
         Args:
-            description: what is being done.
-            total: how much there is to do; None where that is not known.
+            description: text of the task.
+            total: amount of work; None if it is unknown.
+
+        Yields:
+            The task.
         """
         task = self.open_task(description, total)
         try:
@@ -72,21 +89,44 @@ class ProgressDisplay:
             task.close()
 
     def open_task(self, description: str, total: float | None = None) -> Task:
-        """Show a task until :meth:`Task.close`; for the arguments see :meth:`task`."""
+        """Show a task until :meth:`Task.close` is called.
+
+        Args:
+            description: text of the task.
+            total: amount of work; None if it is unknown.
+
+        Returns:
+            The task.
+        """
         return Task(self._progress, description, total)
 
     def print(self, line: str) -> None:
-        """Print a line that stays, above the bars."""
+        """Print a permanent line above the bars.
+
+        Args:
+            line: the text.
+        """
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def status_line(self) -> str:
-        """All tasks in one line, after the seconds since the start; empty where there is no task."""
+        """Format the seconds since the start and all tasks.
+
+        Returns:
+            One line; empty if there is no task.
+        """
         tasks = "; ".join(map(_status, self._progress.tasks))
         return f"[{time.monotonic() - self._started:4.0f} s] {tasks}" if tasks else ""
 
     @contextlib.contextmanager
     def shown(self, interval: float) -> Iterator[None]:
-        """Draw bars, or print the status line every ``interval`` seconds, while the context lasts."""
+        """Draw bars, or print the status line regularly, until the context ends.
+
+        Args:
+            interval: seconds between two status lines.
+
+        Yields:
+            None.
+        """
         if self.is_live:
             with self._progress:
                 yield
@@ -108,11 +148,14 @@ class ProgressDisplay:
 
 @contextlib.contextmanager
 def progress_display(console: Console, interval: float = INTERVAL) -> Iterator[ProgressDisplay]:
-    """A display that is shown while the context lasts.
+    """Show a progress display until the context ends.
 
     Args:
         console: where to show it.
-        interval: seconds between two plain lines where the console is not a terminal.
+        interval: seconds between two plain lines if the console is not a terminal.
+
+    Yields:
+        The display.
     """
     display = ProgressDisplay(console)
     with display.shown(interval):

@@ -1,4 +1,4 @@
-"""Swaps the head of every dense detector in MMDetection's configs, builds it, trains a step and predicts."""
+"""Swaps the head of every dense detector in MMDetection's configs, builds it, trains it for one step and predicts."""
 
 from __future__ import annotations
 
@@ -22,31 +22,35 @@ from ..runtime.errors import in_a_line
 from .tables import Column, Table
 
 STOCK = Path(mmdet.__file__).parent / ".mim" / "configs"
-# Folders of bases, and of detectors that are distilled from a trained one.
+# Folders of base configs, and of detectors that are distilled from a trained one.
 _LEFT_OUT = ("_base_", "common", "ld", "lad")
-_SIDE, _SSD_SIDE = 128, 320  # pixels; the neck of SSD does not pad, so that small maps would become empty
+_SIDE, _SSD_SIDE = 128, 320  # pixels; the neck of SSD does not pad, so that smaller images would have empty maps
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome for one config."""
+    """Result for one config."""
 
     name: str  # family/file.py
     head: str  # the old head
-    failure: str | None  # None where it was built, trained for a step and predicted
-    base_failure: str | None  # why the config cannot even be built before the swap; None where it can
+    failure: str | None  # error message; None if it was built, trained for one step and predicted
+    base_failure: str | None  # error of building the config before the swap; None if it can be built
     seconds: float
 
     @property
     def verdict(self) -> str:
-        """The outcome in a few words."""
+        """Result in a few words."""
         if self.failure is None:
             return "done"
         return "failed" if self.base_failure is None else "not buildable before the swap either"
 
 
 def dense_configs() -> list[tuple[str, str]]:
-    """Name and head of every MMDetection config whose head can be swapped, without bases and distillation."""
+    """List the MMDetection configs whose head can be swapped, without base configs and distillation.
+
+    Returns:
+        Name and type of the head of each config.
+    """
     found = []
     for path in sorted(STOCK.rglob("*.py")):
         name = path.relative_to(STOCK)
@@ -54,7 +58,7 @@ def dense_configs() -> list[tuple[str, str]]:
             continue
         try:
             model = Config.fromfile(path, import_custom_modules=False).get("model")
-        except (ImportError, OSError):  # a base in mmpretrain, or in a folder that the wheel does not have
+        except (ImportError, OSError):  # its base is in mmpretrain, or in a folder that the wheel does not contain
             continue
         head = model.get("bbox_head") if model else None
         if isinstance(head, dict) and head.type in DENSE_HEADS:
@@ -63,26 +67,29 @@ def dense_configs() -> list[tuple[str, str]]:
 
 
 def check_all(configs: list[tuple[str, str]], folder: Path, head: str = "gfl") -> Iterator[Check]:
-    """Swap the head of each config by writing a new config, and try that one.
+    """Swap the head of each config by writing a new config, and test the new config.
 
     Args:
-        configs: from :func:`dense_configs`.
-        folder: where the new configs are written.
-        head: see :func:`gfl_plugin.swap_head`.
+        configs: return value of :func:`dense_configs`, or a part of it.
+        folder: folder for the new configs.
+        head: "gfl" or "qfl", see :func:`gfl_plugin.swap_head`.
+
+    Yields:
+        One result per config.
     """
-    MMLogger.get_current_instance().setLevel("WARNING")  # else the initialization of each parameter is logged
+    MMLogger.get_current_instance().setLevel("WARNING")  # otherwise MMEngine logs the initialization of each parameter
     for name, old in configs:
         started, failure, base_failure = time.monotonic(), None, None
         try:
             new = swap_config_file(f"mmdet::{name}", folder / name, head)
             try_out(Config.fromfile(new), _SSD_SIDE if old in ("SSDHead", "PISASSDHead") else _SIDE)
-        except Exception as error:  # any error is an outcome
+        except Exception as error:  # any error is a result
             failure, base_failure = in_a_line(error), _why_unbuildable(name)
         yield Check(name, old, failure, base_failure, time.monotonic() - started)
 
 
 def _why_unbuildable(name: str) -> str | None:
-    """The error of building MMDetection's own config; None where it can be built."""
+    """The error of building MMDetection's own config; None if it can be built."""
     try:
         cfg = Config.fromfile(STOCK / name)
         init_default_scope(cfg.get("default_scope", "mmdet"))
@@ -93,21 +100,22 @@ def _why_unbuildable(name: str) -> str | None:
 
 
 def try_out(cfg: Config, side: int = _SIDE) -> None:
-    """Build a detector, train it for a step on two small images, and predict.
+    """Build a detector, train it for one step on two small images, and predict.
 
     Args:
-        cfg: of a detector with a ``bbox_head``; settings for large images and downloads are removed from it.
+        cfg: config of a detector with a ``bbox_head``; settings for large images and downloads are removed from it.
         side: width and height of an image in pixels.
 
     Raises:
-        ValueError: for a non-finite loss or gradient, a parameter of the head without a gradient, or no prediction.
+        ValueError: if the loss or a gradient is not finite, a parameter of the head has no gradient, or predictions are
+            missing or not finite.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
     torch.manual_seed(0)
     _without_downloads(cfg.model)
     cfg.model.data_preprocessor.pop("batch_augments", None)  # they would enlarge the images
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()  # SyncBatchNorm needs a GPU
-    model.init_weights()  # else some parameters are uninitialized memory
+    model.init_weights()  # otherwise some parameters are uninitialized memory
     losses = model(**model.data_preprocessor(_batch(side, cfg), True), mode="loss")
     total, _ = model.parse_losses(losses)
     total.backward()
@@ -117,7 +125,7 @@ def try_out(cfg: Config, side: int = _SIDE) -> None:
     with torch.no_grad():
         found = model(**model.data_preprocessor(_batch(side, cfg), False), mode="predict")
     if len(found) != 2 or not all(sample.pred_instances.scores.isfinite().all() for sample in found):
-        raise ValueError(f"prediction gave {len(found)} images, or scores that are not finite")
+        raise ValueError(f"prediction returned {len(found)} images instead of 2, or non-finite scores")
 
 
 def _check_learning(model: BaseModel, total: torch.Tensor) -> None:
@@ -125,7 +133,7 @@ def _check_learning(model: BaseModel, total: torch.Tensor) -> None:
         raise ValueError(f"the loss is {total.item()}")
     for name, parameter in model.bbox_head.named_parameters():
         if parameter.grad is None or not parameter.grad.isfinite().all():
-            raise ValueError(f"bbox_head.{name} got no gradient, or one that is not finite")
+            raise ValueError(f"bbox_head.{name} has no gradient, or a non-finite one")
 
 
 def _without_downloads(config: object) -> None:
@@ -155,10 +163,13 @@ def _batch(side: int, cfg: Config) -> dict:
 
 
 def check_table(checks: Sequence[Check]) -> Table:
-    """One row per config.
+    """Create a table with one row per config.
 
     Args:
-        checks: from :func:`check_all`.
+        checks: results of :func:`check_all`.
+
+    Returns:
+        The table.
     """
     columns = (Column("config", numeric=False), Column("head", numeric=False), Column("", numeric=False))
     rows = tuple(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading and alignment."""
+    """Heading and alignment of a column."""
 
     heading: str
     numeric: bool = True  # numbers are aligned to the right
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text."""
+    """Columns, and rows of text."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]  # one cell per column
@@ -30,7 +30,7 @@ def print_table(console: Console, table: Table, title: str) -> None:
 
     Args:
         console: where to print.
-        table: headings and cells; cells are printed as they are, without rich's markup.
+        table: headings and cells; cells are printed unchanged, without rich's markup.
         title: line above the table.
     """
     shown = rich.table.Table(title=Text(title))
@@ -42,13 +42,13 @@ def print_table(console: Console, table: Table, title: str) -> None:
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown; line breaks become spaces, and ``|`` is escaped.
+    """Format a table as Markdown. Line breaks in cells become spaces, and ``|`` is escaped.
 
     Args:
         table: headings and cells.
 
     Returns:
-        Lines that each end in a line break.
+        The lines; each ends with a line break.
     """
     lines = [_line(column.heading for column in table.columns), "|" + "---|" * len(table.columns)]
     return "\n".join([*lines, *map(_line, table.rows)]) + "\n"

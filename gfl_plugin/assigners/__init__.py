@@ -1,4 +1,4 @@
-"""Assigners, one per file: which location learns which object."""
+"""Assigners, one per file: they assign objects to locations."""
 
 from .adapted_assigner import AdaptedAssigner, as_batch_assigner
 from .atss_assigner import ATSSAssigner
@@ -7,7 +7,7 @@ from .base import BatchAssigner, BatchAssignment, Predictions
 from .candidates import Candidates
 from .fcos_assigner import FCOSAssigner
 
-Assignment = ATSSAssignment  # its name up to version 0.1
+Assignment = ATSSAssignment  # name up to version 0.1
 
 __all__ = [
     "ATSSAssigner",

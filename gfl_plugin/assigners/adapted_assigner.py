@@ -24,36 +24,36 @@ from ..structures.valid_regions import ValidRegions
 from .base import BatchAssigner, BatchAssignment, Predictions
 from .candidates import all_priors
 
-# Those that take a prior as (x, y, stride, stride) rather than as a box.
+# Assigners that take a prior as (x, y, stride, stride) instead of a box.
 _TAKE_POINTS = (DynamicSoftLabelAssigner, PointAssigner, SimOTAAssigner)
-# Those that take class logits rather than scores.
+# Assigners that take class logits instead of scores.
 _TAKE_LOGITS = (ATSSAssigner, DynamicSoftLabelAssigner)
 
 
 class AdaptedAssigner:
     """Calls an MMDetection assigner once per image and collects its results in one sparse batch.
 
-    The assigner gets every prior of an image (a box, or a point with its stride, whichever it takes) with the predicted
-    box and scores. Locations for which it returns -1 (neither positive nor negative) are not trained on.
+    The assigner receives all priors of an image (boxes, or points with strides, depending on its type) with predicted
+    boxes and scores. Locations for which it returns -1 (neither positive nor negative) are ignored in training.
 
     Args:
-        assigner: an MMDetection assigner for grids of priors; one for sets of queries (Hungarian) is refused.
+        assigner: an MMDetection assigner for grids of priors, not for sets of queries (Hungarian).
 
     Raises:
-        ValueError: for another object.
+        ValueError: if ``assigner`` is another object.
     """
 
     def __init__(self, assigner: BaseAssigner) -> None:
         if not isinstance(assigner, BaseAssigner) or isinstance(assigner, HungarianAssigner):
             raise ValueError(
                 f"train_cfg.assigner is a {type(assigner).__name__}, which does not assign objects to a grid of "
-                "priors; write assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9), or one such as "
+                "priors; write assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9), or for example "
                 "dict(type='mmdet.MaxIoUAssigner', ...) or dict(type='mmdet.TaskAlignedAssigner', topk=13)"
             )
         self.assigner = assigner
-        self.wants_levels = "num_level_priors" in inspect.signature(assigner.assign).parameters
-        # ATSS looks at predictions only with DDOD's cost, and warns about them without.
-        self.wants_predictions = not isinstance(assigner, ATSSAssigner) or assigner.alpha is not None
+        self.takes_levels = "num_level_priors" in inspect.signature(assigner.assign).parameters
+        # ATSS uses predictions only for DDOD's cost, and logs a warning if it receives them without alpha.
+        self.takes_predictions = not isinstance(assigner, ATSSAssigner) or assigner.alpha is not None
 
     @torch.no_grad()
     def assign_batch(
@@ -72,7 +72,7 @@ class AdaptedAssigner:
         for image, own in enumerate(owned):
             numbers = ((truths.image == image) & ~truths.empty).nonzero().squeeze(1)
             index = own.nonzero().squeeze(1)
-            answer = self._ask(image, numbers, index, truths, to_ignore, grid, predictions)
+            answer = self._assign_image(image, numbers, index, truths, to_ignore, grid, predictions)
             found = answer > 0
             rows.append((torch.full_like(index[found], image), index[found], numbers[answer[found] - 1]))
             neither[image, index[answer < 0]] = True
@@ -85,7 +85,7 @@ class AdaptedAssigner:
         maps = neither.split_with_sizes(areas, dim=1)
         return BatchAssignment(positives, [part.unflatten(1, size) for part, size in zip(maps, grid.sizes)])
 
-    def _ask(
+    def _assign_image(
         self,
         image: int,
         numbers: Tensor,
@@ -95,7 +95,7 @@ class AdaptedAssigner:
         grid: Grid,
         predictions: Predictions,
     ) -> Tensor:
-        """(A',) for the priors at ``index``: 1 + position in ``numbers`` of its object, 0 for none, -1 for neither."""
+        """(A',) for the priors at ``index``: 1 + index of the object in ``numbers``, 0 for negative, -1 for ignored."""
         if not len(numbers):
             return torch.zeros_like(index)
         boxes = all_priors(grid)
@@ -104,7 +104,7 @@ class AdaptedAssigner:
         if isinstance(self.assigner, _TAKE_POINTS):
             stride = grid.stride[level][:, None]
             shown.priors = torch.cat([centers(boxes[index]), stride, stride], dim=1)
-        if self.wants_predictions:
+        if self.takes_predictions:
             logits = predictions.logits(image)[index]
             strides = torch.cat([grid.stride[i].expand(h * w) for i, (h, w) in enumerate(grid.sizes)])
             shown.bboxes = predictions.boxes(image, boxes, strides)[index]
@@ -113,7 +113,7 @@ class AdaptedAssigner:
         ignore = None
         if to_ignore is not None:
             ignore = InstanceData(bboxes=to_ignore.boxes[to_ignore.image == image])
-        if self.wants_levels:
+        if self.takes_levels:
             counts = torch.bincount(level, minlength=grid.num_levels).tolist()
             result = self.assigner.assign(shown, counts, objects, ignore)
         else:
@@ -122,12 +122,15 @@ class AdaptedAssigner:
 
 
 def as_batch_assigner(assigner: object) -> BatchAssigner:
-    """The assigner itself where it assigns batches, else an :class:`AdaptedAssigner` around it.
+    """Adapt an assigner to batches if it assigns single images.
 
     Args:
-        assigner: what ``train_cfg.assigner`` built.
+        assigner: built from ``train_cfg.assigner``.
+
+    Returns:
+        ``assigner`` if it has ``assign_batch``, else an :class:`AdaptedAssigner` that calls it.
 
     Raises:
-        ValueError: for an object that is neither a batch assigner nor an MMDetection assigner for grids.
+        ValueError: if ``assigner`` is neither a batch assigner nor an MMDetection assigner for grids.
     """
     return assigner if callable(getattr(assigner, "assign_batch", None)) else AdaptedAssigner(assigner)

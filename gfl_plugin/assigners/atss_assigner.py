@@ -38,15 +38,15 @@ class ATSSAssigner(MMDetATSSAssigner):
 
     Args:
         topk: candidates per object and level, >= 1.
-        alpha: DDOD's cost exponent; MMDetection's own computation then runs, image by image.
+        alpha: exponent of DDOD's cost; if it is given, MMDetection's own code assigns each image.
         iou_calculator: config of the IoU.
-        ignore_iof_thr: a prior of which more than this part lies in an ignored region is not trained on (unless it is
-            a positive); negative or 0 for none.
-        hooks: callables, or configs of registered ones, called in turn with each :class:`ATSSAssignment`. One that
-            returns an assignment replaces it.
+        ignore_iof_thr: a prior is ignored in training if more than this fraction of its area is in an ignored region
+            and it is not positive; negative or 0 to disable.
+        hooks: callables, or configs of registered callables. They are called one after another with an
+            :class:`ATSSAssignment`; if a hook returns an assignment, that replaces the current one.
 
     Raises:
-        ValueError: for a topk below 1, or a hook that cannot be called.
+        ValueError: if topk is below 1, or a hook is not callable.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         hooks: Sequence[dict | AssignerHook] = (),
     ) -> None:
         if not (isinstance(topk, int) and topk >= 1):
-            raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (the paper's is 9)")
+            raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (9 in the paper)")
         super().__init__(topk=topk, alpha=alpha, iou_calculator=iou_calculator, ignore_iof_thr=ignore_iof_thr)
         self.hooks: list[AssignerHook] = [TASK_UTILS.build(h) if isinstance(h, dict) else h for h in hooks]
         for hook in self.hooks:
@@ -73,7 +73,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         valid_regions: ValidRegions,
         predictions: Predictions | None = None,
     ) -> BatchAssignment:
-        """See :class:`BatchAssigner`. Predictions are used with DDOD's ``alpha`` only."""
+        """See :class:`BatchAssigner`. Predictions are used only with DDOD's ``alpha``."""
         if self.alpha is not None:
             return AdaptedAssigner(self).assign_batch(ground_truths, ignored, grid, valid_regions, predictions)
         locations = self.ignored_locations(ignored, ground_truths, grid)
@@ -87,13 +87,13 @@ class ATSSAssigner(MMDetATSSAssigner):
         valid_regions: ValidRegions,
         ignored_locations: Sequence[Tensor] | None = None,
     ) -> ATSSAssignment:
-        """Candidates, thresholds and selected candidates of a batch, after the hooks.
+        """Compute candidates, thresholds and selected candidates of a batch, and apply the hooks.
 
         Args:
             ground_truths: the objects.
             grid: the priors.
             valid_regions: the priors that belong to each image.
-            ignored_locations: from :meth:`ignored_locations`.
+            ignored_locations: return value of :meth:`ignored_locations`.
 
         Returns:
             The assignment.
@@ -101,7 +101,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         if ignored_locations is None:
             candidates = candidates_on_grid(ground_truths, grid, valid_regions, self.topk, self.iou_calculator)
         else:
-            # The nearest priors that are not ignored may lie anywhere, so all priors are searched.
+            # The nearest priors that are not ignored can be anywhere, so all priors are searched.
             owned = torch.cat([mask.flatten(1) for mask in valid_regions.masks(grid)], dim=1) > 0
             blocked = torch.cat([mask.flatten(1) for mask in ignored_locations], dim=1)
             candidates = candidates_in_list(
@@ -118,9 +118,9 @@ class ATSSAssigner(MMDetATSSAssigner):
     def ignored_locations(
         self, regions_to_ignore: GroundTruths | None, truths: GroundTruths, grid: Grid
     ) -> list[Tensor] | None:
-        """Locations whose prior lies in an ignored region.
+        """Find the locations whose prior is in an ignored region.
 
-        As in MMDetection, nothing is ignored in an image without objects.
+        As in MMDetection, no location is ignored in an image without objects.
 
         Args:
             regions_to_ignore: boxes of ignored regions, or None.
@@ -128,7 +128,7 @@ class ATSSAssigner(MMDetATSSAssigner):
             grid: the priors.
 
         Returns:
-            L maps (B, H, W) bool, or None where nothing is ignored.
+            L maps (B, H, W) bool, or None if no location is ignored.
         """
         if self.ignore_iof_thr <= 0 or regions_to_ignore is None or not len(regions_to_ignore):
             return None
@@ -154,7 +154,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         gt_instances: InstanceData,
         gt_instances_ignore: InstanceData | None = None,
     ) -> AssignResult:
-        """Assign one image's objects to any list of priors; MMDetection's interface and numbers.
+        """Assign the objects of one image to any list of priors, with MMDetection's interface and results.
 
         Args:
             pred_instances: ``priors`` (A, 4), level after level.
@@ -215,5 +215,5 @@ class ATSSAssigner(MMDetATSSAssigner):
 
 
 def _overlap(spans: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(I, 2) spans against S spans [low, high] -> (I, S) length they share."""
+    """(I, 2) spans and S spans [low, high] -> (I, S) length of their intersection."""
     return (torch.minimum(spans[:, 1:], high) - torch.maximum(spans[:, :1], low)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""ATSS's decision for a batch, before and after conflicts between objects are resolved."""
+"""The assignment of ATSS for a batch, before and after conflicts between objects are resolved."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .candidates import Candidates
 
 @dataclass(frozen=True)
 class ATSSAssignment:
-    """Candidates, thresholds and the resulting positives of a batch: what assigner hooks receive and may replace."""
+    """Candidates, thresholds and positives of a batch. Assigner hooks receive it and may replace it."""
 
     truths: GroundTruths
     candidates: Candidates
-    threshold: Tensor  # (G,) IoU a candidate must reach, fp64
-    selected: Tensor  # (G, M) bool, candidates that reach the threshold and lie inside the object
+    threshold: Tensor  # (G,) minimum IoU of a positive candidate, fp64
+    selected: Tensor  # (G, M) bool, candidates that reach the threshold and have their center inside the object
     num_priors: int  # A, of one image
 
     def with_threshold(self, threshold: Tensor) -> ATSSAssignment:
-        """The assignment with other thresholds.
+        """Create an assignment with other thresholds.
 
         Args:
-            threshold: (G,) IoU that a candidate must reach.
+            threshold: (G,) minimum IoU of a positive candidate.
 
         Returns:
             A new assignment; this one is unchanged.
@@ -39,27 +39,28 @@ class ATSSAssignment:
 
     @property
     def positive(self) -> Tensor:
-        """(G, M) bool: ``selected``, where a prior selected by several objects goes to the one of highest IoU.
+        """(G, M) bool: ``selected``, with each prior assigned to one object only.
 
-        Of equal IoUs the first object's wins.
+        A prior that several objects select is assigned to the object with the highest IoU, and for equal IoUs to the
+        first object.
         """
         iou = self.candidates.iou
         slots = (self.truths.image[:, None] * self.num_priors + self.candidates.prior).reshape(-1)
-        # Floats >= 0 are ordered like their bits: one integer ranks by IoU, then by object.
+        # Floats >= 0 have the same order as their bits: one integer ranks by IoU, then by object.
         rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
         ranks = torch.where(self.selected, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
         best = ranks.new_empty(len(self.truths.counts) * self.num_priors)
-        best[slots] = 0  # the rest is never read
+        best[slots] = 0  # the other elements are not read
         best.scatter_reduce_(0, slots, ranks, "amax")
         return self.selected & (ranks == best[slots]).view_as(iou)
 
     def positives(self, grid: Grid, compact: bool | None = None) -> Positives:
-        """The positives, level after level.
+        """Collect the positives, level by level.
 
         Args:
             grid: the grid of the candidates.
-            compact: whether there is one row per positive; else one per candidate, most of them inactive. None means
-                compact on a CPU only, because counting positives makes the host wait for a GPU.
+            compact: True for one row per positive, False for one row per candidate, most of them inactive. None is True
+                on a CPU only, because counting positives synchronizes the host with the GPU.
 
         Returns:
             The positives.
@@ -67,7 +68,7 @@ class ATSSAssignment:
         candidates, device = self.candidates, self.selected.device
         positive = self.positive.split_with_sizes(candidates.counts, dim=1)
         prior = candidates.prior.split_with_sizes(candidates.counts, dim=1)
-        # Object after object in each level, as the priors of one lie side by side in memory.
+        # Rows are sorted by object in each level, since the priors of one object are adjacent in memory.
         if on_host(self.selected) if compact is None else compact:
             found = [own.nonzero(as_tuple=True) for own in positive]
             chosen = torch.cat([row for row, _ in found])

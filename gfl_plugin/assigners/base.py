@@ -1,4 +1,4 @@
-"""The contract between GFLHead and its assigner."""
+"""The interface between GFLHead and its assigner."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..structures.valid_regions import ValidRegions
 
 @dataclass(frozen=True)
 class Predictions:
-    """The network's outputs for a batch, for assigners that use them. Nothing is computed before it is asked for."""
+    """The network's outputs for a batch, for assigners that use them. Each method computes its result when called."""
 
     cls_scores: Sequence[Tensor]  # L maps (B, C, H, W) of class logits
-    bbox_preds: Sequence[Tensor]  # L maps (B, encode_size, H, W) of box numbers
-    coder: DistanceBBoxCoder
+    bbox_preds: Sequence[Tensor]  # L maps (B, encode_size, H, W) of box outputs
+    coder: DistanceBBoxCoder  # decodes bbox_preds
 
     def logits(self, image: int) -> Tensor:
-        """Class logits of one image.
+        """Collect the class logits of one image.
 
         Args:
             image: index in the batch.
@@ -37,7 +37,7 @@ class Predictions:
         return _rows(self.cls_scores, image)
 
     def boxes(self, image: int, priors: Tensor, strides: Tensor) -> Tensor:
-        """Predicted boxes of one image.
+        """Decode the predicted boxes of one image.
 
         Args:
             image: index in the batch.
@@ -59,14 +59,14 @@ class BatchAssignment:
     """The result of an assigner for a batch."""
 
     positives: Positives
-    # L maps (B, H, W) bool, locations that are neither positive nor negative and not trained on; None for no such one.
+    # L maps (B, H, W) bool, locations that are ignored in training (neither positive nor negative); None for none.
     ignored: Sequence[Tensor] | None = None
 
 
 class BatchAssigner(Protocol):
-    """Decides which location learns which object, for a whole batch.
+    """Assigns objects to locations, for a whole batch.
 
-    ``GFLHead`` takes any registered class with this method as ``train_cfg.assigner``.
+    ``GFLHead`` accepts any registered class with this method as ``train_cfg.assigner``.
     """
 
     def assign_batch(
@@ -82,12 +82,12 @@ class BatchAssigner(Protocol):
         Args:
             ground_truths: the objects, image after image. Degenerate ones (``ground_truths.empty``) must not be
                 assigned.
-            ignored: regions of each image that are not to be trained on, or None.
+            ignored: regions of each image to ignore in training, or None.
             grid: locations and priors of the pyramid.
             valid_regions: the locations that belong to each image; only these may be assigned.
-            predictions: the network's outputs; None where there is no network, as when data are checked.
+            predictions: the network's outputs; None if there is no network, as in data checks.
 
         Returns:
-            Positives, each location at most once per image, and the locations that are not trained on.
+            Positives, with each location at most once per image, and the locations that are ignored in training.
         """
         ...

@@ -1,4 +1,4 @@
-"""The candidates of ATSS as a value, and how their overlaps are measured; what all searches for candidates share."""
+"""The candidates of ATSS and their IoUs, shared by all searches for candidates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ops.box_geometry import aligned_iou, centers
 
-# How far inside its object a positive's center lies, in pixels (exclusive).
+# Minimum distance in pixels (exclusive) of a positive's center from the sides of its object.
 INSIDE = 0.01
 # MMDetection's overlap function clamps unions to at least this area.
 EPSILON = 1e-6
@@ -21,19 +21,20 @@ IoUCalculator = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Candidates:
-    """The priors that each object may choose from: M slots per object, level after level."""
+    """The candidate priors of each object: M slots per object, level by level."""
 
-    prior: Tensor  # (G, M) number of the prior in its image, 0 … A-1, int64
+    prior: Tensor  # (G, M) index of the prior in its image, 0 … A-1, int64
     distance: Tensor  # (G, M) from the object's center to the prior's, pixels
     iou: Tensor  # (G, M) of prior and object
     inside: Tensor  # (G, M) bool, whether the prior's center lies inside the object
-    valid: Tensor  # (G, M) bool; False where a level has fewer priors than slots
-    counts: tuple[int, ...]  # slots of each level, M together
+    valid: Tensor  # (G, M) bool; False for slots without a prior, in levels with fewer priors than slots
+    counts: tuple[int, ...]  # slots of each level; their sum is M
 
     def threshold(self) -> Tensor:
-        """Mean plus unbiased standard deviation of the valid candidates' IoUs.
+        """Compute mean plus unbiased standard deviation of the valid candidates' IoUs.
 
-        In double precision the mean of equal IoUs is exactly their value, so that rounding puts none below it.
+        In double precision, the mean of equal IoUs is exactly their value, so that no IoU is below it because of
+        rounding.
 
         Returns:
             (G,) fp64. The deviation of a single candidate is 0.
@@ -53,15 +54,15 @@ def measured(
     counts: tuple[int, ...],
     iou_calculator: IoUCalculator,
 ) -> Candidates:
-    """Candidates with their IoUs, and whether their centers lie inside their objects.
+    """Compute IoUs of candidates, and whether their centers are inside their objects.
 
     Args:
         boxes: (G, 4) objects.
-        prior: (G, M) number of each candidate.
-        prior_boxes: (G, M, 4).
-        distance: (G, M), infinite for slots without a prior.
-        counts: slots of each level.
-        iou_calculator: with MMDetection's interface.
+        prior: (G, M) index of each candidate.
+        prior_boxes: (G, M, 4) boxes of the candidates.
+        distance: (G, M) distance of the centers, infinite for slots without a prior.
+        counts: number of slots per level.
+        iou_calculator: IoU with MMDetection's interface.
 
     Returns:
         The candidates.
@@ -84,12 +85,12 @@ def measured(
 
 
 def is_plain_iou(iou_calculator: IoUCalculator) -> bool:
-    """Whether a calculator is MMDetection's IoU in the boxes' own precision.
+    """Check whether a calculator is MMDetection's IoU in the precision of the boxes.
 
     Args:
-        iou_calculator: with MMDetection's interface.
+        iou_calculator: IoU with MMDetection's interface.
 
     Returns:
-        True if :func:`gfl_plugin.ops.box_geometry.aligned_iou` gives its numbers.
+        True if :func:`gfl_plugin.ops.box_geometry.aligned_iou` returns the same numbers.
     """
     return type(iou_calculator) is BboxOverlaps2D and iou_calculator.dtype is None

@@ -17,7 +17,7 @@ from .candidate_set import Candidates, IoUCalculator, is_plain_iou, measured
 
 __all__ = ["IGNORED", "Candidates", "all_priors", "candidates_in_list", "candidates_on_grid"]
 
-# The distance that MMDetection gives to ignored priors: they are taken only if a level has no others.
+# The distance of ignored priors in MMDetection: they are selected only if a level has no others.
 IGNORED = 1e8
 
 _SEARCH = Kernels(
@@ -30,14 +30,14 @@ _SEARCH_ANY_IOU = Kernels(torch=candidates_torch.candidates_on_grid)
 def candidates_on_grid(
     truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
-    """The topk priors of each level nearest to each object's center, nearest first.
+    """Find the topk priors of each level that are nearest to each object's center, nearest first.
 
     Args:
         truths: the objects.
         grid: the priors.
         regions: the valid part of each level for each image.
-        topk: priors per level.
-        iou_calculator: with MMDetection's interface.
+        topk: number of priors per level.
+        iou_calculator: IoU with MMDetection's interface.
 
     Returns:
         The candidates: topk slots per level, none for a level without a location.
@@ -51,7 +51,7 @@ def candidates_on_grid(
 
 
 def _without_empty_levels(candidates: Candidates, grid: Grid) -> Candidates:
-    """The candidates without the slots of levels that have no location, whose contents are undefined."""
+    """Remove the slots of levels without locations, since their contents are undefined."""
     counts = tuple(count * (height * width > 0) for count, (height, width) in zip(candidates.counts, grid.sizes))
     if counts == candidates.counts:
         return candidates
@@ -73,16 +73,16 @@ def candidates_in_list(
     blocked: Tensor,
     iou_calculator: IoUCalculator,
 ) -> Candidates:
-    """As :func:`candidates_on_grid`, for priors at arbitrary places, in O(G·A).
+    """Like :func:`candidates_on_grid`, for priors at arbitrary positions, in O(G·A).
 
     Args:
-        boxes: (G, 4).
-        priors: (A, 4).
-        starts: index of each level's first prior, and A.
-        topk: priors per level.
+        boxes: (G, 4) objects.
+        priors: (A, 4) prior boxes.
+        starts: index of the first prior of each level, and A.
+        topk: number of priors per level.
         owned: (G, A) bool, priors that exist for an object.
-        blocked: (G, A) bool, priors taken only if a level has no others.
-        iou_calculator: with MMDetection's interface.
+        blocked: (G, A) bool, priors that are selected only if a level has no others.
+        iou_calculator: IoU with MMDetection's interface.
 
     Returns:
         The candidates: topk slots per level, fewer for a level with fewer priors.
@@ -99,10 +99,10 @@ def candidates_in_list(
 
 
 def all_priors(grid: Grid) -> Tensor:
-    """All prior boxes of an image.
+    """Create all prior boxes of an image.
 
     Args:
-        grid: the pyramid's locations.
+        grid: locations of the pyramid.
 
     Returns:
         (A, 4), x1, y1, x2, y2, in the order of MMDetection's ``grid_priors``.

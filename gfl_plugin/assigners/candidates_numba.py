@@ -1,6 +1,6 @@
 """The search for candidates on a grid on a CPU, in loops compiled by Numba.
 
-The work is so small that dozens of PyTorch operations cost more than it.
+The overhead of dozens of PyTorch operations would be larger than the computation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
 
 @njit(error_model="numpy")
 def _nearest_steps(position, base, stride, low, end, steps, distances):
-    """Fill the steps of [low, end) nearest to a position, nearest first; too few have infinite distances."""
+    """Fill ``steps`` with the nearest steps of [low, end), nearest first; missing ones have infinite distances."""
     right = np.int64(min(max(np.ceil((position - base) / stride), np.float32(low)), np.float32(end)))
     left = right - 1
     for rank in range(steps.size):
@@ -37,7 +37,7 @@ def _nearest_steps(position, base, stride, low, end, steps, distances):
 
 @njit(error_model="numpy")
 def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
-    """Fill the last three with the nearest pairs of a column and a row, by squared distance."""
+    """Fill the last three arguments with the nearest pairs of a column and a row, by squared distance."""
     topk = squared.size
     squared[:] = _FAR
     columns[:], rows[:] = 0, 0
@@ -45,7 +45,7 @@ def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
         for j in range(topk // (i + 1)):
             value = x_apart[i] * x_apart[i] + y_apart[j] * y_apart[j]
             if not value < squared[topk - 1]:
-                break  # the rest of this column is farther
+                break  # the other rows of this column are farther
             place = topk - 1
             while place > 0 and value < squared[place - 1]:
                 squared[place] = squared[place - 1]
@@ -83,7 +83,7 @@ def _search(
     iou,
     inside,
 ):
-    """Fill the last four, (G, L, topk). Constants of other modules are arguments, as the cache depends on this file."""
+    """Fill the last four arguments, (G, L, topk). The cache depends on this file only: constants are arguments."""
     topk = prior.shape[2]
     steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
     columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
@@ -111,14 +111,14 @@ def _search(
 def candidates_on_grid(
     truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
-    """The topk priors of each level nearest to each object's center, nearest first.
+    """Find the topk priors of each level that are nearest to each object's center, nearest first.
 
     Args:
         truths: the objects, with fp32 boxes on a CPU.
         grid: the priors.
         regions: the valid part of each level for each image.
-        topk: priors per level.
-        iou_calculator: MMDetection's IoU, which is compiled here; the argument is there for other searches.
+        topk: number of priors per level.
+        iou_calculator: not used, since this function computes MMDetection's IoU; other searches need it.
 
     Returns:
         The candidates, topk slots per level.

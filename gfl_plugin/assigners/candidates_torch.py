@@ -17,22 +17,22 @@ from .candidate_set import Candidates, IoUCalculator, measured
 def candidates_on_grid(
     truths: GroundTruths, grid: Grid, regions: ValidRegions, topk: int, iou_calculator: IoUCalculator
 ) -> Candidates:
-    """The topk priors of each level nearest to each object's center, nearest first.
+    """Find the topk priors of each level that are nearest to each object's center, nearest first.
 
-    The location of the i-th nearest column and the j-th nearest row has at least i·j locations that are as near, itself
-    included. So the topk nearest are among the pairs with i·j <= topk.
+    At least i·j locations, including itself, are at most as far as the location in the i-th nearest column and the j-th
+    nearest row. Therefore, the topk nearest are among the pairs with i·j <= topk.
 
     Args:
         truths: the objects.
         grid: the priors.
         regions: the valid part of each level for each image.
-        topk: priors per level.
-        iou_calculator: with MMDetection's interface.
+        topk: number of priors per level.
+        iou_calculator: IoU with MMDetection's interface.
 
     Returns:
         The candidates, topk slots per level.
     """
-    # Columns and rows are handled alike: (2, G, L) throughout.
+    # The first dimension of these tensors is columns and rows: (2, G, L).
     center = centers(truths.boxes).t()[..., None]
     base, stride = grid.base_center.t()[:, None], grid.stride
     low, end = regions.first[:, truths.image], regions.end[:, truths.image]
@@ -62,8 +62,8 @@ def candidates_on_grid(
 
 
 def _ascending(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers >= 0 sorted along the last dimension, and their indices; equal ones keep their order."""
-    # The bits of floats >= 0 have the order of their values, so that one integer holds value and index.
+    """Sort numbers >= 0 along the last dimension; returns values and indices. The sort is stable."""
+    # Floats >= 0 have the same order as their bits, so that one integer contains value and index.
     keys = (values.view(torch.int32).long() << 16) + torch.arange(values.shape[-1], device=values.device)
     keys = keys.sort(dim=-1).values
     return (keys >> 16).int().view(torch.float32), keys & 0xFFFF

@@ -15,25 +15,25 @@ from ..structures.positives import Positives
 from ..structures.valid_regions import ValidRegions
 from .base import BatchAssignment, Predictions
 
-# Each level learns the objects whose farthest side is this many pixels away, of a pyramid from stride 8.
+# Per level of a pyramid from stride 8: least and largest distance in pixels to the farthest side of an object.
 FCOS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
 
 
 @TASK_UTILS.register_module()
 class FCOSAssigner:
-    """Assigns to a location the smallest object that contains its center and whose scale fits its level.
+    """Assigns to a location the smallest object that contains its center and whose scale is in the range of its level.
 
-    The scale of an object at a location is the largest distance to its four sides. Of equal areas the first object's
-    wins. Centers are those of the grid: FCOS's own are half a stride off the origin
+    The scale of an object at a location is the largest distance to its four sides. For equal areas, the first object is
+    assigned. Centers are those of the grid: FCOS shifts them by half a stride from the origin
     (``anchor_generator.center_offset=0.5``).
 
     Args:
-        regress_ranges: least and largest scale in pixels of each level, both included.
-        center_sample_radius: where given, only centers less than this many strides from the object's center are
-            assigned.
+        regress_ranges: least and largest scale in pixels of each level, inclusive.
+        center_sample_radius: if given, only centers at less than this distance from the object's center are assigned,
+            in strides.
 
     Raises:
-        ValueError: for a range that is empty, or another number of ranges than of levels.
+        ValueError: if a range is empty.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class FCOSAssigner:
     ) -> None:
         for low, high in regress_ranges:
             if not low < high:
-                raise ValueError(f"regress_ranges holds ({low}, {high}); each must be (least, largest) in pixels")
+                raise ValueError(
+                    f"regress_ranges contains ({low}, {high}); each range must be (least, largest) in pixels"
+                )
         self.regress_ranges = tuple((float(low), float(high)) for low, high in regress_ranges)
         self.center_sample_radius = center_sample_radius
 
@@ -57,15 +59,15 @@ class FCOSAssigner:
     ) -> BatchAssignment:
         """See :class:`BatchAssigner`. As in MMDetection's FCOS, ignored regions and predictions are not used.
 
-        Counting positives makes the host wait for a GPU.
+        Counting positives synchronizes the host with the GPU.
 
         Raises:
-            ValueError: for another number of ranges than of levels.
+            ValueError: if the numbers of ranges and levels differ.
         """
         truths = ground_truths
         if len(self.regress_ranges) != grid.num_levels:
             raise ValueError(
-                f"FCOSAssigner has {len(self.regress_ranges)} regress_ranges for {grid.num_levels} levels; give one "
+                f"FCOSAssigner has {len(self.regress_ranges)} regress_ranges for {grid.num_levels} levels; write one "
                 "(least, largest) per level"
             )
         rows = [self._of_level(truths, grid, mask, level) for level, mask in enumerate(valid_regions.masks(grid))]
@@ -80,13 +82,13 @@ class FCOSAssigner:
         stride, (x, y) = grid.stride[level], grid.base_center[level]
         columns = x + stride * torch.arange(width, device=grid.device)
         rows = y + stride * torch.arange(height, device=grid.device)
-        # A box is a product of spans, so everything is asked of columns and rows before it is asked of locations.
+        # A box is a product of spans, so columns and rows are compared first, and combined for locations.
         near_x, far_x = self._along(truths.boxes[:, 0::2], columns, stride)
         near_y, far_y = self._along(truths.boxes[:, 1::2], rows, stride)
         low, high = self.regress_ranges[level]
         scale = torch.maximum(far_x[:, None, :], far_y[:, :, None])
-        learns = near_x[:, None, :] & near_y[:, :, None] & (scale >= low) & (scale <= high)
-        objects, row, column = learns.nonzero(as_tuple=True)
+        assigned = near_x[:, None, :] & near_y[:, :, None] & (scale >= low) & (scale <= high)
+        objects, row, column = assigned.nonzero(as_tuple=True)
         image = truths.image[objects]
         owned = mask[image, row, column] > 0
         objects, image, location = objects[owned], image[owned], (row * width + column)[owned]
@@ -95,7 +97,7 @@ class FCOSAssigner:
         )
 
     def _along(self, spans: Tensor, points: Tensor, stride: Tensor) -> tuple[Tensor, Tensor]:
-        """(G, 2) sides and (S,) points of one axis -> (G, S) whether inside, and the farther side's distance."""
+        """(G, 2) sides and (S,) points of one axis -> (G, S) whether inside, and distance to the farther side."""
         before, after = points - spans[:, :1], spans[:, 1:] - points
         near = torch.minimum(before, after)
         if self.center_sample_radius is not None:
@@ -109,7 +111,7 @@ class FCOSAssigner:
     def _smallest(
         self, truths: GroundTruths, objects: Tensor, slot: Tensor, location: Tensor, num_slots: int
     ) -> tuple[Tensor, Tensor]:
-        """Of several objects at one location, the smallest."""
+        """Select the smallest of several objects at one location."""
         sides = truths.boxes[:, 2:] - truths.boxes[:, :2]
         order = (sides[:, 0] * sides[:, 1]).argsort(stable=True)
         rank = torch.empty_like(order)

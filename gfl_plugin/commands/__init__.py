@@ -1,1 +1,1 @@
-"""Subcommands of ``gfl-plugin``, one per module; :mod:`gfl_plugin.cli` says what such a module holds."""
+"""Subcommands of ``gfl-plugin``, one per module; :mod:`gfl_plugin.cli` describes such a module."""

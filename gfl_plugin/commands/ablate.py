@@ -1,7 +1,6 @@
 """``gfl-plugin ablate``
 
-Each training runs in a process of its own. An interrupted study goes on where it stopped when the same command is run
-again.
+Each training runs in a separate process. After an interruption, the same command continues the study.
 """
 
 from __future__ import annotations
@@ -12,27 +11,29 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "train the variants of a study over several seeds and compare them"
+SUMMARY = "train the variants of a study with several seeds and compare them"
 EXAMPLE = "gfl-plugin ablate components --scale demo --seeds 0 1 2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("study", help="a folder of configs/ablation; an unknown name lists them")
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
+    parser.add_argument("study", help="a folder of configs/ablation; the error for an unknown name lists them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
         "--scale", choices=["demo", "bccd", "coco"], default="demo", help="small detector on small data, or COCO"
     )
     parser.add_argument(
-        "--jobs", type=int, help="runs at the same time (default: one per GPU; on a CPU one per core, 1 for coco)"
+        "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"
     )
-    parser.add_argument("--variants", nargs="+", help="only these variants")
+    parser.add_argument("--variants", nargs="+", help="train only these variants")
+    parser.add_argument("--work-dir", type=Path, help="folder for the runs (default: work_dirs/ablation/SCALE/STUDY)")
+    parser.add_argument("--out", type=Path, help="folder for table, JSON and plot (default: --work-dir)")
     parser.add_argument(
-        "--work-dir", type=Path, help="folder of the study's runs (default: work_dirs/ablation/SCALE/STUDY)"
-    )
-    parser.add_argument("--out", type=Path, help="folder of table, JSON and plot (default: the work dir)")
-    parser.add_argument(
-        "--report", action="store_true", help="train nothing and write nothing but the report of what is finished"
+        "--report", action="store_true", help="do not train; only write the report of the finished runs"
     )
 
 
@@ -40,18 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the study.
 
     Args:
-        arguments: as :func:`add_arguments` declares them.
+        arguments: parsed arguments, see :func:`add_arguments`.
 
     Returns:
-        0; 1 where a run failed; 130 after an interrupt.
+        0; 1 if a run failed; 130 after an interrupt.
 
     Raises:
-        ValueError: for a wrong argument or a folder that cannot be used.
-        OSError: for missing data, or a full disk.
+        ValueError: if an argument is wrong or a folder cannot be used.
+        OSError: if data is missing or the disk is full.
     """
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}; it must be at least 1")
-    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+    warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
 
     import torch
     from mmengine.logging import MMLogger
@@ -89,12 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
         title = f"{study.name}, {arguments.scale}, {seconds:.0f} s"
         return report_study(console, place, outcome, title, _command(arguments), arguments.out or work_dir)
     except KeyboardInterrupt:
-        print("\nInterrupted; finished runs are kept. The same command runs the rest.", file=sys.stderr)
+        print("\nInterrupted. Finished runs are kept; the same command trains the other runs.", file=sys.stderr)
         return 130
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command that makes the same results."""
+    """The command that reproduces the results."""
     seeds = " ".join(map(str, arguments.seeds))
     command = f"gfl-plugin ablate {arguments.study} --scale {arguments.scale} --seeds {seeds}"
     if arguments.variants:

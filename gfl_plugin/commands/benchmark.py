@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from ..analysis.benchmark import Row
     from ..analysis.tables import Table
 
-SUMMARY = "time MMDetection's GFLHead and the plugin's in turn, after checking that their numbers agree"
+SUMMARY = "time MMDetection's GFLHead and the plugin's alternately, after checking that their numbers agree"
 EXAMPLE = "gfl-plugin benchmark --boxes coco_val_boxes.json --json benchmark.json --plot benchmark.png"
 
 _MIN_RUNS = 7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.add_argument(
         "--boxes",
         type=Path,
@@ -29,21 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "$GFL_DATA/coco_val_boxes.json)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--batch", type=int, default=8, help="images of 800×1344 (default: 8)")
-    parser.add_argument("--classes", type=int, default=80, help="classes; labels are taken modulo this (default: 80)")
-    parser.add_argument("--runs", type=int, default=11, help=f"paired runs, at least {_MIN_RUNS} (default: 11)")
+    parser.add_argument("--batch", type=int, default=8, help="images of 800×1344 per batch (default: 8)")
+    parser.add_argument(
+        "--classes", type=int, default=80, help="number of classes; labels are taken modulo this number (default: 80)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=11, help=f"number of paired runs, at least {_MIN_RUNS} (default: 11)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--first", type=int, default=0, help="index of the first landscape image (default: 0)")
     parser.add_argument(
         "--above", type=int, default=1000, help="scores per image above the threshold at test time (default: 1000)"
     )
-    parser.add_argument("--step-batch", type=int, default=2, help="images of a whole training step (default: 2)")
-    parser.add_argument("--step-size", type=int, default=320, help="side of its images in pixels (default: 320)")
-    parser.add_argument("--bf16", action="store_true", help="whole steps under bf16 autocast")
-    parser.add_argument("--only", default="", help="only rows whose name begins with this text")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--step-batch", type=int, default=2, help="images per whole training step (default: 2)")
+    parser.add_argument("--step-size", type=int, default=320, help="side of these images in pixels (default: 320)")
+    parser.add_argument("--bf16", action="store_true", help="run whole training steps with bf16 autocast")
+    parser.add_argument("--only", default="", help="measure only rows whose name starts with this text")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
-        "--plot", type=Path, help="picture of loss + backward against objects, classes, batch and image size"
+        "--plot",
+        type=Path,
+        help="write a plot of loss + backward against objects, classes, batch and image size to this file",
     )
 
 
@@ -51,18 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark.
 
     Args:
-        arguments: as :func:`add_arguments` declares them.
+        arguments: parsed arguments, see :func:`add_arguments`.
 
     Returns:
         0.
 
     Raises:
-        ValueError: for a wrong argument, or where the numbers of the two heads differ.
-        OSError: for a missing file.
+        ValueError: if an argument is wrong, or the numbers of the two heads differ.
+        OSError: if a file is missing.
     """
     boxes = _boxes(arguments.boxes)
     if arguments.runs < _MIN_RUNS:
-        raise ValueError(f"--runs is {arguments.runs}; a median of fewer than {_MIN_RUNS} pairs says little")
+        raise ValueError(
+            f"--runs is {arguments.runs}; it must be at least {_MIN_RUNS}, since a median of fewer pairs is unreliable"
+        )
 
     import torch
 
@@ -74,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     only = arguments.only
     if not any(name.startswith(only) or only.startswith(name) for name in row_names()):
-        raise ValueError(f"--only {only} names no row; the rows are: {', '.join(row_names())}")
+        raise ValueError(f"--only {only} matches no row; the rows are: {', '.join(row_names())}")
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device is {arguments.device}, but this PyTorch ({torch.__version__}) finds no GPU")
-    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection warns of its own heads
+        raise ValueError(f"--device is {arguments.device}, but PyTorch {torch.__version__} finds no GPU")
+    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's own heads cause this warning
     torch.set_num_threads(arguments.threads)
     settings = Settings(
         boxes=boxes,
@@ -92,14 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
         low_precision=arguments.bf16,
     )
     machine, console, points = this_machine(), output_console(), []
-    with progress_display(console) as display, display.task("rates of the machine's copies and exponentials") as task:
+    with progress_display(console) as display, display.task("memory bandwidth and exponentials per second") as task:
         limits = MachineLimits.measured(arguments.device)
         rows = list(measure(settings, limits, task.update, only))
     title = f"{settings.case().description}; {arguments.threads} threads; {machine}, {_mmcv()}"
     print_table(console, _table(rows), title)
     console.print(
-        f"Floor: {limits.copy_bandwidth / 1e9:.0f} GB/s read and written by copies, "
-        f"{limits.exp_rate / 1e9:.1f} billion exponentials per second; the slower of the two."
+        f"Floor: the slower of memory traffic at {limits.copy_bandwidth / 1e9:.0f} GB/s (read and written by copies) "
+        f"and {limits.exp_rate / 1e9:.1f} billion exponentials per second."
     )
 
     def write() -> None:
@@ -126,10 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _boxes(given: Path | None) -> Path:
-    """The file of boxes: the given one, or the one in the folder GFL_DATA."""
+    """The file of boxes: the given file, or coco_val_boxes.json in the folder GFL_DATA."""
     folder = os.environ.get("GFL_DATA")
     if given is None and not folder:
-        raise ValueError("name a file of boxes with --boxes, or set GFL_DATA to the folder of coco_val_boxes.json")
+        raise ValueError("pass a file of boxes with --boxes, or set GFL_DATA to the folder with coco_val_boxes.json")
     path = given or Path(folder) / "coco_val_boxes.json"
     if not path.is_file():
         raise FileNotFoundError(f"--boxes: file not found: {path}")
@@ -140,7 +152,7 @@ def _table(rows: list[Row]) -> Table:
     from ..analysis.tables import Column, Table
 
     numbers = ("MMDetection", "gfl_plugin", "ratio", "quartiles", "floor", "ours / floor")
-    columns = (Column("", numeric=False), *map(Column, numbers), Column("compared before", numeric=False))
+    columns = (Column("", numeric=False), *map(Column, numbers), Column("compared in the same run", numeric=False))
     return Table(columns, tuple(map(_cells, rows)))
 
 
@@ -158,7 +170,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _mmcv() -> str:
-    """Which mmcv is installed: the compiled one, or mmcv-lite."""
+    """Name and version of the installed mmcv: compiled mmcv or mmcv-lite."""
     import importlib.metadata
 
     import mmcv

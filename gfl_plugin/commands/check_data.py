@@ -1,16 +1,16 @@
 """``gfl-plugin check-data``
 
-Annotations are read as they are written; images are opened with --images. For a GFL
-head, training images go through the config's own pipeline, blank, to find objects
-that no location learns and sides that are longer than the distributions reach.
+Annotations are checked before MMDetection filters them; --images also opens the images.
+For a GFL head, the training pipeline of the config is run with blank images, to find
+objects that are assigned to no location, and sides beyond the last bin.
 
-Mistakes are, for example: more than half of the objects learned by no location; more
-than 5 % of the sides too long; a training or validation set without an object of its
-classes; num_classes of the head unequal to the number of the training set's classes.
-docs/trust.md lists all of them.
+Errors are, for example: more than half of the objects are assigned to no location; more
+than 5 % of the sides are beyond the last bin; a training or validation set has no object
+of its classes; num_classes of the head differs from the number of classes of the
+training set. docs/trust.md lists all of them.
 
-The exit status is 1 if there is a mistake, 0 if there is none, and 2 for a file that
-cannot be read.
+The exit status is 1 if there is an error, 0 if there is none, and 2 if a file cannot
+be read.
 """
 
 from __future__ import annotations
@@ -20,27 +20,45 @@ import io
 import sys
 from pathlib import Path
 
-SUMMARY = "find mistakes in the data of a config before training"
+SUMMARY = "find errors in the data of a config before training"
 EXAMPLE = "GFL_DATA=/your/BCCD_Dataset gfl-plugin check-data gfl_plugin::bccd/gfl_r18_bccd.py --images"
-EXPECTED = (KeyError, OSError, SyntaxError, ValueError)  # SyntaxError: of the config
+EXPECTED = (KeyError, OSError, SyntaxError, ValueError)  # SyntaxError: in the config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.add_argument("config", help="a file, gfl_plugin::family/file.py or mmdet::family/file.py")
-    parser.add_argument("--images", action="store_true", help="open every image, to its last byte")
-    parser.add_argument("--limit", type=int, default=5000, help="training images that go through the pipeline")
+    parser.add_argument("--images", action="store_true", help="open and decode every image")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=5000,
+        help="number of training images for which targets are computed (default: 5000)",
+    )
     parser.add_argument("--json", type=Path, help="write the findings to this file")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the data and print a table per data set; see :func:`gfl_plugin.analysis.data_check.walk.check`."""
+    """Check the data and print one table per dataset; see :func:`gfl_plugin.analysis.data_check.walk.check`.
+
+    Args:
+        arguments: parsed arguments, see :func:`add_arguments`.
+
+    Returns:
+        The exit status: 1 if there is an error in the data, else 0.
+    """
     import json
     from dataclasses import asdict
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names may hold what the terminal's encoding does not
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # names may contain characters that the terminal's encoding lacks
     found = _checked(arguments)
     status = _show(found)
     if arguments.json:
@@ -50,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checked(arguments: argparse.Namespace) -> list:
-    """The findings per data set; a progress bar is shown on stderr."""
+    """The findings per dataset; a progress bar is shown on stderr."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -81,7 +99,7 @@ def _checked(arguments: argparse.Namespace) -> list:
 
 
 def _show(found: list) -> int:
-    """Print a table per data set, and return the exit status."""
+    """Print one table per dataset, and return the exit status."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -95,12 +113,12 @@ def _show(found: list) -> int:
         if not checked.findings:
             console.print(Text(f"{name}: nothing found", style="green"))
             continue
-        # Names go into Text, which takes markup such as [/] and :smile: as it is written.
-        table = Table("", "what", "how many", title=Text(name), title_justify="left")
-        table.add_column("for example", overflow="fold")  # names are shown whole
-        table.add_column("what to do", overflow="fold")
+        # Text does not interpret markup in names, such as [/] and :smile:.
+        table = Table("", "finding", "count", title=Text(name), title_justify="left")
+        table.add_column("examples", overflow="fold")  # names are not shortened
+        table.add_column("advice", overflow="fold")
         for one in checked.findings:
-            mark = Text("wrong", style="red") if one.serious else Text("look", style="yellow")
+            mark = Text("error", style="red") if one.serious else Text("info", style="yellow")
             examples = Text("\n".join(map(escape_unprintable, one.examples)))
             table.add_row(mark, one.kind, f"{one.count} of {one.of}", examples, Text(one.advice), end_section=True)
         console.print(table)

@@ -11,31 +11,35 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-SUMMARY = "swap the head of every dense detector in MMDetection's configs, build it, train a step and predict"
+SUMMARY = "swap the head of every dense detector in MMDetection's configs, build it, train one step and predict"
 EXAMPLE = "gfl-plugin check-swaps --only retinanet ssd"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("--head", choices=["gfl", "qfl"], default="gfl", help="what to swap in (default: gfl)")
-    parser.add_argument("--only", nargs="+", help="only configs whose name contains one of these texts")
-    parser.add_argument("--out", type=Path, help="Markdown file for the table of all configs")
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
+    parser.add_argument("--head", choices=["gfl", "qfl"], default="gfl", help="new head (default: gfl)")
+    parser.add_argument("--only", nargs="+", help="check only configs whose name contains one of these texts")
+    parser.add_argument("--out", type=Path, help="write a table of all configs to this Markdown file")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the configs.
 
     Args:
-        arguments: as :func:`add_arguments` declares them.
+        arguments: parsed arguments, see :func:`add_arguments`.
 
     Returns:
-        0; 1 where a config failed that can be built before the swap.
+        0; 1 if a config fails that can be built before the swap.
 
     Raises:
-        ValueError: where no config has a wanted name.
-        OSError: where the table cannot be written.
+        ValueError: if no config matches ``--only``.
+        OSError: if the table cannot be written.
     """
-    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+    warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
 
     from ..analysis.progress import output_console, progress_display
     from ..analysis.swap_check import check_all, check_table, dense_configs
@@ -49,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.only:
             configs = [one for one in configs if any(part in one[0] for part in arguments.only)]
         if not configs:
-            raise ValueError(f"no config's name contains {' or '.join(arguments.only)}")
+            raise ValueError(f"no name of a config contains {' or '.join(arguments.only)}")
         with display.task(configs[0][0], total=len(configs)) as task:
             for check in check_all(configs, Path(folder), arguments.head):
                 checks.append(check)

@@ -1,6 +1,7 @@
 """``gfl-plugin demo``
 
-Both are trained alike, one after the other. Finished trainings are kept: the same command run again only reports.
+Both are trained with the same settings, one after the other. Finished trainings are kept: if the same command is run
+again, it only reports.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "train GFL and the ATSS baseline on the embedded data set, compare them, and draw their detections"
+SUMMARY = "train GFL and the ATSS baseline on the embedded dataset, compare them, and draw their detections"
 EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
 
 _PICTURES = 4  # validation images in the picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.add_argument(
-        "--work-dir", "--out", type=Path, default=Path("work_dirs/demo"), help="folder of everything that is written"
+        "--work-dir", "--out", type=Path, default=Path("work_dirs/demo"), help="folder for data, runs and results"
     )
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of training for each model (default: 10)")
+    parser.add_argument("--epochs", type=int, default=10, help="training epochs per model (default: 10)")
     parser.add_argument(
-        "--images", type=int, default=600, help="training images; a quarter as many for validation (default: 600)"
+        "--images",
+        type=int,
+        default=600,
+        help="number of training images; a quarter of it for validation (default: 600)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the data and of each training (default: 0)")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="trainings at the same time, which share the cores (default: 1)"
+        "--jobs", type=int, default=1, help="number of parallel trainings, which share the cores (default: 1)"
     )
 
 
@@ -36,20 +44,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo.
 
     Args:
-        arguments: as :func:`add_arguments` declares them.
+        arguments: parsed arguments, see :func:`add_arguments`.
 
     Returns:
-        0; 1 where a training failed; 130 after an interrupt.
+        0; 1 if a training failed; 130 after an interrupt.
 
     Raises:
-        ValueError: for a wrong argument or a folder that cannot be used.
-        OSError: for a full disk, or a folder with other data.
-        ImportError: where a package of the extra ``[demo]`` is missing.
+        ValueError: if an argument is wrong or a folder cannot be used.
+        OSError: if the disk is full, or a folder contains other data.
+        ImportError: if a package of the extra ``[demo]`` is missing.
     """
     for name in ("epochs", "images", "jobs"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
-    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+    warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
 
     from mmengine.logging import MMLogger
 
@@ -76,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         with progress_display(console) as display:
             outcome = run_study(place, arguments.jobs, display)
     except KeyboardInterrupt:
-        print("\nInterrupted; a finished training is kept. The same command runs the rest.", file=sys.stderr)
+        print("\nInterrupted. Finished trainings are kept; the same command runs the others.", file=sys.stderr)
         return 130
     title = f"{arguments.images} images, {arguments.epochs} epochs, {time.monotonic() - started:.0f} s"
     command = f"gfl-plugin demo --epochs {arguments.epochs} --images {arguments.images} --seed {arguments.seed}"

@@ -1,7 +1,7 @@
 """``gfl-plugin publish``
 
-The file also holds config, classes and a hash, and nothing that can be run.
-MMDetection's scripts load it like any checkpoint if the config imports gfl_plugin.
+The file also contains config, classes and a hash, and no executable code. MMDetection's
+scripts load it like a checkpoint if the config imports gfl_plugin.
 """
 
 from __future__ import annotations
@@ -15,14 +15,25 @@ EXPECTED = (ImportError, OSError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of MMEngine, or a dict of tensors")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the checkpoint's)")
-    parser.add_argument("--config", help="config to store, if the checkpoint has none or you want another")
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
+    parser.add_argument("checkpoint", type=Path, help="an MMEngine checkpoint, or a dict of tensors")
+    parser.add_argument("--out", type=Path, help="folder for the file (default: folder of the checkpoint)")
+    parser.add_argument("--config", help="config to store instead of the one in the checkpoint")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file; see :func:`gfl_plugin.runtime.publish.publish`."""
+    """Write the file; see :func:`gfl_plugin.runtime.publish.publish`.
+
+    Args:
+        arguments: parsed arguments, see :func:`add_arguments`.
+
+    Returns:
+        0.
+    """
     from mmengine.config import Config
 
     from gfl_plugin.runtime.config_files import find_config

@@ -1,11 +1,11 @@
 """``gfl-plugin replay``
 
-NonFiniteGuardHook writes such records to WORK_DIR/non_finite/. The model is built
-from the config that you name, because the record may come from somebody else;
-training has written its config to WORK_DIR.
+NonFiniteGuardHook writes such records to WORK_DIR/non_finite/. The model is built from
+the given config, because a record may be untrusted; training writes its config to
+WORK_DIR.
 
-The exit status is 1 if the step still gives a number that is not finite, 0 if it does
-not (after a change of code, for example), and 2 for a wrong file.
+The exit status is 1 if an output or gradient of the step is still non-finite, 0 if all
+are finite (after a change of the code, for example), and 2 if a file is wrong.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from pathlib import Path
 SUMMARY = "repeat a recorded training step and name the first non-finite output"
 EXAMPLE = "gfl-plugin replay work_dirs/my_config/non_finite/iter_120_rank_0.pth work_dirs/my_config/my_config.py"
 EXPECTED = (ImportError, KeyError, OSError)
-_SHOWN = 5  # names of modules per kind
+_SHOWN = 5  # number of printed modules per kind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add the arguments of the command.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.add_argument("record", type=Path, help="WORK_DIR/non_finite/iter_N_rank_R.pth")
-    parser.add_argument("config", nargs="?", help="the training's config, which it wrote to WORK_DIR")
+    parser.add_argument("config", nargs="?", help="config of the training, which it wrote to WORK_DIR")
     parser.add_argument(
         "--trust", action="store_true", help="build the model from the config in the record, which can run code"
     )
@@ -30,7 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Repeat the step and print what is not finite; see :func:`gfl_plugin.runtime.replay.replay`."""
+    """Repeat the step and print non-finite outputs and gradients; see :func:`gfl_plugin.runtime.replay.replay`.
+
+    Args:
+        arguments: parsed arguments, see :func:`add_arguments`.
+
+    Returns:
+        The exit status: 1 if an output or gradient is not finite, else 0.
+    """
     from gfl_plugin.runtime.replay import replay
     from gfl_plugin.runtime.step_record import StepRecord
     from gfl_plugin.runtime.terminal_text import escape_unprintable
@@ -68,6 +79,6 @@ def _config(arguments: argparse.Namespace, record: object) -> object:
     if arguments.trust:
         return config_text.parse(record.config)
     raise CheckpointError(
-        f"{arguments.record}: name the training's config, too (WORK_DIR/NAME.py). The one in the record is not used, "
-        "because building a model from it can run code; --trust uses it, for a record of your own"
+        f"{arguments.record}: pass the config of the training, too (WORK_DIR/NAME.py). The config in the record is not "
+        "used, because building a model from it can run code; --trust uses it, for your own records"
     )

@@ -1,9 +1,9 @@
 """``gfl-plugin run``
 
-SCRIPT is a file, or else the name of one of MMDetection's tools, such as
-analysis_tools/confusion_matrix.py; a wrong name lists them. Arguments and exit
-status are the script's. A checkpoint that is refused or damaged, and a loss that is
-not finite, end in one line and exit status 2.
+SCRIPT is a file, or the name of a tool of MMDetection, such as
+analysis_tools/confusion_matrix.py; the error for an unknown name lists them. Arguments
+and exit status are those of the script. For a rejected or damaged checkpoint and for a
+non-finite loss, the command prints one line and returns exit status 2.
 """
 
 from __future__ import annotations
@@ -13,17 +13,28 @@ from pathlib import Path
 
 SUMMARY = "run a Python script with gfl_plugin imported first"
 EXAMPLE = "gfl-plugin run analysis_tools/browse_dataset.py my_config.py --not-show --output-dir images"
-EXPECTED = ()  # other errors keep their traceback, as without this command
+EXPECTED = ()  # other errors print their traceback, as without this command
 PASSES_ARGUMENTS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Name the arguments for the help text; the script reads its own."""
+    """Describe the arguments in the help text; the script parses them.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.usage = "gfl-plugin run SCRIPT [ARGUMENTS]"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the script; see :func:`gfl_plugin.commands.script_runner.run_script`."""
+    """Run the script; see :func:`gfl_plugin.commands.script_runner.run_script`.
+
+    Args:
+        arguments: ``arguments.arguments`` are the script and its arguments.
+
+    Returns:
+        The exit status.
+    """
     from gfl_plugin.commands.script_runner import mmdet_tool, run_script
 
     name, *rest = arguments.arguments

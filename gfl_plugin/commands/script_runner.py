@@ -1,6 +1,7 @@
 """Runs a Python script in this process, with the plugin imported first.
 
-With mmcv-lite parts of MMDetection cannot be imported before the plugin, which MMDetection's own scripts do.
+With mmcv-lite, some modules of MMDetection cannot be imported before the plugin. MMDetection's own scripts import them
+first.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from types import ModuleType
 
 from gfl_plugin.runtime.config_files import find_config
 
-_SCRIPT = "GFL_PLUGIN_SCRIPT"  # environment variable: the script that runs, for processes that it starts
+_SCRIPT = "GFL_PLUGIN_SCRIPT"  # environment variable with the path of the script, for its child processes
 _NAMED_CONFIG = re.compile(r"(gfl_plugin|mmdet)::[\w./-]+\.py")
 
 
 class ToolNotFoundError(FileNotFoundError):
-    """A script that is neither a file nor a tool of MMDetection; the message is one line that lists the tools."""
+    """Raised if a script is neither a file nor a tool of MMDetection; the message lists the tools in one line."""
 
 
 def run_script(script: Path, arguments: Sequence[str]) -> int:
     """Run a script as ``python SCRIPT ARGUMENTS`` does.
 
     Args:
-        script: the file.
-        arguments: what the script finds in ``sys.argv[1:]``. A config's name, such as ``gfl_plugin::gfl/x.py``, is
-            replaced by its file: MMDetection's scripts take files only.
+        script: path of the script.
+        arguments: ``sys.argv[1:]`` of the script. The name of a config, such as ``gfl_plugin::gfl/x.py``, is replaced
+            by its file, since MMDetection's scripts accept only files.
 
     Returns:
-        0, where the script ends without ``sys.exit``.
+        0, if the script ends without ``sys.exit``.
 
     Raises:
         ConfigNotFoundError: if an argument names a config that does not exist.
         SystemExit: with the script's exit status.
-        Exception: any that the script raises.
+        Exception: any exception of the script.
     """
     words = [str(find_config(word)) if _NAMED_CONFIG.fullmatch(word) else word for word in arguments]
     main = ModuleType("__main__")
@@ -57,7 +58,11 @@ def run_script(script: Path, arguments: Sequence[str]) -> int:
 
 
 def tools_folder() -> Path | None:
-    """The folder of MMDetection's tools: in its wheel, or in its checkout."""
+    """Locate the folder of MMDetection's tools in its wheel or checkout.
+
+    Returns:
+        The folder; None if there is none.
+    """
     import mmdet
 
     package = Path(mmdet.__file__).parent
@@ -65,20 +70,20 @@ def tools_folder() -> Path | None:
 
 
 def mmdet_tool(name: str) -> Path:
-    """The file of one of MMDetection's tools.
+    """Locate a tool of MMDetection.
 
     Args:
-        name: its path below the folder ``tools``, with or without that folder.
+        name: path of the tool relative to the folder ``tools``, with or without ``tools/``.
 
     Returns:
-        The file.
+        The path of its file.
 
     Raises:
-        ToolNotFoundError: if there is none; the message lists the tools.
+        ToolNotFoundError: if there is no such tool; the message lists the tools.
     """
     folder = tools_folder()
     if folder is None:
-        raise ToolNotFoundError(f"the installed MMDetection has no folder of tools, so there is no {name}")
+        raise ToolNotFoundError(f"{name} not found: the installed MMDetection has no folder of tools")
     path = folder / name.removeprefix("tools/")
     if path.suffix != ".py" or not path.is_file():
         names = ", ".join(sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.py")))

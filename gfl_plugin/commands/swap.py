@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "write a config that puts a GFL head into the detector of another config"
+SUMMARY = "write a config that replaces the head of a detector by a GFL head"
 EXAMPLE = "gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o my_retinanet_gfl.py"
 EXPECTED = (OSError, ValueError)
 
@@ -28,7 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the config; see :func:`gfl_plugin.projects.swap_head.swap_config_file`."""
+    """Write the config; see :func:`gfl_plugin.projects.swap_head.swap_config_file`.
+
+    Args:
+        arguments: parsed arguments, see :func:`add_arguments`.
+
+    Returns:
+        0.
+    """
     from gfl_plugin.projects.swap_head import swap_config_file
 
     overrides = _nested(_settings(arguments.set))
@@ -37,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _settings(words: list[str]) -> dict:
-    """``key=value`` words with their values parsed, as MMDetection's ``--cfg-options`` does."""
+    """Parse ``key=value`` words like MMDetection's ``--cfg-options``."""
     from mmengine.config import DictAction
 
     for word in words:

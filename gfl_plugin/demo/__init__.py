@@ -1,1 +1,1 @@
-"""The embedded data set: handwritten digits in photographs, made in seconds. Needs the extra ``[demo]``."""
+"""The embedded dataset: handwritten digits in photographs, generated in seconds. Needs the extra ``[demo]``."""

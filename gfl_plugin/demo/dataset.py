@@ -1,9 +1,9 @@
-"""A detection data set that is made in seconds without a network: handwritten digits in photographs.
+"""A detection dataset that is generated in seconds without a network: handwritten digits in photographs.
 
 The 1,797 digits (8×8 pixels) and the two photographs come with scikit-learn. Digits are drawn over a crop of a
 photograph, with heights of 12 to 45 % of the image. Some are blurred, faded or half covered by a patch of a photograph,
-so that their boundary is ambiguous; box distributions can express that. Their box is still that of the whole digit. The
-same seed gives the same bytes with the same library versions.
+so that their boundary is ambiguous; box distributions can represent that. Their box is still that of the whole digit.
+With the same library versions, equal seeds give equal files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..runtime.install_advice import module_or_advice
 
 # Conditions of a digit, and their probabilities.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
-_MIN_DIGITS, _MAX_DIGITS = 3, 10  # drawn; a digit that would overlap another one too much is left out
+_MIN_DIGITS, _MAX_DIGITS = 3, 10  # per image; a digit that would overlap another one too much is skipped
 _MAX_OVERLAP = 0.1  # of two digits: shared area divided by the area of the smaller box
 
 
@@ -41,24 +41,26 @@ def make_dataset(
     Training and validation have no digit in common.
 
     Args:
-        root: folder of the data set; it is made where it does not exist.
+        root: folder of the dataset; it is created if it does not exist.
         size: number and size of the images.
-        seed: of everything random.
-        progress: called with the number of images made, and the number of all images.
+        seed: random seed.
+        progress: function that is called with the number of finished images and the number of all images.
 
     Returns:
         ``root``.
 
     Raises:
-        FileExistsError: if the folder contains a data set of another size or seed.
-        MissingPackageError: if scikit-learn, which has the digits and photographs, is not installed.
+        FileExistsError: if the folder contains a dataset of another size or seed.
+        MissingPackageError: if scikit-learn, which contains the digits and photographs, is not installed.
     """
     recipe = {"train": size.train, "val": size.val, "side": size.side, "seed": seed}
     recipe_file = root / "recipe.json"
     if recipe_file.exists():
         found = json.loads(recipe_file.read_text())
         if found != recipe:
-            raise FileExistsError(f"{root} holds a demo set made with {found}, not {recipe}; name another folder")
+            raise FileExistsError(
+                f"{root} contains a demo dataset with the settings {found}, not {recipe}; use another folder"
+            )
         return root
     photographs, digits, labels = _sources()
     order = np.random.default_rng(seed).permutation(len(digits))
@@ -82,7 +84,7 @@ def make_dataset(
         categories = [{"id": digit, "name": str(digit)} for digit in range(10)]
         content = {"images": images, "annotations": annotations, "categories": categories}
         (root / f"{name}.json").write_text(json.dumps(content))
-    recipe_file.write_text(json.dumps(recipe))  # last, since it marks a complete data set
+    recipe_file.write_text(json.dumps(recipe))  # written last, since it marks a complete dataset
     return root
 
 
@@ -135,7 +137,7 @@ def _compose(
             continue
         opacity = float(random.uniform(0.3, 0.5)) if condition == "faded" else 1.0
         area = canvas[y : y + mask.shape[0], x : x + mask.shape[1]]
-        # The ink contrasts with the brightness of the background; its color is random.
+        # Bright ink on a dark background, or dark ink on a bright one; the color is random.
         ink = random.uniform(0, 70, size=3) if area.mean() > 128 else random.uniform(185, 255, size=3)
         alpha = (opacity / 255.0) * mask[..., None].astype(np.float64)
         area[:] = area * (1 - alpha) + ink * alpha
@@ -156,11 +158,11 @@ def _crop(random: np.random.Generator, photographs: list[Image.Image], side: int
 
 
 def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """Opacity (H, W) uint8 of a digit of a given height, and the box of its ink; None where there is no ink."""
+    """Opacity (H, W) uint8 of a digit of a given height, and the box of its ink; None if there is no ink."""
     extent = max(8, round(height))
     small = Image.fromarray((digit * 255).astype(np.uint8))
     smooth = np.asarray(small.resize((extent, extent), Image.Resampling.BICUBIC), dtype=np.float64)
-    # A digit enlarged eightfold or more is blurred; this makes its edge sharp again.
+    # Enlarging by a factor of 8 or more blurs a digit; this sharpens its edge.
     mask = np.clip((smooth - 60) * 2.5, 0, 255).astype(np.uint8)
     rows, columns = np.nonzero((mask > 100).any(axis=1))[0], np.nonzero((mask > 100).any(axis=0))[0]
     if not len(rows):
@@ -183,7 +185,7 @@ def _cover(
     part, margin = float(random.uniform(0.3, 0.5)), random.uniform(0.05, 0.15, size=3)
     width, height = x2 - x1, y2 - y1
     side = int(random.integers(4))
-    # The patch is larger than the box, else its edge would show where the digit's boundary is.
+    # The patch is larger than the box, since otherwise its edge would reveal the boundary of the digit.
     top, bottom = y1 - round(height * margin[1]), y2 + round(height * margin[2])
     left, right = x1 - round(width * margin[1]), x2 + round(width * margin[2])
     if side == 0:

@@ -100,9 +100,9 @@ def test_at_coco_scale_a_config_is_as_it_is() -> None:
 def test_missing_data_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GFL_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="no BCCD.*set GFL_DATA"):
+    with pytest.raises(FileNotFoundError, match="BCCD not found.*set GFL_DATA"):
         SCALES["bccd"].data.locate(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no COCO in data/coco"):
+    with pytest.raises(FileNotFoundError, match="COCO not found in data/coco"):
         SCALES["coco"].data.locate(tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_
     give_result(done)
     assert set(find_results([done, other])) == {done.name}
     changed = run_of(tmp_path / "s", "a", config=dict(lr=2))
-    with pytest.raises(ValueError, match="finished run of another config.*kept as it is.*--work-dir"):
+    with pytest.raises(ValueError, match="finished run whose config or data differ.*not overwritten.*--work-dir"):
         find_results([changed])
     assert find_results([done])[done.name].fingerprint == done.fingerprint
 
@@ -166,13 +166,13 @@ def test_what_a_sibling_study_ran_is_taken_over(tmp_path: Path) -> None:
 def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
     study_folder.reserve(tmp_path / "w", "beta", "demo")
     study_folder.reserve(tmp_path / "w", "beta", "demo")
-    with pytest.raises(ValueError, match="holds study beta at scale demo, not bins at demo.*--work-dir"):
+    with pytest.raises(ValueError, match="contains study beta at scale demo, not bins at demo.*--work-dir"):
         study_folder.reserve(tmp_path / "w", "bins", "demo")
     with pytest.raises(ValueError, match="not beta at bccd"):
         study_folder.reserve(tmp_path / "w", "beta", "bccd")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("all of it")
-    with pytest.raises(ValueError, match="not empty and no study's"):
+    with pytest.raises(ValueError, match="not empty and does not belong to a study"):
         study_folder.reserve(tmp_path / "mine", "beta", "demo")
 
 
@@ -180,7 +180,7 @@ def test_a_folder_with_a_report_alone_is_free_for_its_study(tmp_path: Path) -> N
     """``--report`` writes its files to the work dir; the study can be run there afterwards."""
     (tmp_path / "beta.md").write_text("")
     study_folder.reserve(tmp_path, "beta", "demo")
-    with pytest.raises(ValueError, match="holds study beta at scale demo, not bins"):
+    with pytest.raises(ValueError, match="contains study beta at scale demo, not bins"):
         study_folder.check_owner(tmp_path, "bins", "demo")
 
 
@@ -357,7 +357,7 @@ def test_the_tools_errors(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "there are: beta, bins" in unknown.stderr
     study_folder.reserve(tmp_path / "w", "bins", "demo")
     other = tool("beta", "--work-dir", str(tmp_path / "w"))
-    assert other.returncode == 2 and "holds study bins" in other.stderr
+    assert other.returncode == 2 and "contains study bins" in other.stderr
     with study_folder.locked(tmp_path / "w"):
         busy = tool("bins", "--work-dir", str(tmp_path / "w"))
     assert busy.returncode == 2 and "another process is running the study" in busy.stderr

@@ -92,7 +92,7 @@ def test_train_help_is_followed_by_mmdetections_flags() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["swapp"], "gfl-plugin: there is no command 'swapp'; the commands are: demo, train, test, run, swap, "),
+        (["swapp"], "gfl-plugin: unknown command 'swapp'; the commands are: demo, train, test, run, swap, "),
         (["train"], "gfl-plugin train: error: no arguments are given"),
         (["swap", "x.py"], "gfl-plugin swap: error: the following arguments are required: -o/--out"),
         (["swap", "x.py", "-o", "y.py"], "gfl-plugin swap: config not found: x.py"),

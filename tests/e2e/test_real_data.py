@@ -64,5 +64,5 @@ def test_maps_of_a_trained_detector_give_mmdetections_detections(gfl_data: Path)
     (text,) = detections_agree(case, theirs, ours)
     assert int(text.split()[2]) >= 40  # objects are found, or there would be nothing to compare
     ours.test_cfg.nms.iou_threshold = 0.2
-    with pytest.raises(Disagreement, match="detections there"):
+    with pytest.raises(Disagreement, match="detections with MMDetection"):
         detections_agree(case, theirs, ours)

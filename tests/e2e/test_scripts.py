@@ -291,8 +291,8 @@ def test_checkpoint_of_another_architecture(demo_data: Path, tmp_path: Path) -> 
     ("arguments", "message"),
     [
         (("--boxes", "nowhere.json"), "--boxes: file not found: nowhere.json"),
-        (("--boxes", __file__, "--runs", "3"), "--runs is 3; a median of fewer than 7 pairs says little"),
-        (("--boxes", __file__, "--only", "speed"), "--only speed names no row; the rows are: assignment, loss"),
+        (("--boxes", __file__, "--runs", "3"), "--runs is 3; it must be at least 7, since a median of fewer pairs is"),
+        (("--boxes", __file__, "--only", "speed"), "--only speed matches no row; the rows are: assignment, loss"),
     ],
 )
 def test_benchmark_mistakes(demo_data: Path, arguments: tuple[str, ...], message: str) -> None:

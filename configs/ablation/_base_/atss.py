@@ -1,4 +1,4 @@
-# GFLHead with the parts of ATSS: a centerness branch, box sides as single numbers, ATSS assignment.
+# GFLHead with the parts of ATSS: a centerness branch, one number per box side, ATSS assignment.
 _base_ = "mmdet::gfl/gfl_r50_fpn_1x_coco.py"
 custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 model = dict(

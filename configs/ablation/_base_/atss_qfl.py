@@ -1,4 +1,4 @@
-# As atss.py, with the joint score trained with QFL in place of the centerness branch.
+# Like atss.py, with the joint score trained with QFL instead of the centerness branch.
 _base_ = "atss.py"
 model = dict(
     bbox_head=dict(

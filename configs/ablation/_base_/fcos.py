@@ -1,5 +1,5 @@
-# As atss.py, with FCOS's assignment: locations in the middle of their cells, within 1.5 strides of the object's center,
-# and one range of scales per level.
+# Like atss.py, with FCOS's assignment: locations at the centers of their cells, less than 1.5 strides from the object's
+# center, and one range of scales per level.
 _base_ = "atss.py"
 model = dict(
     bbox_head=dict(anchor_generator=dict(center_offset=0.5)),

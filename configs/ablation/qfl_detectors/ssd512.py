@@ -4,7 +4,7 @@ custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 ablation = dict(
     order=6,
     title="SSD512",
-    # The anchors of SSD512, for images of a quarter of its width.
+    # The anchors of SSD512, for images with a quarter of its width.
     small_head=dict(
         anchor_generator=dict(
             min_sizes=[5, 13, 33, 54, 74, 95, 115],

@@ -1,4 +1,4 @@
-"""The inputs of both heads: objects of real images, and maps of logits."""
+"""Inputs of both heads: objects of real images, and maps of logits."""
 
 from __future__ import annotations
 
@@ -40,24 +40,28 @@ class BenchmarkCase:
         short: int = _SHORT,
         objects: int | None = None,
     ) -> BenchmarkCase:
-        """Real objects, scaled as MMDetection scales COCO (shorter side 800, longer at most 1333, padded to 32).
+        """Create a case from real objects, scaled as MMDetection scales COCO.
 
-        Class logits are drawn around the head's initial -4.6, distribution logits around 0.
+        The shorter side is 800 pixels, the longer side at most 1333; both are padded to multiples of 32. Class logits
+        are drawn around the initial value of the head, -4.6, and distribution logits around 0.
 
         Args:
-            boxes: JSON list of images with height, width, boxes (x1, y1, x2, y2) and labels.
+            boxes: JSON file, a list of images with height, width, boxes (x1, y1, x2, y2) and labels.
             batch: number of images.
-            classes: C; labels are taken modulo it.
+            classes: number of classes C; labels are taken modulo C.
             first: index of the first landscape image.
-            seed: of the logits.
-            device: of the tensors.
-            short: shorter side of the images in pixels; the longer one is in proportion.
-            objects: objects per image, drawn from all objects of the file; None for the image's own objects.
+            seed: random seed of the logits.
+            device: device of the tensors.
+            short: shorter side of the images in pixels; the longer side is scaled by the same factor.
+            objects: number of objects per image, drawn from all objects of the file; None for the image's own objects.
+
+        Returns:
+            The case.
 
         Raises:
-            ValueError: where the file has fewer landscape images.
+            ValueError: if the file has fewer landscape images than ``batch``.
         """
-        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait images; landscape fills 800×1344.
+        # MMDetection's AspectRatioBatchSampler does not mix landscape and portrait images. Landscape fills 800×1344.
         landscape = [image for image in json.loads(boxes.read_text()) if image["width"] >= image["height"]]
         images = landscape[first : first + batch] if objects is None else (landscape * batch)[first : first + batch]
         if len(images) < batch:
@@ -88,15 +92,18 @@ class BenchmarkCase:
         )
 
     def as_trained(self, above: int, seed: int = 0) -> BenchmarkCase:
-        """The case with maps like those of a trained detector at test time.
+        """Replace the maps by maps like those of a trained detector at test time.
 
         For each image, ``above`` scores above the test threshold are drawn: they have the class of one of its objects,
         are near the object's center on the level of its size, and their distributions decode to its box with a little
         noise. Two of them may share an entry of the map. All other logits are below the threshold, around -7.
 
         Args:
-            above: scores per image above the threshold.
-            seed: of everything random.
+            above: number of scores per image above the threshold.
+            seed: random seed.
+
+        Returns:
+            A new case with the same objects.
         """
         random = torch.Generator().manual_seed(seed)
         threshold = math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
@@ -113,7 +120,7 @@ class BenchmarkCase:
             for logit, index in zip(logits, objects):
                 box, label = truth.bboxes[index].cpu(), int(truth.labels[index])
                 sides = box[2:] - box[:2]
-                # Twice the stride times 8, the prior's side, is where the next level begins.
+                # The prior's side is 8 strides; the next level has priors of twice that side.
                 level = int((sides.prod().sqrt() / 64).clamp(min=1).log2().round().clamp(max=len(STRIDES) - 1))
                 height, width = scores[level].shape[2:]
                 place = (box[:2] + sides / 2 + sides * 0.5 * torch.randn(2, generator=random)) / STRIDES[level]
@@ -134,7 +141,11 @@ class BenchmarkCase:
         )
 
     def leaves(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Class and distribution logits as new leaves of autograd that share the case's memory."""
+        """Create leaf tensors for autograd that share the memory of the case.
+
+        Returns:
+            Class logits and distribution logits, one tensor per level.
+        """
         cls_scores, bbox_preds = (
             [level.detach().requires_grad_() for level in levels] for levels in (self.cls_scores, self.bbox_preds)
         )

@@ -1,4 +1,4 @@
-"""Checks that both heads give the same numbers, before any time is printed."""
+"""Checks that both heads return the same numbers before any time is printed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ _BOX_TOLERANCE = 1e-3  # pixels
 
 
 class Disagreement(ValueError):
-    """The numbers of the two heads differ, so that their times cannot be compared."""
+    """Raised if the numbers of the two heads differ, since their times are then not comparable."""
 
 
 def total(losses: dict[str, list[Tensor]]) -> Tensor:
-    """The sum of all losses."""
+    """Sum all losses.
+
+    Args:
+        losses: per name, one loss per level.
+
+    Returns:
+        The sum, a scalar.
+    """
     return sum(sum(levels) for levels in losses.values())
 
 
 def agreement(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[str, float]:
-    """Largest differences of losses and gradients.
+    """Compute the largest differences of losses and gradients.
 
     Args:
-        case: the inputs.
+        case: inputs.
         theirs: MMDetection's head.
         ours: the plugin's head.
 
@@ -32,7 +39,7 @@ def agreement(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[s
         The relative difference of losses, and the difference of gradients relative to the largest gradient.
 
     Raises:
-        Disagreement: where losses differ by more than 1e-5, or gradients by more than 1e-6 of the largest.
+        Disagreement: if losses differ by more than 1e-5, or gradients by more than 1e-6 of the largest.
     """
     results = []
     for head in (theirs, ours):
@@ -57,18 +64,18 @@ def agreement(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[s
 
 
 def detections_agree(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) -> dict[str, float]:
-    """Largest difference of detected boxes.
+    """Compute the largest difference of detected boxes.
 
     Args:
-        case: the inputs.
+        case: inputs.
         theirs: MMDetection's head.
         ours: the plugin's head.
 
     Returns:
-        The difference in pixels, by a name with the number of detections.
+        The difference in pixels; its key contains the number of detections.
 
     Raises:
-        Disagreement: where number or labels of detections differ, or boxes differ by more than 1e-3 px.
+        Disagreement: if number or labels of detections differ, or boxes differ by more than 1e-3 px.
     """
     results = [
         head.predict_by_feat(case.cls_scores, case.bbox_preds, batch_img_metas=case.img_metas, rescale=True)
@@ -77,7 +84,10 @@ def detections_agree(case: BenchmarkCase, theirs: nn.Module, ours: nn.Module) ->
     largest, count = 0.0, 0
     for number, (expected, found) in enumerate(zip(*results)):
         if len(expected) != len(found) or not torch.equal(expected.labels, found.labels):
-            raise Disagreement(f"image {number}: {len(expected)} detections there, {len(found)} here, or other labels")
+            raise Disagreement(
+                f"image {number}: {len(expected)} detections with MMDetection, {len(found)} with gfl_plugin, or "
+                "different labels"
+            )
         count += len(found)
         if len(found):
             largest = max(largest, float((expected.bboxes - found.bboxes).abs().max()))

@@ -1,4 +1,4 @@
-"""Whole detectors around both heads, with equal weights and equal images."""
+"""Whole detectors with each of the two heads, with equal weights and equal images."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ class Scene:
 
     @staticmethod
     def of(case: BenchmarkCase, size: int, seed: int = 0) -> Scene:
-        """Square images, with the objects of a case scaled to them.
+        """Create square images with the objects of a case, scaled to the images.
 
         Args:
-            case: its objects and device are used.
+            case: provides the objects and the device.
             size: side of an image in pixels.
-            seed: of the noise.
+            seed: random seed of the noise.
+
+        Returns:
+            The batch.
         """
         device = case.cls_scores[0].device
         random = torch.Generator().manual_seed(seed)
@@ -59,13 +62,13 @@ class Scene:
 
 
 def build_detectors(depth: int, classes: int, small: bool, device: str) -> tuple[nn.Module, nn.Module]:
-    """ResNet, FPN and GFL head with equal weights, once with each head.
+    """Build ResNet, FPN and GFL head with equal weights, once with each head.
 
     Args:
-        depth: of ResNet, 18 or 50.
-        classes: C.
-        small: a quarter of the width and half of the towers, as in the demo's model.
-        device: of the detectors.
+        depth: depth of ResNet, 18 or 50.
+        classes: number of classes C.
+        small: whether to use a quarter of the width and half of the tower's depth, as in the demo's model.
+        device: device of the detectors.
 
     Returns:
         The detector with MMDetection's head, the detector with the plugin's head.
@@ -93,20 +96,30 @@ def build_detectors(depth: int, classes: int, small: bool, device: str) -> tuple
 
 
 class Trainer:
-    """Training steps of one detector: forward, losses, backward, SGD."""
+    """Runs training steps of one detector: forward, losses, backward, SGD.
+
+    Args:
+        detector: is put into training mode.
+        scene: batch of every step.
+        dtype: dtype of autocast; None for fp32 without autocast.
+    """
 
     def __init__(self, detector: nn.Module, scene: Scene, dtype: torch.dtype | None) -> None:
         self.detector, self.scene, self.dtype = detector.train(), scene, dtype
-        # The step is too small to change a weight, so that both detectors stay equal.
+        # The learning rate is too small to change a weight, so that both detectors stay equal.
         self.optimizer = torch.optim.SGD(detector.parameters(), lr=1e-12, momentum=0.9)
 
     def losses(self) -> dict[str, list[Tensor]]:
-        """Forward and losses."""
+        """Compute forward and losses.
+
+        Returns:
+            Per name, one loss per level.
+        """
         with torch.autocast(self.scene.images.device.type, self.dtype, enabled=self.dtype is not None):
             return self.detector.loss(self.scene.images, self.scene.samples)
 
     def step(self) -> None:
-        """One training step."""
+        """Run one training step."""
         loss = sum(sum(levels) for levels in self.losses().values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -114,14 +127,18 @@ class Trainer:
 
 
 def steps_agree(theirs: Trainer, ours: Trainer) -> float:
-    """Largest relative difference of the losses of whole detectors.
+    """Compute the largest relative difference of the losses of whole detectors.
 
     Args:
-        theirs: with MMDetection's head.
-        ours: with the plugin's head.
+        theirs: trainer of the detector with MMDetection's head.
+        ours: trainer of the detector with the plugin's head.
+
+    Returns:
+        The difference.
 
     Raises:
-        Disagreement: above 1e-4 in fp32; in low precision MMDetection's losses are rounded themselves.
+        Disagreement: if the difference exceeds 1e-4 in fp32. It is not checked in low precision, since MMDetection's
+            losses are rounded.
     """
     values = [
         {name: sum(float(level.detach()) for level in levels) for name, levels in trainer.losses().items()}
@@ -137,12 +154,12 @@ def steps_agree(theirs: Trainer, ours: Trainer) -> float:
 def raise_scores(detector: nn.Module, scene: Scene, above: int) -> None:
     """Shift the classifier's bias so that on average ``above`` scores per image exceed the test threshold.
 
-    An untrained detector would detect nothing, and its post-processing would take no time.
+    An untrained detector has no detections, so that its post-processing would take no time.
 
     Args:
         detector: is changed, and put into evaluation mode.
-        scene: images.
-        above: scores per image above the threshold.
+        scene: images for which the scores are computed.
+        above: mean number of scores per image above the threshold.
     """
     detector.eval()
     cls_scores, _ = detector.bbox_head(detector.extract_feat(scene.images))

@@ -1,4 +1,4 @@
-"""Rows of whole detectors: training steps, the head's layers, and test."""
+"""Rows for whole detectors: training steps, the forward pass of the head, and test."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ from .settings import Report, Settings
 
 
 def detector_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
-    """Training steps, the head's forward pass and images per second at test time.
+    """Measure training steps, the forward pass of the head, and images per second at test time.
 
-    For arguments and errors see :func:`.head_rows.head_rows`.
+    Args:
+        settings: settings of the benchmark.
+        limits: limits of the machine.
+        report: function that is called with the name of the current measurement.
+
+    Yields:
+        The rows.
+
+    Raises:
+        Disagreement: if the numbers of the two heads differ.
     """
     device = settings.device
     dtype = torch.bfloat16 if settings.low_precision else None
@@ -56,7 +65,7 @@ def _test_row(name: str, detectors: Sequence[nn.Module], scene: Scene, settings:
         runs = [functools.partial(detector.eval().predict, scene.images, scene.samples) for detector in detectors]
         counts = [sum(len(sample.pred_instances) for sample in run()) for run in runs]
         if counts[0] != counts[1]:
-            raise Disagreement(f"{counts[0]} detections there, {counts[1]} here")
+            raise Disagreement(f"{counts[0]} detections with MMDetection, {counts[1]} with gfl_plugin")
         row = timed_row(name, runs, settings.step_runs, settings.device)
     images = 1000 * len(scene.samples)
     difference = f"{counts[0]} detections each"

@@ -1,4 +1,4 @@
-"""Rows of the head alone in training: assignment, loss, backward."""
+"""Rows for the head alone in training: assignment, loss, backward."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from .timing import seconds
 
 
 def head_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
-    """Assignment, loss, loss and backward, and the memory that autograd keeps between them.
+    """Measure assignment, loss, loss and backward, and the memory that autograd saves for backward.
 
     Args:
-        settings: of the benchmark.
-        limits: of the machine.
-        report: called with what is being measured.
+        settings: settings of the benchmark.
+        limits: limits of the machine.
+        report: function that is called with the name of the current measurement.
+
+    Yields:
+        The rows.
 
     Raises:
-        Disagreement: where the numbers of the two heads differ.
+        Disagreement: if the numbers of the two heads differ.
     """
     case, device = settings.case(), settings.device
     heads = theirs, ours = build_heads(settings.classes, device)
@@ -59,14 +62,14 @@ def _loss_and_backward(case: BenchmarkCase, head: nn.Module, device: str) -> tup
 
 
 def _their_assignment(case: BenchmarkCase, head: nn.Module) -> None:
-    """From boxes to positives: anchors, flags, assignment and dense targets."""
+    """Compute positives from boxes: anchors, flags, assignment and dense targets."""
     sizes = [level.shape[-2:] for level in case.cls_scores]
     anchors, flags = head.get_anchors(sizes, case.img_metas, device=case.cls_scores[0].device)
     head.get_targets(anchors, flags, case.gt_instances, case.img_metas)
 
 
 def _our_assignment(case: BenchmarkCase, head: nn.Module) -> None:
-    """From boxes to positives: grid, regions, ground truths and assignment."""
+    """Compute positives from boxes: grid, regions, ground truths and assignment."""
     device = case.cls_scores[0].device
     grid = Grid.of(head.layout, [level.shape[-2:] for level in case.cls_scores], device)
     regions = ValidRegions.of(grid, case.img_metas)
@@ -75,11 +78,14 @@ def _our_assignment(case: BenchmarkCase, head: nn.Module) -> None:
 
 
 def saved_bytes(case: BenchmarkCase, head: nn.Module) -> int:
-    """Bytes that autograd keeps between loss and backward; each storage counts once, those of the logits do not count.
+    """Compute the bytes that autograd saves for backward; each storage is counted once, those of the logits are not.
 
     Args:
-        case: the inputs.
-        head: whose loss is computed.
+        case: inputs.
+        head: head whose loss is computed.
+
+    Returns:
+        The number of bytes.
     """
     maps = case.leaves()
     inputs = {level.untyped_storage().data_ptr() for levels in maps for level in levels}
@@ -88,7 +94,7 @@ def saved_bytes(case: BenchmarkCase, head: nn.Module) -> int:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in inputs:
-            storages[storage.data_ptr()] = (storage.nbytes(), tensor)  # kept alive, so that no address is used twice
+            storages[storage.data_ptr()] = (storage.nbytes(), tensor)  # kept alive, so that its address is not reused
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

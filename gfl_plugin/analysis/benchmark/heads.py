@@ -8,16 +8,16 @@ from torch import nn
 
 from ...heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 
-KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")  # in the order of every pair of the benchmark
+KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")  # the order of every pair in the benchmark
 _CHANNELS = 256  # of COCO detectors
 
 
 def build_heads(classes: int, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
-    """Both heads with equal weights.
+    """Build both heads with equal weights.
 
     Args:
-        classes: C.
-        device: of the heads.
+        classes: number of classes C.
+        device: device of the heads.
 
     Returns:
         MMDetection's head, the plugin's head.

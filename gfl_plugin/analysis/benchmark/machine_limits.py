@@ -1,4 +1,4 @@
-"""What the machine cannot do faster: copying bytes, and computing exponentials."""
+"""Measured limits of the machine: memory bandwidth, and exponentials per second."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from .timing import median_seconds
 
 @dataclass(frozen=True)
 class MachineLimits:
-    """Rates that were measured on a device."""
+    """Measured rates of a device."""
 
     copy_bandwidth: float  # bytes read and written per second, by copies of 512 MB
     exp_rate: float  # fp32 exponentials per second, in cache on a CPU
 
     @staticmethod
     def measured(device: str = "cpu") -> MachineLimits:
-        """Measure now, with PyTorch's current number of threads.
+        """Measure the rates with PyTorch's current number of threads.
 
         Args:
-            device: cpu, or cuda.
+            device: cpu or cuda.
+
+        Returns:
+            The rates.
         """
         source = torch.ones(128 << 20, device=device)
         target = torch.ones_like(source)
@@ -38,10 +41,13 @@ class MachineLimits:
         return MachineLimits(2 * source.nbytes / copy, repeats * part.numel() / exp)
 
     def floor(self, moved: float = 0.0, exponentials: float = 0.0) -> float:
-        """Seconds that the slower of two jobs takes.
+        """Compute a lower bound on the time of an operation: the slower of its memory traffic and its exponentials.
 
         Args:
             moved: bytes to read and write.
             exponentials: number of exponentials to compute.
+
+        Returns:
+            Seconds.
         """
         return max(moved / self.copy_bandwidth, exponentials / self.exp_rate)

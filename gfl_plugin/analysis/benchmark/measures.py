@@ -1,4 +1,4 @@
-"""All rows of the benchmark's table, by the beginnings of their names."""
+"""All rows of the benchmark's table, in groups that are measured together."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ _GROUPS = {
     ("peak memory of a step",): memory_rows,
     ("predict_by_feat",): prediction_rows,
     ("training step", "head forward", "test"): detector_rows,
-}  # rows that are measured together
+}  # first characters of the rows' names -> function that measures these rows
 
 
 def row_names() -> list[str]:
-    """The beginnings of the rows' names."""
+    """List the first characters of the rows' names.
+
+    Returns:
+        One name per row or group of rows.
+    """
     return [name for names in _GROUPS for name in names]
 
 
 def measure(
     settings: Settings, limits: MachineLimits, report: Report = lambda name: None, only: str = ""
 ) -> Iterator[Row]:
-    """Measure rows, and give each one as soon as it is known.
+    """Measure rows.
 
     Args:
-        settings: of the benchmark.
-        limits: of the machine.
-        report: called with what is being measured.
-        only: beginning of the names of the wanted rows.
+        settings: settings of the benchmark.
+        limits: limits of the machine.
+        report: function that is called with the name of the current measurement.
+        only: first characters of the names of the rows to measure; empty for all rows.
+
+    Yields:
+        Each row as soon as it is measured.
 
     Raises:
-        Disagreement: where the numbers of the two heads differ, before any of their times is given.
+        Disagreement: if the numbers of the two heads differ, before any of their times is yielded.
     """
     for names, rows in _GROUPS.items():
         if any(name.startswith(only) or only.startswith(name) for name in names):

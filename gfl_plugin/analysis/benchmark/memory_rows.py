@@ -1,4 +1,4 @@
-"""The row of the head's peak memory in training."""
+"""Row for the peak memory of the head in training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from .settings import Report, Settings
 
 
 def memory_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
-    """Peak memory of loss and backward, each head in a process of its own, so that neither reuses freed memory.
+    """Measure the peak memory of loss and backward, with one process per head, so that no head reuses freed memory.
 
-    For the arguments see :func:`.head_rows.head_rows`.
+    Args:
+        settings: settings of the benchmark.
+        limits: limits of the machine.
+        report: function that is called with the name of the current measurement.
+
+    Yields:
+        The row.
     """
     report("peak memory of a step")
     case, peaks = settings.case(), []
@@ -34,13 +40,13 @@ def _peak_of_step(settings: Settings, which: int, threads: int) -> float:
     """Peak bytes of loss and backward beyond the logits.
 
     Args:
-        settings: of the benchmark.
+        settings: settings of the benchmark.
         which: 0 for MMDetection's head, 1 for the plugin's.
-        threads: of PyTorch.
+        threads: number of PyTorch threads.
     """
     torch.set_num_threads(threads)
     head = build_heads(settings.classes, settings.device)[which]
-    # A small step first, so that memory of compiling and importing does not count.
+    # A small step comes first, so that the memory of compilation and imports is not counted.
     small = settings.case(batch=1, short=160)
     total(head.loss_by_feat(*small.leaves(), small.gt_instances, small.img_metas)).backward()
     case = settings.case()
@@ -52,11 +58,11 @@ def _peak_of_step(settings: Settings, which: int, threads: int) -> float:
 
 
 def _memory_now(device: str) -> float:
-    """Bytes in use; the peak is counted from here on."""
+    """Return the bytes in use, and reset the peak."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    Path("/proc/self/clear_refs").writedifferences_text("5")
+    Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
 
@@ -65,5 +71,5 @@ def _highest_memory(device: str) -> float:
 
 
 def _status(field: str) -> float:
-    lines = Path("/proc/self/status").readdifferences_text().splitlines()
+    lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * float(next(line for line in lines if line.startswith(field)).split()[1])

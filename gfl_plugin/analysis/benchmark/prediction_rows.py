@@ -1,4 +1,4 @@
-"""The row of the head alone at test time: from maps to detections."""
+"""Row for the head alone at test time: from maps to detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from .settings import Report, Settings
 
 
 def prediction_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
-    """From the maps of a trained detector to detections; for arguments and errors see :func:`.head_rows.head_rows`."""
+    """Measure ``predict_by_feat`` with maps like those of a trained detector.
+
+    Args:
+        settings: settings of the benchmark.
+        limits: limits of the machine.
+        report: function that is called with the name of the current measurement.
+
+    Yields:
+        The row.
+
+    Raises:
+        Disagreement: if the numbers of the two heads differ.
+    """
     report("prediction")
     case, heads = settings.case().as_trained(settings.above), build_heads(settings.classes, settings.device)
     difference = f"{case.description.split(', ')[-1]}; {differences_text(detections_agree(case, *heads))}"

@@ -1,4 +1,4 @@
-"""A row of the benchmark's table: the cost of MMDetection's head and of the plugin's, timed in pairs."""
+"""Row of the benchmark's table: the cost of MMDetection's head and of the plugin's, timed in pairs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from .timing import seconds
 
-WARM_UP = 2  # pairs before those that are counted
+WARM_UP = 2  # pairs that are run first and not counted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cost."""
+    """Cost of one operation with each head."""
 
     name: str
     theirs: float  # of MMDetection's head, in ``unit``
@@ -22,11 +22,18 @@ class Row:
     ratio: float  # MMDetection's cost divided by the plugin's: the median over the pairs
     low: float | None = None  # first quartile of the pairs' ratios
     high: float | None = None  # third quartile of the pairs' ratios
-    floor: float | None = None  # what the machine cannot do faster, in ``unit``
+    floor: float | None = None  # lower bound on this machine, in ``unit``
     agreement: str = ""  # what was compared in the same run, and the largest difference
 
     def text(self, value: float | None) -> str:
-        """A cost with its unit."""
+        """Format a cost with its unit.
+
+        Args:
+            value: cost in ``unit``, or None.
+
+        Returns:
+            The text; empty for None.
+        """
         return "" if value is None else f"{value:.2f} {self.unit}" if value < 10 else f"{value:.0f} {self.unit}"
 
 
@@ -38,15 +45,18 @@ def timed_row(
     floor: float | None = None,
     agreement: str = "",
 ) -> Row:
-    """Time two calls in turn: theirs, ours, theirs, ours, ...
+    """Time two calls alternately: theirs, ours, theirs, ours, ...
 
     Args:
-        name: of the row.
-        runs: MMDetection's call, the plugin's call.
+        name: name of the row.
+        runs: MMDetection's call and the plugin's call.
         count: number of counted pairs.
-        device: that they use.
-        floor: seconds.
+        device: device that both use.
+        floor: lower bound in seconds.
         agreement: see :class:`Row`.
+
+    Returns:
+        The row.
     """
     times = [tuple(seconds(run, device) for run in runs) for _ in range(count + WARM_UP)]
     return row_of_times(name, times[WARM_UP:], floor, agreement)
@@ -55,13 +65,16 @@ def timed_row(
 def row_of_times(
     name: str, times: Sequence[tuple[float, float]], floor: float | None = None, agreement: str = ""
 ) -> Row:
-    """The medians of pairs of times.
+    """Compute the medians of pairs of times.
 
     Args:
-        name: of the row.
+        name: name of the row.
         times: seconds of MMDetection's head and of the plugin's, one pair per run.
-        floor: seconds.
+        floor: lower bound in seconds.
         agreement: see :class:`Row`.
+
+    Returns:
+        The row, in milliseconds.
     """
     theirs, ours = zip(*times)
     ratios = [a / b for a, b in times]
@@ -72,5 +85,12 @@ def row_of_times(
 
 
 def differences_text(differences: dict[str, float]) -> str:
-    """Names and values of differences, for :attr:`Row.agreement`."""
+    """Format differences for :attr:`Row.agreement`.
+
+    Args:
+        differences: values by name.
+
+    Returns:
+        The text.
+    """
     return ", ".join(f"{name} {value:.1e}" for name, value in differences.items())

@@ -1,4 +1,4 @@
-"""What the benchmark measures, and how often."""
+"""Settings of the benchmark."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from .case import BenchmarkCase
 
-Report = Callable[[str], None]  # called with what is being measured
+Report = Callable[[str], None]  # is called with the name of the current measurement
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of all rows."""
+    """Settings that all rows share."""
 
     boxes: Path  # see BenchmarkCase.coco
-    batch: int = 8
+    batch: int = 8  # images
     classes: int = 80
-    first: int = 0
+    first: int = 0  # index of the first landscape image
     runs: int = 11  # counted pairs
     device: str = "cpu"
     above: int = 1000  # scores per image above the threshold at test time
@@ -28,10 +28,13 @@ class Settings:
     low_precision: bool = False  # whole steps under bf16 autocast
 
     def case(self, **changes: object) -> BenchmarkCase:
-        """The inputs of the heads.
+        """Create the inputs of the heads.
 
         Args:
             **changes: arguments of :meth:`BenchmarkCase.coco` that replace these settings.
+
+        Returns:
+            The inputs.
         """
         given = dict(batch=self.batch, classes=self.classes, first=self.first, device=self.device)
         return BenchmarkCase.coco(self.boxes, **{**given, **changes})

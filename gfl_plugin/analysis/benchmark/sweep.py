@@ -23,32 +23,35 @@ _POINTS = {
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """The medians of both heads at one value of one setting."""
+    """Medians of both heads for one value of one setting."""
 
-    axis: str
-    value: int
+    axis: str  # name of the setting
+    value: int  # of the setting
     theirs: float  # milliseconds
-    ours: float
+    ours: float  # milliseconds
     ratio: float  # median of the pairs' ratios
-    differences: dict[str, float]
+    differences: dict[str, float]  # from checks.agreement
 
 
 def sweep(settings: Settings, report: Report = lambda name: None) -> Iterator[SweepPoint]:
-    """Vary one setting after another; the others stay as they are.
+    """Measure loss and backward while one setting at a time is varied.
 
     Args:
-        settings: of the benchmark.
-        report: called with what is being measured.
+        settings: settings of the benchmark.
+        report: function that is called with the name of the current measurement.
+
+    Yields:
+        One point per value.
 
     Raises:
-        Disagreement: where the numbers of the two heads differ at a point, before it is timed.
+        Disagreement: if the numbers of the two heads differ at a point, before it is timed.
     """
     for axis, (name, values) in _POINTS.items():
         for value in values:
             report(f"{axis}: {value}")
             changes = {name: value}
             if name == "batch":
-                changes["objects"] = 10  # the file may not have so many images
+                changes["objects"] = 10  # drawn from all images, since the file may have fewer images than the batch
             case = settings.case(**changes)
             heads = build_heads(case.classes, settings.device)
             differences = agreement(case, *heads)
@@ -75,9 +78,9 @@ def plot(points: list[SweepPoint], title: str, file: Path) -> None:
     """Draw one panel per axis with both heads, on logarithmic scales.
 
     Args:
-        points: from :func:`sweep`.
-        title: of the figure.
-        file: to write.
+        points: results of :func:`sweep`.
+        title: title of the figure.
+        file: path of the picture.
     """
     import matplotlib
 

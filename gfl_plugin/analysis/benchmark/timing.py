@@ -1,4 +1,4 @@
-"""Time of a call, including the work that it leaves to a GPU."""
+"""Time of a call, including its asynchronous work on a GPU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import torch
 
 
 def median_seconds(run: Callable[[], object], device: str, runs: int = 9) -> float:
-    """Median time of a call.
+    """Measure the median time of a call.
 
     Args:
         run: the call.
-        device: that it uses.
-        runs: number of calls; two calls before them warm up.
+        device: device that it uses.
+        runs: number of timed calls, after two warm-up calls.
+
+    Returns:
+        Seconds.
     """
     for _ in range(2):
         run()
@@ -23,11 +26,14 @@ def median_seconds(run: Callable[[], object], device: str, runs: int = 9) -> flo
 
 
 def seconds(run: Callable[[], object], device: str) -> float:
-    """Time of one call, until the device has done all of its work.
+    """Measure the time of one call, until the device has finished its work.
 
     Args:
         run: the call.
-        device: that it uses.
+        device: device that it uses.
+
+    Returns:
+        Seconds.
     """
     _synchronize(device)
     clock = time.perf_counter()

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from .annotations import Annotations, Box, Image
 from .findings import Finding, listed
 
-_TOLERANCE = 1.0  # pixels that a box may exceed its image, since annotators count from 0 or from 1
+_TOLERANCE = 1.0  # pixels by which a box may exceed its image, since coordinates start at 0 or at 1
 
 
 def annotation_findings(annotations: Annotations, classes: Sequence[str], needs_objects: bool = True) -> list[Finding]:
     """Check the annotations of a dataset.
 
     Args:
-        annotations: of the dataset.
-        classes: in the config's metainfo.
+        annotations: annotations of the dataset.
+        classes: class names in the config's metainfo.
         needs_objects: whether it is a mistake if no object is of these classes, as in training and validation sets. A
             test set may have no objects.
 
@@ -76,8 +76,8 @@ def num_classes_findings(num_classes: int, classes: Sequence[str]) -> list[Findi
     """Check the number of classes of a head against its training set.
 
     Args:
-        num_classes: of the head.
-        classes: of the training set.
+        num_classes: number of classes of the head.
+        classes: class names of the training set.
 
     Returns:
         The findings.

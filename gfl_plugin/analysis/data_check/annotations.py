@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_PIXELS = 1 << 30  # of an image, the most that OpenCV decodes; MMDetection reads images with it
+MAX_PIXELS = 1 << 30  # per image, the limit of OpenCV, with which MMDetection reads images
 
 Identifier = int | str
 
@@ -14,8 +14,8 @@ Identifier = int | str
 class Box:
     """One annotated object."""
 
-    name: str  # of its class
-    x1: float  # pixels, like the others; NaN if the annotation is not a number
+    name: str  # class name
+    x1: float  # pixels, as are y1, x2 and y2; NaN if the annotation is not a number
     y1: float
     x2: float
     y2: float
@@ -25,7 +25,7 @@ class Box:
 class Image:
     """One annotated image."""
 
-    name: str  # in the annotations
+    name: str  # file name in the annotations
     path: Path
     width: int  # pixels, from the annotations; 0 if they have no valid size
     height: int  # pixels; 0 if width is 0

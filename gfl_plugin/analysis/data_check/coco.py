@@ -21,8 +21,8 @@ def read_coco(dataset: ConfigDict, root: Path, path: Path) -> Annotations:
 
     Args:
         dataset: config of the dataset.
-        root: its ``data_root``.
-        path: of the annotation file.
+        root: ``data_root`` of the dataset.
+        path: path of the annotation file.
 
     Returns:
         The annotations.
@@ -95,12 +95,12 @@ def _coco_entries(
     """Iterate over the entries of a section that are JSON objects.
 
     Args:
-        content: from :func:`_coco_content`.
-        section: its key.
-        broken: receives one line per broken entry.
+        content: return value of :func:`_coco_content`.
+        section: key of the section.
+        broken: list to which one line per broken entry is appended.
 
     Yields:
-        The entry, and a function to call with what is wrong with it.
+        The entry, and a function that records what is wrong with it.
     """
     entries = content[section]
     if not isinstance(entries, list):

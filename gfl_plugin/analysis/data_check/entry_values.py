@@ -11,15 +11,15 @@ from .annotations import MAX_PIXELS, Identifier
 
 _MAX_SIDE = 1 << 20  # pixels, the largest side that OpenCV decodes
 
-AddReason = Callable[[str], None]  # called with what is wrong with an entry
+AddReason = Callable[[str], None]  # is called with a description of the error in an entry
 
 
 def found(entry: Mapping[str, Any], key: str) -> str:
     """Describe the value of a key for a message.
 
     Args:
-        entry: of the annotations.
-        key: in it.
+        entry: annotation entry.
+        key: key in the entry.
 
     Returns:
         "is ..." or "is missing".
@@ -31,9 +31,9 @@ def string(entry: Mapping[str, Any], key: str, add_reason: AddReason) -> str | N
     """Read a string.
 
     Args:
-        entry: of the annotations.
-        key: in it.
-        add_reason: called if the value is not a string.
+        entry: annotation entry.
+        key: key in the entry.
+        add_reason: function that is called if the value is not a string.
 
     Returns:
         The string; None if there is none.
@@ -49,9 +49,9 @@ def identifier(entry: Mapping[str, Any], key: str, add_reason: AddReason) -> Ide
     """Read an identifier: an integer or a string.
 
     Args:
-        entry: of the annotations.
-        key: in it.
-        add_reason: called if the value is not an identifier.
+        entry: annotation entry.
+        key: key in the entry.
+        add_reason: function that is called if the value is not an identifier.
 
     Returns:
         The identifier; None if there is none.
@@ -67,8 +67,8 @@ def image_size(entry: Mapping[str, Any], add_reason: AddReason) -> tuple[int, in
     """Read the size of an image.
 
     Args:
-        entry: with ``width`` and ``height``.
-        add_reason: called if no image can have this size.
+        entry: annotation entry with ``width`` and ``height``.
+        add_reason: function that is called if no image can have this size.
 
     Returns:
         Width and height in pixels; zeros if they are not valid.

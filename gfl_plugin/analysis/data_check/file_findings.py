@@ -14,9 +14,9 @@ def file_findings(images: Sequence[Image], decode: bool, report: Report) -> list
     """Check the image files of a dataset.
 
     Args:
-        images: of the annotations.
+        images: images listed in the annotations.
         decode: whether to decode each file and compare its size, not only check that it exists.
-        report: called after each image.
+        report: function that is called after each image.
 
     Returns:
         The findings.
@@ -30,7 +30,7 @@ def file_findings(images: Sequence[Image], decode: bool, report: Report) -> list
             if why:
                 broken.append(f"{image.path}: {why}")
             elif image.width and size != (image.width, image.height):
-                wrong.append(f"{image.path} is {size[0]}×{size[1]}, its annotation says {image.width}×{image.height}")
+                wrong.append(f"{image.path} is {size[0]}×{size[1]}, but {image.width}×{image.height} in its annotation")
         report(number, len(images))
     repair = "download them again; shrink those with too many pixels"
     found = [
@@ -63,11 +63,11 @@ def load_failure_finding(error: Exception, known: Iterable[Finding]) -> Finding:
 
     Args:
         error: raised by MMDetection.
-        known: findings in the annotations of the dataset, which may be the cause.
+        known: findings in the annotations of the dataset, which are possible causes.
 
     Returns:
         The finding.
     """
     kinds = [one.kind for one in known if one.serious]
-    advice = f"the probable cause: {', '.join(kinds)}" if kinds else "no finding in the annotations explains it"
+    advice = f"probable cause: {', '.join(kinds)}" if kinds else "no finding in the annotations explains it"
     return Finding("datasets that MMDetection cannot load", True, 1, 1, (str(error),), advice)

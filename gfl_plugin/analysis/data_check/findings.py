@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 EXAMPLES = 5  # kept of each finding
-Report = Callable[[int, int], None]  # called with items done, and items in total
+Report = Callable[[int, int], None]  # is called with the number of items done and the total number
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Finding:
         Args:
             kind: what was found, in the plural.
             serious: whether it is a mistake.
-            names: of the items; the first few become examples.
+            names: names of the items; the first few become examples.
             total: number of items that were checked.
             advice: what to do.
 
@@ -41,7 +41,7 @@ def serious(findings: Iterable[Finding]) -> bool:
     """Check whether any finding is a mistake.
 
     Args:
-        findings: of a dataset.
+        findings: findings of a dataset.
 
     Returns:
         True if there is one.

@@ -19,7 +19,7 @@ def read_annotations(dataset: ConfigDict, kind: str) -> Annotations:
     """Read the annotations of a dataset. Entries with wrong values are listed in ``broken``.
 
     Args:
-        dataset: its config.
+        dataset: config of the dataset.
         kind: "coco" or "voc".
 
     Returns:

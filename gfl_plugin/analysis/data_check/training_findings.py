@@ -13,7 +13,7 @@ from .findings import Finding
 from .training_view import TrainingView
 
 _COVERED = 0.999  # share of the sides that the suggested reg_max covers
-# Larger shares are a mistake. Random scales and mosaics make some objects tiny in any data, and a few sides long.
+# Larger shares are a mistake. With random scales and mosaics, every dataset has some tiny objects and a few long sides.
 _MAX_UNASSIGNED = 0.5
 _MAX_CLIPPED = 0.05
 
@@ -24,8 +24,8 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
     More than half of the objects, or more than 5 % of the sides, are a mistake; fewer are information.
 
     Args:
-        view: of the training set.
-        head: that the view was computed with.
+        view: training targets of the dataset.
+        head: the head with which they were computed.
 
     Returns:
         The findings.
@@ -36,8 +36,8 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             len(view.unassigned) > _MAX_UNASSIGNED * view.objects,
             view.unassigned,
             view.objects,
-            "if they are tiny, enlarge images (Resize), add a level of a smaller stride, or lower the threshold with a "
-            "hook of gfl_plugin.ATSSAssigner",
+            "if they are tiny, enlarge images (Resize), add a level with a smaller stride, or lower the threshold with "
+            "a hook of gfl_plugin.ATSSAssigner",
         )
     ]
     coder = head.bbox_coder
@@ -52,9 +52,9 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
         ]
         if shares:
             needed = float(np.quantile(every.numpy(), _COVERED))
-            wanted = max(1, math.ceil((needed - coder.first) / coder.step))
+            suggested = max(1, math.ceil((needed - coder.first) / coder.step))
             advice = (
-                f"their targets are clipped to {last:g} strides; reg_max={wanted} covers {_COVERED:.1%} of all sides"
+                f"their targets are clipped to {last:g} strides; reg_max={suggested} covers {_COVERED:.1%} of all sides"
             )
             clipped = int((every > last).sum())
             serious = clipped > _MAX_CLIPPED * len(every)

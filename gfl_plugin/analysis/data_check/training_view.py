@@ -64,11 +64,11 @@ def view_training_set(cfg: Config, source: Source, head: GFLHead, limit: int, re
     """Run images through the training pipeline, and their objects through the assigner.
 
     Args:
-        cfg: of which only ``data_preprocessor.pad_size_divisor`` is used.
+        cfg: the config; only ``data_preprocessor.pad_size_divisor`` is used.
         source: the training set; its pipeline starts with loading an image.
-        head: from :func:`gfl_head`.
+        head: return value of :func:`gfl_head`.
         limit: number of images, evenly spaced over the dataset.
-        report: called with images done, and images in total.
+        report: function that is called with the number of images done and the total number.
 
     Returns:
         The view.
@@ -128,7 +128,7 @@ def _blank_images(source: Source) -> dict:
 def _blank(results: dict) -> dict:
     """Replace loading an image by a black image of the annotated size."""
     shape = (results["height"], results["width"])
-    if math.prod(shape) > MAX_PIXELS:  # would use as much memory once a transform writes to it
+    if math.prod(shape) > MAX_PIXELS:  # memory is allocated when a transform writes to the image
         raise ValueError(
             f"{results.get('img_path')} has {shape[1]}×{shape[0]} pixels in its annotation; at most {MAX_PIXELS} are "
             "supported"

@@ -19,8 +19,8 @@ def read_voc(dataset: ConfigDict, root: Path, path: Path) -> Annotations:
 
     Args:
         dataset: config of the dataset.
-        root: its ``data_root``.
-        path: of the list of image names.
+        root: ``data_root`` of the dataset.
+        path: path of the list of image names.
 
     Returns:
         The annotations.
@@ -57,8 +57,8 @@ def _voc_tree(folder: Path, name: str) -> ElementTree.Element:
     """Parse the annotation of an image. Expat limits the expansion of entities and reads no external entities.
 
     Args:
-        folder: of the annotations.
-        name: of the image.
+        folder: folder of the annotations.
+        name: name of the image.
 
     Returns:
         The root of the XML tree.

@@ -25,17 +25,17 @@ class Progress(Protocol):
         """Show a message.
 
         Args:
-            text: what is not checked.
+            text: which check is skipped, and why.
         """
 
     def begin(self, task: str) -> Report:
         """Start a task.
 
         Args:
-            task: its name.
+            task: name of the task.
 
         Returns:
-            A function to call with items done, and items in total.
+            A function to call with the number of items done and the total number.
         """
 
 

@@ -1,1 +1,1 @@
-"""Studies: variants of a config, trained alike over seeds and compared. Needs the extra ``[ablation]``."""
+"""Studies: variants of a config, trained with the same seeds and compared. Needs the extra ``[ablation]``."""

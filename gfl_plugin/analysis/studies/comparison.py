@@ -15,20 +15,20 @@ from .study import Study, Variant
 
 @dataclass(frozen=True)
 class Difference:
-    """AP of a variant minus AP of another one, paired by seed."""
+    """AP of a variant minus AP of another variant, paired by seed."""
 
     against: str  # title of the other variant
     mean: float  # points of AP
-    deviation: float | None  # standard deviation over the seeds that both have; None for one seed
-    p: float | None  # of the two-sided paired t-test; None for one seed, or where all differences are equal
+    deviation: float | None  # standard deviation over the seeds of both variants; None for one seed
+    p: float | None  # p-value of the two-sided paired t-test; None for one seed, or if all differences are equal
 
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of a variant over its seeds."""
+    """Figures of a variant over its seeds."""
 
     variant: Variant
-    seeds: tuple[int, ...]  # of finished runs
+    seeds: tuple[int, ...]  # seeds of finished runs
     planned: int  # number of seeds of the study
     values: dict[str, tuple[float, ...]]  # percent, one value per seed, for each metric of the study
     parameters: int
@@ -37,15 +37,18 @@ class Row:
 
 
 def compare(study: Study, runs: list[Run], results: dict[str, RunResult]) -> list[Row]:
-    """The rows of all variants with a finished run.
+    """Compute the rows of all variants with a finished run.
 
     Args:
         study: variants and metrics.
-        runs: of the study.
-        results: of finished runs, by :attr:`Run.name`.
+        runs: all runs of the study.
+        results: results of finished runs, by :attr:`Run.name`.
+
+    Returns:
+        One row per variant with a finished run.
 
     Raises:
-        ValueError: where no run is finished.
+        ValueError: if no run is finished.
     """
     by_variant: dict[str, dict[int, RunResult]] = {variant.name: {} for variant in study.variants}
     for run in runs:
@@ -84,11 +87,14 @@ def _difference(against: str, own: list[float], other: list[float]) -> Differenc
 
 
 def comparison_table(study: Study, rows: list[Row]) -> Table:
-    """The rows as text: title, mean ± standard deviation of each metric, parameters, ms/step, difference.
+    """Format the rows: title, mean ± standard deviation of each metric, parameters, ms/step, difference.
 
     Args:
-        study: its metrics are the columns.
-        rows: from :func:`compare`.
+        study: study whose metrics are the columns.
+        rows: return value of :func:`compare`.
+
+    Returns:
+        The table.
     """
     headings = (*study.metrics, "parameters", "ms/step", "AP minus the baseline's (p)")
     columns = (Column("variant", numeric=False), *map(Column, headings))

@@ -1,4 +1,4 @@
-"""The demo: a study of two variants, MMDetection's ATSS and the plugin's GFL, on the embedded data set."""
+"""The demo: a study of two variants, MMDetection's ATSS and the plugin's GFL, on the embedded dataset."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from .study_data import EmbeddedData, StudyData
 
 
 def demo_study(configs: Path) -> Study:
-    """The two variants.
+    """Create the study of the demo.
 
     Args:
         configs: the folder ``configs``.
 
+    Returns:
+        The study, with two variants.
+
     Raises:
-        FileNotFoundError: where a variant's config is missing.
+        FileNotFoundError: if the config of a variant is missing.
     """
     folder = configs / "demo"
     variants = (
@@ -36,7 +39,7 @@ def demo_study(configs: Path) -> Study:
 
 @dataclass(frozen=True)
 class DemoScale:
-    """The demo's configs, with another number of epochs; see :class:`gfl_plugin.analysis.studies.scale.Scale`."""
+    """Configs of the demo with a given number of epochs; see :class:`gfl_plugin.analysis.studies.scale.Scale`."""
 
     data: StudyData
     epochs: int
@@ -50,11 +53,14 @@ class DemoScale:
 
 
 def demo_scale(images: int = 600, epochs: int = 10, seed: int = 0) -> DemoScale:
-    """The size of the demo.
+    """Create the scale of the demo.
 
     Args:
-        images: for training; a quarter as many are made for validation.
-        epochs: of training, for each variant.
-        seed: of the data.
+        images: number of training images; a quarter of this number is generated for validation.
+        epochs: number of training epochs per variant.
+        seed: random seed of the data.
+
+    Returns:
+        The scale.
     """
     return DemoScale(EmbeddedData(DemoSize(train=images, val=max(1, images // 4)), seed), epochs)

@@ -1,4 +1,4 @@
-"""The runs of a study: each a variant with a seed, a config and a folder."""
+"""The runs of a study. Each run is a variant with a seed, a config and a folder."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ class Run:
 
     variant: Variant
     seed: int
-    folder: Path  # for everything that the run writes
+    folder: Path  # for all files of the run
     config: Config
-    fingerprint: str  # of config and seed
+    fingerprint: str  # hash of config and seed
 
     @property
     def name(self) -> str:
-        """As progress and messages show it."""
+        """Name in progress and messages."""
         return f"{self.variant.name}, seed {self.seed}"
 
 
 def plan_runs(study: Study, scale: Scale, seeds: list[int], work_dir: Path, configs: Path, data: Path) -> list[Run]:
-    """All runs of a study, seed by seed.
+    """Create all runs of a study, seed by seed.
 
     Args:
-        study: its variants.
-        scale: what is trained for a variant.
-        seeds: of training; duplicates count once.
+        study: study whose variants are trained.
+        scale: creates the config of a variant.
+        seeds: seeds of training; duplicates are counted once.
         work_dir: folder of the study.
         configs: the folder ``configs``.
-        data: where the data is.
+        data: folder of the data.
+
+    Returns:
+        The runs.
     """
     return [
         plan_run(variant, seed, work_dir, scale.config(variant, configs, data), data)
@@ -48,14 +51,17 @@ def plan_runs(study: Study, scale: Scale, seeds: list[int], work_dir: Path, conf
 
 
 def plan_run(variant: Variant, seed: int, work_dir: Path, config: Config, data: Path) -> Run:
-    """One run; equal configs and seeds have equal fingerprints, wherever the data is.
+    """Create one run. Equal configs and seeds have equal fingerprints for any folder of the data.
 
     Args:
-        variant: what is trained.
-        seed: of training.
+        variant: variant that is trained.
+        seed: seed of training.
         work_dir: folder of the study.
-        config: what is trained, without a seed.
-        data: where the data is; the fingerprint does not depend on it.
+        config: config that is trained, without a seed.
+        data: folder of the data; the fingerprint does not depend on it.
+
+    Returns:
+        The run.
     """
     text = json.dumps(config.to_dict(), sort_keys=True, default=str).replace(str(data), "DATA")
     fingerprint = hashlib.sha256(f"{seed} {text}".encode()).hexdigest()[:16]

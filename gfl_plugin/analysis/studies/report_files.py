@@ -14,11 +14,14 @@ from .study import Study
 
 
 def report_files(study: str, folder: Path) -> list[Path]:
-    """The files that :func:`write_report` writes: ``<study>.md``, ``.json`` and ``.png``.
+    """List the files that :func:`write_report` writes.
 
     Args:
         study: name of the study.
-        folder: of the report.
+        folder: folder of the report.
+
+    Returns:
+        The paths of ``<study>.md``, ``.json`` and ``.png``.
     """
     return [folder / f"{study}.{kind}" for kind in ("md", "json", "png")]
 
@@ -28,12 +31,12 @@ def write_report(study: Study, rows: list[Row], about: dict[str, str], folder: P
 
     Args:
         study: the study.
-        rows: its results.
-        about: where the figures are from: command, machine, date.
-        folder: is made where it does not exist.
+        rows: results of the study.
+        about: origin of the figures: command, machine, date.
+        folder: folder of the report; it is created if it does not exist.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table_file, figures_file, plot_file = files = report_files(study.name, folder)

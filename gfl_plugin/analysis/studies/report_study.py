@@ -18,21 +18,21 @@ from .run_study import StudyOutcome, StudyPlace
 def report_study(
     console: Console, place: StudyPlace, outcome: StudyOutcome, title: str, command: str, folder: Path
 ) -> int:
-    """Print and write what a study has given so far.
+    """Print and write the results of a study.
 
     Args:
-        console: for the table and the names of the files.
-        place: of the study.
-        outcome: its results.
-        title: of the printed table.
-        command: that makes the results.
-        folder: of the report.
+        console: console for the table and the names of the files.
+        place: the study and its folders.
+        outcome: results of the study.
+        title: title of the printed table.
+        command: command that reproduces the results.
+        folder: folder of the report.
 
     Returns:
-        The exit status: 1 where a run failed, else 0.
+        The exit status: 1 if a run failed, else 0.
 
     Raises:
-        ValueError: where no run is finished.
+        ValueError: if no run is finished.
     """
     for run in outcome.failed:
         console.print(f"failed: {run.name}; its output: {output_file(run)}", markup=False, soft_wrap=True)

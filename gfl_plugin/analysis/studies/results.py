@@ -1,4 +1,4 @@
-"""Results of finished runs: found without writing anything, and written when a run finishes."""
+"""Reads and writes the results of finished runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILE = "result.json"
 
 @dataclass(frozen=True)
 class RunResult:
-    """The figures of a finished run."""
+    """Figures of a finished run."""
 
     variant: str
     seed: int
@@ -25,19 +25,22 @@ class RunResult:
     metrics: dict[str, float]  # percent, by names such as AP50
     parameters: int
     step_ms: float  # median time of a training step without loading data
-    taken_from: Path | None  # folder of the run in another study that made it; None for the run's own
+    taken_from: Path | None  # folder of the run in another study, if its result is reused; else None
 
 
 def find_results(runs: list[Run]) -> dict[str, RunResult]:
-    """The results of finished runs, by :attr:`Run.name`; nothing is written.
+    """Read the results of finished runs; no file is written.
 
-    A run that another study beside this one has made with the same config and seed counts as finished.
+    A run is also finished if another study in the same folder has run the same config and seed.
 
     Args:
-        runs: of one study.
+        runs: runs of one study.
+
+    Returns:
+        The results, by :attr:`Run.name`.
 
     Raises:
-        ValueError: where a finished run had another config.
+        ValueError: if a finished run had another config.
     """
     found = {}
     for run in runs:
@@ -46,19 +49,19 @@ def find_results(runs: list[Run]) -> dict[str, RunResult]:
             continue
         if result.fingerprint != run.fingerprint:
             raise ValueError(
-                f"{run.folder} holds a finished run of another config or data than {run.variant.path} gives now; it is "
-                "kept as it is: move it away, or name another folder with --work-dir"
+                f"{run.folder} contains a finished run whose config or data differ from the current "
+                f"{run.variant.path}; it is not overwritten: move it, or use another folder with --work-dir"
             )
         found[run.name] = result
     return found
 
 
 def copy_results(runs: list[Run], results: dict[str, RunResult]) -> None:
-    """Write what other studies have run into this study's folders, with a note where it is from.
+    """Copy results that other studies have computed into the folders of this study, with their origin.
 
     Args:
-        runs: of this study.
-        results: from :func:`find_results`.
+        runs: runs of this study.
+        results: return value of :func:`find_results`.
     """
     for run in runs:
         result = results.get(run.name)
@@ -71,10 +74,10 @@ def copy_results(runs: list[Run], results: dict[str, RunResult]) -> None:
 
 
 def write_result(run: Run) -> RunResult:
-    """Write the result of a run whose process has ended well.
+    """Write the result of a run whose process has succeeded.
 
     Args:
-        run: its folder contains the figures that the process wrote.
+        run: run whose folder contains the figures that the process wrote.
 
     Returns:
         The result.
@@ -92,11 +95,11 @@ def write_result(run: Run) -> RunResult:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON so that a reader finds the whole file or none.
+    """Write a JSON file atomically.
 
     Args:
-        path: of the file.
-        content: what JSON can represent.
+        path: path of the file.
+        content: value that JSON can represent.
     """
     write_whole(path, json.dumps(content, indent=2) + "\n")
 

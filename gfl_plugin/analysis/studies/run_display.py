@@ -12,15 +12,15 @@ class RunDisplay:
     """A :class:`~gfl_plugin.analysis.studies.run_queue.Watcher`: one task for the study, one for each run in training.
 
     Args:
-        display: where to show it.
+        display: display for the tasks.
         total: number of runs of the study.
-        finished: how many of them were finished before.
+        finished: number of runs that were finished before.
     """
 
     def __init__(self, display: ProgressDisplay, total: int, finished: int) -> None:
         self._display = display
         self._total, self._finished, self._before = total, finished, finished
-        self._parts: dict[str, float] = {}  # finished part of each run in training, 0 to 1
+        self._parts: dict[str, float] = {}  # per run in training, the finished part from 0 to 1
         self._tasks: dict[str, Task] = {}
         self._study = display.open_task(self._text(), total - finished)
 

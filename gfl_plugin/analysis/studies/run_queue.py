@@ -1,4 +1,4 @@
-"""Trains runs in processes of their own, several at the same time."""
+"""Trains runs in separate processes, several in parallel."""
 
 from __future__ import annotations
 
@@ -24,37 +24,56 @@ _POLL_INTERVAL = 0.2  # seconds
 
 
 class Watcher(Protocol):
-    """Is called when the state of a run changes."""
+    """Receives the changes of the state of each run."""
 
     def started(self, run: Run) -> None:
-        """The process of a run has started."""
+        """Called when the process of a run has started.
+
+        Args:
+            run: the run.
+        """
 
     def advanced(self, run: Run, progress: TrainingProgress) -> None:
-        """A run in training; called several times per second."""
+        """Called several times per second during the training of a run.
+
+        Args:
+            run: the run.
+            progress: its last training step.
+        """
 
     def finished(self, run: Run, result: RunResult) -> None:
-        """A run has ended well."""
+        """Called when a run has succeeded.
+
+        Args:
+            run: the run.
+            result: its figures.
+        """
 
     def failed(self, run: Run, message: str) -> None:
-        """A run has ended with an error, whose last line is ``message``."""
+        """Called when a run has failed.
+
+        Args:
+            run: the run.
+            message: last line of its output.
+        """
 
 
 @dataclass(frozen=True)
 class _Active:
     run: Run
     process: subprocess.Popen
-    slot: int  # index among the runs at the same time; it selects the GPU
+    slot: int  # index among the parallel runs; it selects the GPU
 
 
 def train_runs(runs: list[Run], jobs: int, watcher: Watcher) -> list[Run]:
     """Train runs and write their results; a failed run does not stop the others.
 
-    An interrupt ends the processes; results that are written stay.
+    An interrupt ends the processes; written results are kept.
 
     Args:
-        runs: to be trained.
-        jobs: how many at the same time.
-        watcher: is called when the state of a run changes.
+        runs: runs to train.
+        jobs: number of parallel runs.
+        watcher: receives the changes of the state of each run.
 
     Returns:
         The runs that failed.
@@ -88,7 +107,14 @@ def train_runs(runs: list[Run], jobs: int, watcher: Watcher) -> list[Run]:
 
 
 def output_file(run: Run) -> Path:
-    """The file with everything that the process of a run prints."""
+    """The file with the output of the process of a run.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The path of the file.
+    """
     return run.folder / "output.txt"
 
 
@@ -108,7 +134,7 @@ def _start(run: Run, slot: int, jobs: int) -> _Active:
 
 
 def _environment(slot: int, jobs: int) -> dict[str, str]:
-    """Environment of a run: this copy of the package, a GPU, and an equal part of the CPU cores."""
+    """Environment variables of a run: this copy of the package, a GPU, and an equal share of the CPU cores."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE), environment.get("PYTHONPATH")]))
     if torch.cuda.is_available():
@@ -120,4 +146,4 @@ def _environment(slot: int, jobs: int) -> dict[str, str]:
 
 def _last_line(run: Run, code: int) -> str:
     lines = [line for line in output_file(run).read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {code}, without any output"
+    return lines[-1] if lines else f"exit status {code} without output"

@@ -1,4 +1,4 @@
-"""Runs a study in its folder: prepares the data, trains what has no result, and leaves the results there."""
+"""Runs a study in its folder: prepares the data, trains the runs without a result, and writes the results."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ from .study_folder import check_disk_space, check_owner, locked, reserve
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """A study, at what scale it is run, and where."""
+    """A study with its scale and its folders."""
 
     study: Study
     scale: Scale
     scale_name: str
     seeds: tuple[int, ...]
-    work_dir: Path  # of the study's runs
-    data_root: Path  # for data that is made
+    work_dir: Path  # folder of the study's runs
+    data_root: Path  # folder for generated data
     configs: Path  # the folder configs
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """What a study has given so far."""
+    """Results of a study."""
 
     runs: list[Run]
-    results: dict[str, RunResult]  # of finished runs, by name
+    results: dict[str, RunResult]  # results of finished runs, by name
     failed: list[Run]
 
 
 def read_study(place: StudyPlace) -> StudyOutcome:
-    """The results that are there; nothing is written, and nothing is trained.
+    """Read the existing results of a study; no file is written, and no run is trained.
 
     Args:
-        place: of the study.
+        place: the study and its folders.
+
+    Returns:
+        The results.
 
     Raises:
-        ValueError: where the folder belongs to another study, or a finished run had another config.
-        FileNotFoundError: where data is missing that has to be there.
+        ValueError: if the folder belongs to another study, or a finished run had another config.
+        FileNotFoundError: if data is missing that cannot be generated.
     """
     check_owner(place.work_dir, place.study.name, place.scale_name)
     runs = _runs(place)
@@ -56,26 +59,29 @@ def read_study(place: StudyPlace) -> StudyOutcome:
 
 
 def run_study(place: StudyPlace, jobs: int | None, display: ProgressDisplay) -> StudyOutcome:
-    """Train the runs without a result.
+    """Train the runs that have no result.
 
     Args:
-        place: of the study.
-        jobs: runs at the same time; None for one per GPU or, on a CPU, one per core.
-        display: for progress.
+        place: the study and its folders.
+        jobs: number of parallel runs; None for one per GPU or, on a CPU, one per core.
+        display: display for progress.
+
+    Returns:
+        The results, including those of earlier runs.
 
     Raises:
-        ValueError: where the folder belongs to another study, another process runs it, or a finished run had another
+        ValueError: if the folder belongs to another study, another process runs it, or a finished run had another
             config.
-        FileNotFoundError: where data is missing that has to be there.
-        FileExistsError: where the folder for data contains another data set.
-        OSError: where the disk is too small.
+        FileNotFoundError: if data is missing that cannot be generated.
+        FileExistsError: if the folder for data contains another dataset.
+        OSError: if the disk has too little free space.
     """
-    place.scale.data.locate(place.data_root)  # raises before anything is written
+    place.scale.data.locate(place.data_root)  # raises before files are written
     reserve(place.work_dir, place.study.name, place.scale_name)
     with locked(place.work_dir):
-        with display.task("data set") as task:
+        with display.task("dataset") as task:
             place.scale.data.prepare(
-                place.data_root, lambda done, total: task.update("data set", completed=done, total=total)
+                place.data_root, lambda done, total: task.update("dataset", completed=done, total=total)
             )
         runs = _runs(place)
         results = find_results(runs)

@@ -1,4 +1,4 @@
-"""At what size a study is run: its configs as they are, or their heads on a small detector and small data."""
+"""Scales of a study: its configs unchanged, or their heads with a small detector and small data."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from .study_data import BccdData, CocoData, EmbeddedData, StudyData
 
 
 class Scale(Protocol):
-    """Makes the config that is trained for a variant."""
+    """Creates the config that is trained for a variant."""
 
     data: StudyData
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
-        """The config to train.
+        """Create the config to train.
 
         Args:
-            variant: of a study.
+            variant: variant of a study.
             configs: the folder ``configs``.
-            data: where the data is.
+            data: folder of the data.
+
+        Returns:
+            The config.
         """
 
 
 @dataclass(frozen=True)
 class FullScale:
-    """Configs as they are."""
+    """The configs unchanged."""
 
     data: StudyData
 
@@ -44,14 +47,14 @@ class FullScale:
 
 @dataclass(frozen=True)
 class SmallScale:
-    """Heads of the configs on the small detector of ``configs/_base_`` and small data."""
+    """Heads of the configs with the small detector of ``configs/_base_`` and small data."""
 
     data: StudyData
     data_config: str  # file in configs/_base_
     epochs: int
     batch: int  # images per step
-    classes: int
-    image_scale: tuple[int, int] | None  # (width, height) that images are resized to; None for their own size
+    classes: int  # number of classes
+    image_scale: tuple[int, int] | None  # (width, height) to which images are resized; None to keep their size
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
@@ -74,7 +77,7 @@ class SmallScale:
         return cfg
 
     def _model(self, full: dict, small: dict) -> dict:
-        """The small backbone and neck under the full head, whose width, depth and classes are the small one's."""
+        """The small backbone and neck with the full head, reduced to the width, depth and classes of the small head."""
         model = small.copy()
         model.type = full.type
         head = full.bbox_head.copy()
@@ -94,7 +97,7 @@ class SmallScale:
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
-# At the small sizes a run takes about a minute of one core.
+# A run at a small scale takes about one minute on one core.
 SCALES: dict[str, Scale] = {
     "demo": SmallScale(
         EmbeddedData(DemoSize(train=600, val=300, side=128)),
@@ -110,11 +113,11 @@ SCALES: dict[str, Scale] = {
 
 
 def train_for(cfg: Config, epochs: int) -> None:
-    """Train a small config for some epochs, without logging below warnings; its last weights are kept and tested.
+    """Set the number of epochs of a small config; only warnings are logged, and the last weights are kept and tested.
 
     Args:
-        cfg: with the schedule of ``configs/_base_/small_schedule.py``; it is changed.
-        epochs: of training.
+        cfg: config with the schedule of ``configs/_base_/small_schedule.py``; it is changed.
+        epochs: number of training epochs.
     """
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs + 1)  # no validation during training
     for scheduler in cfg.param_scheduler:

@@ -1,4 +1,4 @@
-"""A study: a folder of MMDetection configs, one per variant, each with its place in the study's table."""
+"""A study: a folder of MMDetection configs, one per variant, each with its row in the study's table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .average_precision import PAPER_METRICS
 class Variant:
     """One config of a study."""
 
-    name: str  # of the config's file, without .py
+    name: str  # name of the config file without .py
     path: Path
-    title: str  # as the table shows it
+    title: str  # in the table
     order: int  # row of the table
-    against: str | None  # name of the variant that its AP is compared with; None for a baseline
-    small_head: dict  # settings of its head that differ in the small detector
+    against: str | None  # name of the variant with which its AP is compared; None for a baseline
+    small_head: dict  # settings of its head that are different in the small detector
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Study:
 
     name: str
     variants: tuple[Variant, ...]
-    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table; AP is among them
+    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table, including AP
 
 
 def find_study(folder: Path, name: str) -> Study:
@@ -36,11 +36,14 @@ def find_study(folder: Path, name: str) -> Study:
 
     Args:
         folder: ``configs/ablation``, with one folder per study.
-        name: of the study.
+        name: name of the study.
+
+    Returns:
+        The study.
 
     Raises:
-        ValueError: for an unknown study (the message lists the studies), a config without a complete ``ablation``, or
-            a comparison with an unknown variant.
+        ValueError: if the study is unknown (the message lists the studies), a config has no complete ``ablation``, or
+            a variant is compared with an unknown variant.
     """
     studies = sorted(
         path.name for path in folder.glob("*") if path.is_dir() and path.name[0] not in "_." and any(path.glob("*.py"))
@@ -58,14 +61,17 @@ def find_study(folder: Path, name: str) -> Study:
 
 
 def select_variants(study: Study, names: list[str] | None) -> Study:
-    """The study with some of its variants.
+    """Select variants of a study.
 
     Args:
-        study: the whole study.
-        names: of the variants to keep; None for all.
+        study: the complete study.
+        names: names of the variants to keep; None for all.
+
+    Returns:
+        A study with these variants.
 
     Raises:
-        ValueError: for an unknown variant; the message lists the variants.
+        ValueError: if a variant is unknown; the message lists the variants.
     """
     if names is None:
         return study

@@ -1,4 +1,4 @@
-"""Where the images of a study are: the embedded data set, BCCD, or COCO."""
+"""Datasets of studies: the embedded dataset, BCCD, and COCO."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from typing import Protocol
 
 from ...demo.dataset import DemoSize, make_dataset
 
-Report = Callable[[int, int], None]  # called with the images made, and the images to make
+Report = Callable[[int, int], None]  # is called with the number of generated images and the total number
 
 
 class StudyData(Protocol):
-    """A data set that the variants of a study are trained on."""
+    """The dataset on which the variants of a study are trained."""
 
-    variable: str | None  # environment variable that tells the configs its folder
+    variable: str | None  # environment variable from which the configs read its folder
 
     def locate(self, root: Path) -> Path:
-        """The folder of the data, made or not.
+        """Locate the folder of the data; generated data may not exist yet.
 
         Args:
-            root: folder for data that is made.
+            root: folder for generated data.
+
+        Returns:
+            The folder.
 
         Raises:
-            FileNotFoundError: where data that has to be there is missing; the message says what to set.
+            FileNotFoundError: if data is missing that cannot be generated; the message names the setting.
         """
 
     def prepare(self, root: Path, report: Report) -> None:
-        """Make the data where that is possible and not done.
+        """Generate the data if that is possible and they do not exist.
 
         Args:
-            root: folder for data that is made.
-            report: called while data is made.
+            root: folder for generated data.
+            report: function that is called with the progress.
         """
 
 
 @dataclass(frozen=True)
 class EmbeddedData:
-    """The demo's data set, made in seconds."""
+    """The dataset of the demo, generated in seconds."""
 
     size: DemoSize
     seed: int = 0
@@ -50,13 +53,13 @@ class EmbeddedData:
         return (root / "data").resolve()
 
     def prepare(self, root: Path, report: Report) -> None:
-        """See :class:`StudyData`; raises FileExistsError where the folder contains another data set."""
+        """See :class:`StudyData`; raises FileExistsError if the folder contains another dataset."""
         make_dataset(self.locate(root), self.size, self.seed, report)
 
 
 @dataclass(frozen=True)
 class BccdData:
-    """BCCD in the folder that GFL_DATA names."""
+    """BCCD in the folder of the environment variable GFL_DATA."""
 
     variable: str | None = "GFL_DATA"
 
@@ -65,18 +68,18 @@ class BccdData:
         folder = Path(os.environ.get("GFL_DATA", "data"))
         if not any((folder / name / "ImageSets").is_dir() for name in ("BCCD", "bccd")):
             raise FileNotFoundError(
-                f"there is no BCCD in {folder / 'bccd'} or {folder / 'BCCD'}; set GFL_DATA to the folder that contains "
+                f"BCCD not found in {folder / 'bccd'} or {folder / 'BCCD'}; set GFL_DATA to the folder that contains "
                 "one of them (JPEGImages, Annotations and ImageSets of github.com/Shenggan/BCCD_Dataset)"
             )
         return folder.resolve()
 
     def prepare(self, root: Path, report: Report) -> None:
-        """See :class:`StudyData`; there is nothing to make."""
+        """See :class:`StudyData`; the data cannot be generated."""
 
 
 @dataclass(frozen=True)
 class CocoData:
-    """COCO where MMDetection's configs look for it."""
+    """COCO in ``data/coco``, the folder in MMDetection's configs."""
 
     variable: str | None = None
 
@@ -84,9 +87,9 @@ class CocoData:
         """See :class:`StudyData`."""
         if not Path("data/coco/annotations").is_dir():
             raise FileNotFoundError(
-                "there is no COCO in data/coco, where MMDetection's configs look for it; make data/coco a link to it"
+                "COCO not found in data/coco, the folder in MMDetection's configs; create a link data/coco to your copy"
             )
         return Path("data").resolve()
 
     def prepare(self, root: Path, report: Report) -> None:
-        """See :class:`StudyData`; there is nothing to make."""
+        """See :class:`StudyData`; the data cannot be generated."""

@@ -1,4 +1,4 @@
-"""The folder of a study: which study it belongs to, that one process at a time runs it, and its disk space."""
+"""The folder of a study: its owner, a lock for one process at a time, and its disk space."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ except ImportError:  # Windows
     fcntl = None
 
 _MARK, _LOCK = "study.json", "lock"
-_BYTES_PER_PARAMETER = 4 * 4  # weights, momentum, a checkpoint being written beside the last one
+_BYTES_PER_PARAMETER = 4 * 4  # weights, momentum, and two checkpoints while one is written
 _BYTES_PER_RUN = 20e6  # detections and logs
 
 
 def check_owner(work_dir: Path, study: str, scale: str) -> None:
-    """Check that a folder is free for a study; nothing is written.
+    """Check that a study may use a folder; no file is written.
 
     Args:
         work_dir: the folder; it may be missing.
@@ -31,22 +31,31 @@ def check_owner(work_dir: Path, study: str, scale: str) -> None:
         scale: name of the scale.
 
     Raises:
-        ValueError: where the folder belongs to another study, or contains other files.
+        ValueError: if the folder belongs to another study, or contains other files.
     """
     mark = work_dir / _MARK
     if mark.exists():
         found = json.loads(mark.read_text())
         if found != {"study": study, "scale": scale}:
             raise ValueError(
-                f"{work_dir} holds study {found.get('study')} at scale {found.get('scale')}, not {study} at {scale}; "
-                "name another folder with --work-dir"
+                f"{work_dir} contains study {found.get('study')} at scale {found.get('scale')}, not {study} at {scale}"
+                "; use another folder with --work-dir"
             )
     elif work_dir.is_dir() and set(work_dir.iterdir()) - set(report_files(study, work_dir)):
-        raise ValueError(f"{work_dir} is not empty and no study's; name a new folder with --work-dir")
+        raise ValueError(f"{work_dir} is not empty and does not belong to a study; use a new folder with --work-dir")
 
 
 def reserve(work_dir: Path, study: str, scale: str) -> None:
-    """Make the folder of a study and mark it as the study's; arguments and errors as :func:`check_owner`."""
+    """Create the folder of a study and mark it with the study's name.
+
+    Args:
+        work_dir: the folder; it may be missing.
+        study: name of the study.
+        scale: name of the scale.
+
+    Raises:
+        ValueError: if the folder belongs to another study, or contains other files.
+    """
     check_owner(work_dir, study, scale)
     work_dir.mkdir(parents=True, exist_ok=True)
     write_json(work_dir / _MARK, {"study": study, "scale": scale})
@@ -54,13 +63,16 @@ def reserve(work_dir: Path, study: str, scale: str) -> None:
 
 @contextlib.contextmanager
 def locked(work_dir: Path) -> Iterator[None]:
-    """Keep other processes from running the study; the operating system ends the lock with the process.
+    """Lock a study for this process; the operating system releases the lock when the process ends.
 
     Args:
         work_dir: folder of the study.
 
+    Yields:
+        None.
+
     Raises:
-        ValueError: where another process has the lock.
+        ValueError: if another process has the lock.
     """
     if fcntl is None:
         yield
@@ -70,21 +82,21 @@ def locked(work_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(
-                f"another process is running the study in {work_dir}; wait for it, or name another folder with "
+                f"another process is running the study in {work_dir}; wait for it, or use another folder with "
                 "--work-dir"
             ) from None
         yield
 
 
 def check_disk_space(runs: list[Run], work_dir: Path) -> None:
-    """Check before training that the results will fit on the disk.
+    """Check before training that the disk has enough free space for the results.
 
     Args:
-        runs: to be trained.
+        runs: runs to train.
         work_dir: folder of the study.
 
     Raises:
-        OSError: where they will not fit.
+        OSError: if the free space is too small.
     """
     if not runs:
         return
@@ -101,6 +113,6 @@ def check_disk_space(runs: list[Run], work_dir: Path) -> None:
     free = shutil.disk_usage(work_dir).free
     if free < need:
         raise OSError(
-            f"{len(runs)} runs need about {need / 1e9:.1f} GB and {work_dir} has {free / 1e9:.1f} GB; free some, or "
-            "name a folder on another disk with --work-dir"
+            f"{len(runs)} runs need about {need / 1e9:.1f} GB, but {work_dir} has {free / 1e9:.1f} GB free; free some "
+            "space, or use a folder on another disk with --work-dir"
         )

@@ -1,4 +1,4 @@
-"""Trains and tests one run of a study, in a process of its own.
+"""Trains and tests one run of a study in a separate process.
 
 ``python -m gfl_plugin.analysis.studies.train_run FOLDER`` reads ``config.py`` in the folder, writes ``progress.json``
 during training, ``val.bbox.json`` (detections of the validation set, in COCO's format) and, at the end,
@@ -21,19 +21,19 @@ from ...runtime.atomic_files import write_whole
 from .average_precision import ALL_METRICS, average_precisions
 from .training_progress import ProgressHook
 
-DETECTIONS = "val.bbox.json"  # as CocoMetric names its file of outfile_prefix "val"
+DETECTIONS = "val.bbox.json"  # CocoMetric's file for outfile_prefix "val"
 FIGURES = "figures.json"
 
 
 def train_and_test(folder: Path) -> dict[str, float]:
-    """Train the config of a folder and test the last weights.
+    """Train the config in a folder and test the last weights.
 
     Args:
-        folder: of the run; it contains ``config.py``.
+        folder: folder of the run; it contains ``config.py``.
 
     Returns:
-        Each of ``ALL_METRICS`` in percent, ``parameters``, ``step_ms`` (median time of a training step without loading
-        data, milliseconds) and ``seconds`` (training and test).
+        Each of ``ALL_METRICS`` in percent, ``parameters``, ``step_ms`` (median time per training step in milliseconds,
+        without data loading) and ``seconds`` (training and test).
     """
     cfg = Config.fromfile(folder / "config.py")
     cfg.work_dir = str(folder)
@@ -47,7 +47,7 @@ def train_and_test(folder: Path) -> dict[str, float]:
     runner.val_loop.run()
     history = runner.message_hub.log_scalars
     step = median(history["train/time"].data[0]) - median(history["train/data_time"].data[0])
-    truth = folder / "val.gt.json"  # the metric writes it where the annotations are not in COCO's format
+    truth = folder / "val.gt.json"  # the metric writes it if the annotations are not in COCO's format
     return {
         **average_precisions(truth if truth.exists() else Path(metric.ann_file), folder / DETECTIONS, ALL_METRICS),
         "parameters": sum(p.numel() for p in runner.model.parameters()),
@@ -57,7 +57,8 @@ def train_and_test(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")  # MMDetection and MMEngine warn of names that they have deprecated themselves
+    """Train and test the run of the folder in ``sys.argv``, and write its figures."""
+    warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
     folder = Path(sys.argv[1])
     write_whole(folder / FIGURES, json.dumps(train_and_test(folder), indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""How far a training is: written to a file by a hook in the training's process, read by the study that started it."""
+"""Progress of a training: a hook in its process writes it to a file, and the study that started it reads the file."""
 
 from __future__ import annotations
 
@@ -15,30 +15,37 @@ from mmengine.runner import Runner
 from ...runtime.atomic_files import write_whole
 
 _FILE = "progress.json"  # in the run's folder
-_INTERVAL = 0.5  # seconds between two writes
+_INTERVAL = 0.5  # minimum seconds between two writes
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """The training step that was done last."""
+    """The last finished training step."""
 
-    step: int  # steps done
-    steps: int  # steps of the whole training
-    epoch: int  # the current one, from 1
-    epochs: int
+    step: int  # number of finished steps
+    steps: int  # total number of steps
+    epoch: int  # current epoch, from 1
+    epochs: int  # total number of epochs
 
 
 def read_progress(folder: Path) -> TrainingProgress | None:
-    """What :class:`ProgressHook` last wrote to a run's folder; None before the first step."""
+    """Read the progress that :class:`ProgressHook` wrote.
+
+    Args:
+        folder: folder of the run.
+
+    Returns:
+        The progress; None before the first step.
+    """
     path = folder / _FILE
     return TrainingProgress(**json.loads(path.read_text())) if path.exists() else None
 
 
 class ProgressHook(Hook):
-    """Writes a :class:`TrainingProgress` about twice per second; ends the training when its parent process has ended.
+    """Writes a :class:`TrainingProgress` about twice per second, and ends the training if its parent process has ended.
 
     Args:
-        folder: the run's folder.
+        folder: folder of the run.
     """
 
     priority = "LOWEST"
@@ -49,7 +56,17 @@ class ProgressHook(Hook):
         self._written = 0.0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Write the file where the last write is long enough ago; it is not synchronized to disk."""
+        """Write the file if the last write is at least ``_INTERVAL`` ago; it is not synchronized to disk.
+
+        Args:
+            runner: provides steps and epochs.
+            batch_idx: not used.
+            data_batch: not used.
+            outputs: not used.
+
+        Raises:
+            SystemExit: if the parent process has ended.
+        """
         if os.getppid() != self._parent:
             sys.exit("the study that started this run has ended")
         if time.monotonic() - self._written > _INTERVAL:
