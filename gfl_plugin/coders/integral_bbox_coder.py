@@ -128,7 +128,7 @@ class _Expectation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, probability: Tensor, values: Tensor) -> Tensor:
         ctx.values = values  # a constant; one made in inference mode could not be saved
-        # A matrix product, because MMDetection's rounding is that of one; autocast would compute it in half precision.
+        # A matrix product rounds as MMDetection does. Autocast would compute it in half precision, so it is disabled.
         with torch.autocast(probability.device.type, enabled=False):
             return torch.nn.functional.linear(probability, values[None]).squeeze(-1)
 

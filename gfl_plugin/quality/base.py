@@ -18,7 +18,7 @@ class QualityRepresentation(nn.Module):
     """How a head learns the quality of its boxes and uses it at test time: ``quality=dict(type=...)`` of ``GFLHead``.
 
     The methods here are those of a head without any quality. A subclass overrides those in which it
-    differs; GFLHead uses no others.
+    differs; GFLHead calls no others.
     """
 
     # The class loss if a config names none.
