@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class DistanceBBoxCoder(BaseBBoxCoder):
-    """Base class of box coders: a subclass says what the network's numbers per side mean.
+    """Base class of box coders: a subclass defines what the network's numbers per side represent.
 
     Distances are in units of ``stride``; points and boxes may be in pixels (give the stride) or already in strides
-    (leave it at 1). Where MMDetection's anchor heads pass prior boxes (N, 4) instead of points, a prior stands for its
-    center, with a stride of its mean side / ``prior_scale``.
+    (leave it at 1). Where MMDetection's anchor heads pass prior boxes (N, 4) instead of points, the center
+    of the prior is the point, and its mean side / ``prior_scale`` is the stride.
 
     Args:
-        encode_size: numbers per box, four times those of a side.
+        encode_size: numbers per box, four times the numbers per side.
         clip_border: whether decoded boxes are clipped to ``max_shape``.
         prior_scale: side of a prior box in strides; 8 for GFL's and ATSS's square priors.
         use_box_type: whether ``decode`` returns MMDetection's box type instead of a tensor.
@@ -43,7 +43,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         self.prior_scale = prior_scale
 
     # -----------------------------------------------------------------------------------------------
-    # What a subclass says
+    # Overridden by subclasses
     # -----------------------------------------------------------------------------------------------
 
     def distances(self, raw: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         raise NotImplementedError
 
     def std(self, raw: Tensor) -> Tensor:
-        """Standard deviation of each side's predicted distribution: the model's own uncertainty.
+        """Standard deviation of each side's predicted distribution, a measure of the model's uncertainty.
 
         Args:
             raw: (..., encode_size) the network's numbers.
@@ -81,7 +81,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
             distance: (..., 4) true distances in strides.
 
         Returns:
-            (..., 4) what the side loss compares a side with; the distances themselves by default.
+            (..., 4) targets in the unit of the side loss; by default the distances themselves.
         """
         return distance
 
@@ -111,10 +111,10 @@ class DistanceBBoxCoder(BaseBBoxCoder):
         """Check that a loss of sides fits.
 
         Args:
-            loss: the built loss, or None for none.
+            loss: the built loss, or None if there is none.
 
         Raises:
-            ValueError: where it does not, saying what to write.
+            ValueError: if it does not fit; the message says what to write.
         """
         if loss is not None and not isinstance(loss, self.side_losses):
             fitting = "None" if self.default_side_loss is None else f"{self.default_side_loss} or None"
@@ -142,7 +142,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
             gt_bboxes: (N, 4) x1, y1, x2, y2, in the points' unit.
             max_dis: where given, distances are clamped to [0, max_dis - eps].
             eps: see ``max_dis``.
-            stride: pixels per unit of distance, a number or (N,); ignored for prior boxes, which determine theirs.
+            stride: pixels per unit of distance, a number or (N,); ignored for prior boxes (see the class).
 
         Returns:
             (N, 4) left, top, right, bottom, in strides.
@@ -169,7 +169,7 @@ class DistanceBBoxCoder(BaseBBoxCoder):
             points: (..., N, 2) x, y, or (..., N, 4) prior boxes (see the class).
             pred_bboxes: (..., N, encode_size) the network's numbers.
             max_shape: (H, W, ...) to which boxes are clipped, in the points' unit; one per batch entry for 3-D input.
-            stride: pixels per unit of distance, a number or (..., N); ignored for prior boxes, which determine theirs.
+            stride: pixels per unit of distance, a number or (..., N); ignored for prior boxes (see the class).
 
         Returns:
             (..., N, 4) x1, y1, x2, y2, in the points' unit.

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..registry import TASK_UTILS
 from .base import DistanceBBoxCoder
 
-# e^10 strides are wider than any image; beyond, training could only overflow.
+# e^10 strides are wider than any image; larger values would only risk overflow.
 _LARGEST = 10.0
 
 
@@ -32,7 +32,7 @@ class DiracBBoxCoder(DistanceBBoxCoder):
     """Represents a box by four distances, one number each.
 
     Args:
-        **kwargs: as DistanceBBoxCoder.
+        **kwargs: settings of DistanceBBoxCoder.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -42,5 +42,12 @@ class DiracBBoxCoder(DistanceBBoxCoder):
         return exponential_distance(self._check_width(raw))
 
     def std(self, raw: Tensor) -> Tensor:
-        """Zeros: a Dirac delta has no width."""
+        """Zeros, because a Dirac delta has no width.
+
+        Args:
+            raw: (..., 4) the network's numbers.
+
+        Returns:
+            (..., 4) zeros, fp32.
+        """
         return torch.zeros_like(self._check_width(raw), dtype=torch.float32)

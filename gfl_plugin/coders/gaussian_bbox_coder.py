@@ -1,7 +1,7 @@
 r"""A box side as a Gaussian :math:`N(\mu, \sigma^2)` over distances (He et al., arXiv 1809.08545, Eq. 3-4).
 
-The network gives two numbers a side, x and :math:`\alpha = \log \sigma^2`; the distance is the mean
-:math:`\mu = e^x` strides. Trained with ``GaussianNLLLoss`` beside the loss of boxes.
+The network gives two numbers per side, x and :math:`\alpha = \log \sigma^2`; the distance is the mean
+:math:`\mu = e^x` strides. It is trained with ``GaussianNLLLoss`` in addition to the box loss.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .dirac_bbox_coder import exponential_distance
 
 @TASK_UTILS.register_module()
 class GaussianBBoxCoder(DistanceBBoxCoder):
-    """Represents a box by four Gaussians: mean and logarithm of the variance, side after side.
+    """Represents a box by four Gaussians: mean and logarithm of the variance for one side after another.
 
     Args:
-        **kwargs: as DistanceBBoxCoder.
+        **kwargs: settings of DistanceBBoxCoder.
     """
 
     side_losses = (GaussianNLLLoss,)

@@ -1,8 +1,8 @@
 r"""A box side as a general distribution over distances (Li et al., arXiv 2006.04388, Eq. 3-4).
 
-The distances from a location to the left, top, right and bottom sides live on the bins
-:math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`. A network gives n + 1 logits a side; with their softmax P the distance
-is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
+The distances from a location to the left, top, right and bottom sides are represented on the bins
+:math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`. The network gives n + 1 logits per side; with their softmax P the
+distance is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
     """Represents a box by four distributions over distances; bins and distances are in units of ``stride``.
 
     Args:
-        reg_max: n, the number of the last bin, >= 1.
+        reg_max: n, the index of the last bin, >= 1.
         first: y_0, the first bin's distance.
         step: Δ, the bins' spacing, > 0.
-        **kwargs: as DistanceBBoxCoder.
+        **kwargs: settings of DistanceBBoxCoder.
 
     Raises:
         ValueError: for a setting outside its range.
@@ -102,13 +102,23 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return ((distance - self.first) / self.step).clamp(min=0.0, max=self.reg_max - eps)
 
     def distances(self, raw: Tensor) -> Tensor:
-        """Expected distances; four numbers per box are taken as distances, as one bin is no distribution."""
+        """Expected distances.
+
+        Args:
+            raw: (..., 4·(n+1)) logits, or (..., 4) distances, which are returned unchanged.
+
+        Returns:
+            (..., 4) in strides.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
         return raw if raw.shape[-1] == 4 else self.integral(raw)
 
 
 @cached(maxsize=32)
 def _bins(reg_max: int, first: float, step: float, device: torch.device) -> Tensor:
-    """The bins, made once; not to be written to."""
+    """The bins, cached; callers must not modify them."""
     return first + step * torch.arange(reg_max + 1, dtype=torch.float32, device=device)
 
 
@@ -118,10 +128,10 @@ class _Expectation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, probability: Tensor, values: Tensor) -> Tensor:
         ctx.values = values  # a constant; one made in inference mode could not be saved
-        # A matrix product, which rounds as MMDetection's does; autocast would lower it to half precision.
+        # A matrix product rounds as MMDetection does. Autocast would compute it in half precision, so it is disabled.
         with torch.autocast(probability.device.type, enabled=False):
             return torch.nn.functional.linear(probability, values[None]).squeeze(-1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad[..., None] * ctx.values, None  # as a matrix product of one column it takes five times as long
+        return grad[..., None] * ctx.values, None  # a matrix product with one column takes five times as long

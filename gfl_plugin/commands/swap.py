@@ -16,15 +16,11 @@ EXPECTED = (OSError, ValueError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command.
-
-    Args:
-        parser: parser of the command.
-    """
-    parser.add_argument("base", help="config of a single-stage detector: a file, or mmdet::family/file.py")
+    """Add the command's arguments."""
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="config to write; existing files are not overwritten"
+        "base", help="config of a single-stage detector: a file, mmdet::family/file.py or gfl_plugin::family/file.py"
     )
+    parser.add_argument("-o", "--out", type=Path, required=True, help="config to write; never overwritten")
     parser.add_argument(
         "--head", choices=["gfl", "qfl"], default="gfl", help="the GFL head, or the detector's own head with QFL"
     )
@@ -41,11 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         0.
     """
     from gfl_plugin.projects.swap_head import swap_config_file
-    from gfl_plugin.runtime.config_files import OURS, find_config
 
-    base = find_config(arguments.base) if arguments.base.startswith(OURS) else arguments.base
     overrides = _nested(_settings(arguments.set))
-    print(f"wrote {swap_config_file(base, arguments.out, arguments.head, **overrides)}")
+    print(f"wrote {swap_config_file(arguments.base, arguments.out, arguments.head, **overrides)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Predictions at the positives beside their objects, and the losses of boxes and sides."""
+"""Predictions at the positives with their objects, and the losses of boxes and sides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def match(
         bbox_preds: L maps (B, encode_size, H, W) of box numbers.
         truths: the objects.
         grid: locations and strides.
-        positives: which location learns which object.
+        positives: the locations and their objects.
         coder: decodes box numbers.
 
     Returns:

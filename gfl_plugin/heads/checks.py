@@ -13,26 +13,26 @@ from ..structures.ground_truths import GroundTruths
 
 
 def check_bins_of(loss_dfl: nn.Module | None) -> None:
-    """Refuse a side loss with bins of its own.
+    """Check that a side loss has no bins of its own.
 
     Args:
         loss_dfl: the built side loss, or None.
 
     Raises:
-        ValueError: where ``first`` or ``step`` is set.
+        ValueError: if ``first`` or ``step`` is set.
     """
     if getattr(loss_dfl, "first", 0.0) != 0.0 or getattr(loss_dfl, "step", 1.0) != 1.0:
         raise ValueError("loss_dfl sets first or step; inside GFLHead the bins belong to bbox_coder, set them there")
 
 
 def check_box_loss(loss_bbox: nn.Module) -> None:
-    """Refuse a box loss that compares single coordinates.
+    """Check that a box loss gives one value per box.
 
     Args:
         loss_bbox: the built box loss.
 
     Raises:
-        ValueError: where it does not give one value per box.
+        ValueError: for a loss that compares single coordinates.
     """
     box = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     if loss_bbox(box, box, reduction_override="none").shape != (1,):
@@ -43,7 +43,7 @@ def check_box_loss(loss_bbox: nn.Module) -> None:
 
 
 def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], images: int, classes: int) -> None:
-    """Refuse maps of other images, classes, locations or devices: indices would point to wrong elements.
+    """Check images, classes, locations and devices of maps; otherwise indices could point to wrong elements.
 
     Args:
         cls_scores: L maps (B, C, H, W).
@@ -52,7 +52,7 @@ def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], image
         classes: C.
 
     Raises:
-        ValueError: for maps that do not belong together.
+        ValueError: for maps that do not fit together.
     """
     if len(cls_scores) != len(bbox_preds):
         raise ValueError(
@@ -75,7 +75,7 @@ def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], image
 
 
 def check_instances(instances: Sequence[InstanceData] | None, images: int) -> None:
-    """Refuse annotations of another number of images.
+    """Check the number of images that have annotations.
 
     Args:
         instances: ground truths or ignored regions of each image, or None.
@@ -91,7 +91,7 @@ def check_instances(instances: Sequence[InstanceData] | None, images: int) -> No
 
 
 def check_labels(truths: GroundTruths, classes: int) -> None:
-    """Refuse labels that are not class indices.
+    """Check that labels are class indices.
 
     Labels on a GPU are not checked, because the host would have to wait for them.
 
@@ -112,7 +112,7 @@ def check_labels(truths: GroundTruths, classes: int) -> None:
 
 
 def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
-    """Refuse another head's weights: MMEngine would only log the keys that differ and keep random weights.
+    """Check that weights are those of this head; MMEngine would only log differing keys and keep random weights.
 
     Args:
         state_dict: the checkpoint's weights.

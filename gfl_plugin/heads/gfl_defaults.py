@@ -59,7 +59,11 @@ def gfl_train_cfg(assigner: str = "gfl_plugin.ATSSAssigner") -> dict:
 
 
 def gfl_test_cfg() -> dict:
-    """The test settings of a GFL detector: ``model.test_cfg``."""
+    """The test settings of a GFL detector: ``model.test_cfg``.
+
+    Returns:
+        A new dict.
+    """
     return {
         "nms_pre": 1000,
         "min_bbox_size": 0,

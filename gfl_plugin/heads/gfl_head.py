@@ -47,7 +47,8 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         quality: JointQuality by default; NoQuality, QualityBranch, GuidedQuality, or your own QualityRepresentation.
         loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality, else a FocalLoss.
         loss_dfl: loss of sides as ``bbox_coder`` represents them: DistributionFocalLoss for an IntegralBBoxCoder,
-            GaussianNLLLoss for a GaussianBBoxCoder. None for none; "by_coder" for the coder's own.
+            GaussianNLLLoss for a GaussianBBoxCoder. None for no such loss; "by_coder" for the default
+            of the coder.
         loss_bbox: loss of decoded boxes with one value per box, GIoULoss by default.
         bbox_coder: an IntegralBBoxCoder by default, or GaussianBBoxCoder, DiracBBoxCoder.
         train_cfg: ``assigner`` (a BatchAssigner such as ATSSAssigner, or one of MMDetection's assigners),
@@ -55,7 +56,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         **kwargs: as MMDetection's GFLHead.
 
     Raises:
-        ValueError: for parts that do not fit together, saying what was given and what to write.
+        ValueError: for parts that do not fit together; the message says what was given and what to write.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             scale: the level's learned factor of box numbers.
 
         Returns:
-            Class logits, box numbers (fp32), and the quality maps of a ``quality`` that has some.
+            Class logits, box numbers (fp32), and the quality maps if ``quality`` has any.
         """
         cls_feat = reg_feat = x
         for cls_conv in self.cls_convs:
@@ -130,8 +131,8 @@ class GFLHead(DensePrediction, MMDetGFLHead):
     def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> dict[str, list[Tensor]]:
         """Losses of a batch; see :meth:`loss_by_feat`.
 
-        torch.compile compiles the layers. The losses stay out of its graph, because the number of objects changes with
-        every batch and each new one would be compiled again.
+        torch.compile compiles the layers. The losses are excluded, because the number of objects changes with every
+        batch and each new number would be compiled again.
 
         Args:
             x: L feature maps (B, in_channels, H, W).
@@ -162,7 +163,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         batch_gt_instances_ignore: OptInstanceList = None,
         score_factors: list[Tensor] | None = None,
     ) -> dict[str, list[Tensor]]:
-        """Losses of a batch, computed in fp32 under autocast, too.
+        """Losses of a batch, computed in fp32 also under autocast.
 
         Args:
             cls_scores: L maps (B, C, H, W) of class logits.
@@ -173,15 +174,15 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them.
 
         Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` where there is one, and what ``quality`` adds, each a list of one
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, and the losses of ``quality``, each a list of one
             scalar per level, fp32.
 
         Raises:
-            ValueError: for a label that is no class index, an image without a location, a batch without an image, or
-                parts that do not belong together: other numbers of images, other sizes, other devices.
+            ValueError: for a label that is not a class index, an image without a location, a batch without an image, or
+                inputs that do not fit together: different numbers of images, sizes or devices.
         """
         if not batch_img_metas:
-            raise ValueError("the batch holds no image; there is nothing to learn from it")
+            raise ValueError("the batch holds no image, so it has no losses")
         check_maps(cls_scores, bbox_preds, len(batch_img_metas), self.cls_out_channels)
         check_instances(batch_gt_instances, len(batch_img_metas))
         check_instances(batch_gt_instances_ignore, len(batch_img_metas))
@@ -220,7 +221,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
 
     @property
     def _pos_weight(self) -> float:
-        """Weight of positive locations; MMDetection writes 1 as any number <= 0."""
+        """Weight of positive locations; in MMDetection's configs any number <= 0 means 1."""
         weight = self.train_cfg["pos_weight"]
         return weight if weight > 0 else 1.0
 

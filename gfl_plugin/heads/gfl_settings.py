@@ -16,8 +16,8 @@ def scoped(config: dict) -> ConfigDict:
     """A config whose names without a scope mean this plugin's class where it has one, else MMDetection's.
 
     Args:
-        config: of a part of the head. MMEngine leaves the mark ``_delete_`` where the base has nothing to delete; it is
-            removed.
+        config: of a part of the head. MMEngine leaves the key ``_delete_`` if the base has nothing to delete; it is
+            removed here.
 
     Returns:
         A new config.
@@ -64,7 +64,7 @@ def build_side_loss(config: dict | str | None, coder: DistanceBBoxCoder) -> nn.M
     """Build the loss of box sides.
 
     Args:
-        config: ``loss_dfl``; "by_coder" for the coder's own, None for none.
+        config: ``loss_dfl``; "by_coder" for the coder's default, None for no such loss.
         coder: the box coder.
 
     Returns:

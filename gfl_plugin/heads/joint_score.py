@@ -1,4 +1,4 @@
-"""The joint score in other families of heads: QFL replaces their class loss, all else stays."""
+"""The joint score in other families of heads: QFL replaces their class loss, everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class ClassLossWithQuality(nn.Module):
 
         Args:
             pred: (N, C) logits.
-            label: (N,) class index; others mean background.
+            label: (N,) class indices; a label outside [0, C) is background.
             weight: (N,) weights, or None.
             avg_factor: divisor of the mean, or None for N.
-            reduction_override: takes the place of the loss's reduction.
+            reduction_override: replaces the loss's reduction in this call.
 
         Returns:
             The loss.
@@ -92,7 +92,7 @@ class JointScore:
         self.loss_cls = ClassLossWithQuality(self.loss_cls)
 
     def _positive(self, labels: Tensor) -> Tensor:
-        """Bool, where a label is a class."""
+        """Whether each label is a class, bool."""
         return (labels >= 0) & (labels < self.num_classes)
 
     def _anchor_quality(self, anchors: Tensor, bbox_pred: Tensor, labels: Tensor, bbox_targets: Tensor) -> Tensor:

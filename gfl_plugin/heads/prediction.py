@@ -59,7 +59,7 @@ class DensePrediction:
             ``bboxes``, ``scores`` and ``labels`` of each image.
 
         Raises:
-            ValueError: for parts that do not belong together: other numbers of images, other sizes, other devices.
+            ValueError: for inputs that do not fit together: different numbers of images, sizes or devices.
         """
         cfg = self.test_cfg if cfg is None else cfg
         cfg = cfg if isinstance(cfg, ConfigDict) else ConfigDict(cfg)  # of a model built without a config file

@@ -18,14 +18,31 @@ from .joint_score import JointScore, flat_rows
 class RetinaQFLHead(JointScore, RetinaHead):
     """MMDetection's RetinaHead with the joint score: nine anchors per location, max-IoU assignment, L1 box loss.
 
-    Args: as RetinaHead; ``loss_cls`` is a QualityFocalLoss.
+    Args:
+        *args: as RetinaHead.
+        loss_cls: a QualityFocalLoss.
+        **kwargs: as RetinaHead.
     """
 
     def loss_by_feat_single(
         self, cls_score: Tensor, bbox_pred: Tensor, anchors: Tensor, labels: Tensor, label_weights: Tensor,
         bbox_targets: Tensor, *rest, **named,
     ) -> tuple:  # fmt: skip
-        """RetinaHead's losses of one level, with the IoUs of its anchors' boxes as quality targets."""
+        """RetinaHead's losses of one level, with the IoUs of its anchors' boxes as quality targets.
+
+        Args:
+            cls_score: (B, A·C, H, W) class logits, A anchors per location.
+            bbox_pred: (B, A·4, H, W) encoded boxes.
+            anchors: (B, A·H·W, 4) x1, y1, x2, y2, pixels.
+            labels: (B, A·H·W) class indices; C is background.
+            label_weights: (B, A·H·W).
+            bbox_targets: (B, A·H·W, 4) encoded boxes.
+            *rest: as RetinaHead.
+            **named: as RetinaHead.
+
+        Returns:
+            Class loss and box loss, scalars.
+        """
         quality = self._anchor_quality(
             anchors.reshape(-1, 4), flat_rows([bbox_pred]), labels.reshape(-1), bbox_targets.reshape(-1, 4)
         )
@@ -39,7 +56,11 @@ class RetinaQFLHead(JointScore, RetinaHead):
 class SSDQFLHead(JointScore, SSDHead):
     """MMDetection's SSDHead with the joint score: sigmoids instead of a softmax, all negatives instead of hard ones.
 
-    Args: as SSDHead; ``loss_cls`` is a QualityFocalLoss, ``prior_prob`` the initial score.
+    Args:
+        *args: as SSDHead.
+        loss_cls: a QualityFocalLoss.
+        prior_prob: score at initialization.
+        **kwargs: as SSDHead.
     """
 
     def __init__(self, *args, loss_cls: dict | None = None, prior_prob: float = 0.01, **kwargs) -> None:
@@ -63,7 +84,21 @@ class SSDQFLHead(JointScore, SSDHead):
         self, cls_score: Tensor, bbox_pred: Tensor, anchor: Tensor, labels: Tensor, label_weights: Tensor,
         bbox_targets: Tensor, bbox_weights: Tensor, avg_factor: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """One image's losses."""
+        """Losses of one image.
+
+        Args:
+            cls_score: (N, C) class logits of all anchors.
+            bbox_pred: (N, 4) encoded boxes.
+            anchor: (N, 4) x1, y1, x2, y2, pixels.
+            labels: (N,) class indices; C is background.
+            label_weights: (N,).
+            bbox_targets: (N, 4) encoded boxes.
+            bbox_weights: (N, 4).
+            avg_factor: divisor of both losses.
+
+        Returns:
+            (1,) class loss and scalar box loss.
+        """
         with self.loss_cls.with_quality(self._anchor_quality(anchor, bbox_pred, labels, bbox_targets)):
             loss_cls = self.loss_cls(cls_score, labels, label_weights, avg_factor=avg_factor)
         if self.reg_decoded_bbox:
@@ -108,7 +143,10 @@ class _PointHead(JointScore):
 class FoveaQFLHead(_PointHead, FoveaHead):
     """MMDetection's FoveaHead with the joint score.
 
-    Args: as FoveaHead; ``loss_cls`` is a QualityFocalLoss.
+    Args:
+        *args: as FoveaHead.
+        loss_cls: a QualityFocalLoss.
+        **kwargs: as FoveaHead.
     """
 
     def _as_distances(self, coded: Tensor) -> Tensor:
@@ -119,7 +157,10 @@ class FoveaQFLHead(_PointHead, FoveaHead):
 class FCOSQFLHead(_PointHead, FCOSHead):
     """MMDetection's FCOSHead with the joint score and no centerness branch; centerness still weights boxes.
 
-    Args: as FCOSHead; ``loss_cls`` is a QualityFocalLoss.
+    Args:
+        *args: as FCOSHead.
+        loss_cls: a QualityFocalLoss.
+        **kwargs: as FCOSHead.
     """
 
     def _init_layers(self) -> None:
@@ -127,12 +168,29 @@ class FCOSQFLHead(_PointHead, FCOSHead):
         self.conv_centerness = nn.Identity()  # the parent's forward calls it
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
-        """Class and box maps of each level."""
+        """Class and box maps of each level.
+
+        Args:
+            x: L feature maps (B, in_channels, H, W).
+
+        Returns:
+            L maps (B, C, H, W) of class logits and L maps (B, 4, H, W) of distances.
+        """
         cls_scores, bbox_preds, _ = super().forward(x)
         return cls_scores, bbox_preds
 
     def loss_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *rest, **named) -> dict[str, Tensor]:
-        """``loss_cls`` and ``loss_bbox``."""
+        """FCOSHead's losses without that of the centerness branch.
+
+        Args:
+            cls_scores: L maps (B, C, H, W) of class logits.
+            bbox_preds: L maps (B, 4, H, W) of distances.
+            *rest: as FCOSHead.
+            **named: as FCOSHead.
+
+        Returns:
+            ``loss_cls`` and ``loss_bbox``, scalars.
+        """
         unused = [level.new_zeros(len(level), 1, *level.shape[-2:]) for level in cls_scores]
         losses = super().loss_by_feat(cls_scores, bbox_preds, unused, *rest, **named)
         losses.pop("loss_centerness")

@@ -26,7 +26,7 @@ class ScoredLocations:
         return len(self.score)
 
     def rows(self, index: Tensor) -> ScoredLocations:
-        """Some of them.
+        """A subset of the rows.
 
         Args:
             index: (M,) int64 rows, or (N,) bool mask.
@@ -101,7 +101,7 @@ def by_group(order: Tensor, groups: Tensor) -> Tensor:
 
 
 def _candidates(values: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """At least the logits whose sigmoid is above the threshold, the same ones in every dtype.
+    """The logits whose sigmoid is above the threshold, and possibly a few more, the same ones in every dtype.
 
     Args:
         values: (N,) logits of any float dtype.
@@ -118,8 +118,8 @@ def _candidates(values: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         return index, values[index]
     index = _above(values, _below(bound, values.dtype))
     logit = values[index].float()
-    # A CPU's sigmoid differs in the last bit between vectors and what is left over at their end. Scores are equal in
-    # every dtype only where the same logits stand in the same places.
+    # A CPU computes sigmoids in vectors and the remaining elements one by one; the results differ in the last bit.
+    # Scores are equal in every dtype only if the same logits are in the same places.
     near = logit > bound
     return index[near], logit[near]
 
@@ -142,8 +142,8 @@ def _below(bound: float, dtype: torch.dtype) -> float:
 def _above(values: Tensor, bound: float) -> Tensor:
     """(N,) values -> indices, ascending, of those above the bound."""
     whole = len(values) // _BLOCK * _BLOCK
-    # Most blocks hold nothing: their largest says so in one pass that writes next to nothing. The largest of a block
-    # with a NaN is NaN, which says nothing about the others.
+    # Most blocks have no value above the bound, which their maxima show in one pass that writes little memory. The
+    # maximum of a block with a NaN is NaN, so such a block is always searched.
     blocks = values[:whole].view(-1, _BLOCK)
     block = (~(blocks.amax(dim=1) <= bound) if len(blocks) else blocks.new_zeros(0)).nonzero().squeeze(1)
     row, column = (blocks[block] > bound).nonzero(as_tuple=True)
@@ -158,7 +158,7 @@ def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _rank(groups: Tensor, number: int) -> Tensor:
     """(N,) ascending groups below a number -> the place of each row in its group."""
-    # No branch and no size depends on values that torch.export does not know.
+    # No branch and no size depends on values, which torch.export does not have.
     counts = groups.new_zeros(number).index_add_(0, groups, torch.ones_like(groups))
     starts = counts.cumsum(0) - counts
     return torch.arange(groups.shape[0], device=groups.device) - starts[groups]

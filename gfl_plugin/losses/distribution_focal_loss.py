@@ -20,13 +20,14 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     """DFL of each distribution; computed in fp32 whatever the input's dtype.
 
     Args:
-        logits: (N, n + 1), one per bin.
+        logits: (N, n + 1), one logit per bin.
         target: (N,) distances in the unit of the bins, in [first, first + n·step].
         first: y_0, the first bin.
         step: Δ, the bins' spacing, > 0.
 
     Returns:
-        (N,) losses, fp32. On a GPU the loss of a target outside the bins is NaN, as a check would synchronize.
+        (N,) losses, fp32. On a GPU the loss of a target outside the bins is NaN, because a check would
+        synchronize.
 
     Raises:
         ValueError: for shapes that do not fit, a step <= 0, a first bin that is not finite, or, on a CPU, a target

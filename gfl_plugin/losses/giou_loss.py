@@ -2,7 +2,8 @@ r"""Generalized IoU loss (Rezatofighi et al., arXiv 1902.09630, Algorithm 1).
 
 .. math:: L = 1 - \left(\frac{|A \cap B|}{|A \cup B|} - \frac{|C \setminus (A \cup B)|}{|C|}\right)
 
-C is the smallest box that encloses A and B. The numbers are MMDetection's, without its GPU synchronizations.
+C is the smallest box that encloses A and B. The values equal MMDetection's; its GPU synchronizations are
+avoided.
 """
 
 from __future__ import annotations

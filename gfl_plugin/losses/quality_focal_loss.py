@@ -4,9 +4,9 @@ r"""Quality Focal Loss (Li et al., arXiv 2006.04388, Eq. 5).
 
 :math:`\sigma` is the sigmoid of a logit, y in [0, 1] its quality target: the IoU for the object's class, 0 otherwise.
 
-Gradients are explicit formulas, not autograd's. So they are finite for every finite logit (autograd would multiply the
-infinite slope of a power at 0 by zero), and one pass over the logits computes loss and gradient and keeps only the
-gradient.
+Gradients are computed by explicit formulas instead of autograd. They are therefore finite for every finite logit
+(autograd would multiply the infinite slope of a power at 0 by zero), and one pass over the logits computes loss and
+gradient and keeps only the gradient.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activate
     """QFL of each row, summed over classes; computed in fp32 whatever the input's dtype.
 
     Args:
-        pred: (N, C) logits, or probabilities where ``activated``.
+        pred: (N, C) logits, or probabilities if ``activated``.
         target: either ``(label, score)``, (N,) class indices (a label outside [0, C) is background) and (N,)
             qualities; or one (N, C) tensor of qualities. Targets are constants: no gradient flows into them.
         beta: exponent of the modulating factor, >= 0.
@@ -55,7 +55,7 @@ def sparse_quality_focal_loss(
     """QFL of the dense logits of a pyramid, with targets for positives only.
 
     Every element is first treated as a negative (y = 0) in one pass over the logits in their (B, C, H, W) layout; the
-    few elements with an object are then corrected. That pass gives loss and gradient, and only the gradient is kept.
+    few elements with an object are then corrected. The pass computes loss and gradient, and only the gradient is kept.
 
     Args:
         logits: L maps (B, C, H, W) of any float dtype.
@@ -89,7 +89,7 @@ class QualityFocalLoss(nn.Module):
         activated: whether ``pred`` holds probabilities rather than logits.
 
     Raises:
-        ValueError: for a setting that is not possible; the message says what to write instead.
+        ValueError: for an invalid setting; the message says what to write instead.
     """
 
     def __init__(
@@ -133,13 +133,21 @@ class QualityFocalLoss(nn.Module):
             A scalar; (N,) if the reduction is "none".
 
         Raises:
-            ValueError: for a target, weight or override that is not possible.
+            ValueError: for an invalid target, weight or override.
         """
         rows = quality_focal_loss(pred, target, self.beta, self.activated)
         return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 
     def sparse(self, logits: Sequence[Tensor], targets: ClassTargets) -> Tensor:
-        """See :func:`sparse_quality_focal_loss`, with this module's ``beta`` and ``loss_weight``."""
+        """QFL of the dense logits of a pyramid; see :func:`sparse_quality_focal_loss`.
+
+        Args:
+            logits: L maps (B, C, H, W) of any float dtype.
+            targets: classes and qualities of the positives, weights of locations, and the normalizer.
+
+        Returns:
+            (L,) loss of each level, fp32, with this module's ``beta`` and ``loss_weight``.
+        """
         return sparse_quality_focal_loss(logits, targets, self.beta, self.loss_weight)
 
 
@@ -200,7 +208,7 @@ class _SparseQuality(torch.autograd.Function):
                 positives.elements([(*weight.shape[:1], 1, *weight.shape[1:]) for weight in weights])
             )
             row_weight = row_weight * torch.cat([w.view(-1)[index] for w, index in zip(weights, locations)])
-        # The same elements with their quality targets, and as the negatives that the pass has treated them as.
+        # Terms of the same elements with their quality targets, and as negatives, which the pass has added.
         loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
         changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
         written = positives.per_level(positives.targets(elements, shapes))

@@ -19,7 +19,7 @@ def check_reduction(reduction: str, argument: str = "reduction") -> str:
         The reduction itself.
 
     Raises:
-        ValueError: if it is another one; the message lists the possible ones.
+        ValueError: for another name; the message lists the valid names.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"{argument} is {reduction!r}; it must be one of {', '.join(map(repr, REDUCTIONS))}")
@@ -55,5 +55,5 @@ def reduce_rows(
             f"weight has shape {tuple(weight.shape)}; it must hold one weight per row: {tuple(rows.shape)}"
         )
     if avg_factor is not None and reduction == "sum":
-        raise ValueError("avg_factor is given with reduction 'sum', which divides by nothing; use 'mean'")
+        raise ValueError("avg_factor is given with reduction 'sum', which has no divisor; use 'mean'")
     return weight_reduce_loss(rows, weight, reduction, avg_factor)

@@ -1,1 +1,1 @@
-"""Tensor functions that do not need MMDetection: box geometry, NMS, memory pool, choice of kernels."""
+"""Tensor functions that do not need MMDetection: box geometry, NMS, buffer pool, choice of kernels."""

@@ -1,6 +1,6 @@
 """Chooses between PyTorch, Numba and Triton for every operation that has several kernels.
 
-The kernels do not know of the choice. Compiled kernels are imported here when one is first chosen, so that importing
+The kernels do not depend on this choice. Compiled kernels are imported here when one is first chosen, so that importing
 gfl_plugin imports neither Numba nor Triton.
 """
 
@@ -24,7 +24,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 # What the tensors of a compiled kernel must be.
 _TAKES: dict[str, str] = {"numba": "torch.float32 on cpu", "triton": "any float dtype on cuda"}
 
-# A new thread starts without a request. A forked process keeps the one of the thread that forked it.
+# A new thread starts without a request. A forked process keeps the request of the thread that forked it.
 _requested: ContextVar[Backend | None] = ContextVar("gfl_plugin.backend", default=None)
 
 
@@ -76,8 +76,8 @@ def choose(tensor: Tensor, available: Collection[str]) -> Backend:
     the operation has such a kernel and the package is installed; otherwise PyTorch.
 
     Args:
-        tensor: an input of the operation; its device and dtype are looked at.
-        available: backends that the operation has kernels for. ``"torch"`` is taken for granted.
+        tensor: an input of the operation; its device and dtype are used.
+        available: backends that the operation has kernels for. ``"torch"`` need not be listed.
 
     Returns:
         ``"torch"``, ``"numba"`` or ``"triton"``.

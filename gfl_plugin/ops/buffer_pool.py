@@ -23,7 +23,7 @@ _free: deque[np.ndarray] = deque(maxlen=_KEPT)  # when it is full, the oldest bu
 
 
 class _PooledBuffer:
-    """Owner of one buffer, as NumPy sees it; when the last tensor that uses it is freed, it returns to the pool."""
+    """Owner of one buffer, which returns to the pool when the last tensor that uses it is freed."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory

@@ -4,7 +4,7 @@ Compiling takes seconds. Numba's own cache (``cache=True``) is used with three a
 written, a full disk or a damaged file never stop a run, and an entry is used only for the key it was written for.
 
 What Numba's key contains: the file of the kernel, its argument types, Numba's version and the CPU with its features.
-It does not contain other files. So a kernel's helper functions and constants must stand in the kernel's own file.
+It does not contain other files, so a kernel's helper functions and constants must be in the kernel's own file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of one function, for which every error of the disk means "not cached"."""
+    """Numba's cache of one function, which treats every disk error as "not cached"."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -73,10 +73,10 @@ class _Cache(FunctionCache):
             )
 
     def _reset(self) -> None:
-        """Start an empty index, as a damaged one would be met again."""
+        """Replace the index by an empty one; otherwise the next process would read the damaged one again."""
         try:
             self.flush()
-        except OSError:  # what cannot be written is not saved later, either
+        except OSError:  # kernels cannot be saved here later, either
             _logger.debug("%s cannot be written", self.cache_path)
 
 

@@ -1,4 +1,4 @@
-"""The number of threads that parallel Numba kernels use: PyTorch's, and one in a process that cannot have more."""
+"""The number of threads of parallel Numba kernels: PyTorch's number, or 1 in a process that cannot start threads."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def set_threads(count: int) -> None:
     """
     before = torch.get_num_threads()
     numba.set_num_threads(count)
-    # Both use one OpenMP, which Numba sets to all cores when it starts. PyTorch would use them from then on, and round
-    # differently.
+    # Both use the same OpenMP runtime, which Numba sets to all cores when it starts. PyTorch would then use all cores,
+    # too, and round differently.
     if torch.get_num_threads() != before:
         torch.set_num_threads(before)
 

@@ -13,24 +13,6 @@ import mmdet
 _LINE = 90  # characters of a line, about
 
 
-def packaged_config(name: str) -> Path:
-    """Locate one of MMDetection's configs.
-
-    Args:
-        name: ``family/file.py``, without ``mmdet::``.
-
-    Returns:
-        The file.
-
-    Raises:
-        FileNotFoundError: if MMDetection has no such config.
-    """
-    path = _packaged_configs() / name
-    if not path.is_file():
-        raise FileNotFoundError(f"MMDetection {mmdet.__version__} has no config {name}")
-    return path
-
-
 def base_name(base: Path, out: Path) -> str:
     """Write how a config names its base: ``mmdet::family/file.py`` for MMDetection's, else a relative path.
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ..runtime.atomic_files import write_whole
-from .config_writer import as_code, base_name, packaged_config, with_type_names
+from ..runtime.config_files import OURS, find_config
+from .config_writer import as_code, base_name, with_type_names
 from .dense_head import DENSE_HEADS
 from .head_changes import swap_changes
 
 __all__ = ["DENSE_HEADS", "swap_config_file", "swap_head"]
-
-_PACKAGE = "mmdet::"  # prefix of MMDetection's own configs
 
 
 def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
@@ -54,7 +53,8 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
     completely, with its types as strings.
 
     Args:
-        base: file of the base, or MMDetection's name for it (``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``).
+        base: file of the base, or its name in MMDetection (``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``) or in
+            this package (``gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py``).
         out: the file to write.
         head: see :func:`swap_head`.
         **overrides: see :func:`swap_head`.
@@ -64,22 +64,20 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
 
     Raises:
         FileExistsError: if ``out`` exists; it is not overwritten.
-        FileNotFoundError: if the base does not exist.
+        ConfigNotFoundError: if the base does not exist.
         ValueError: see :func:`swap_head`.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists; remove it, or name another file")
-    name = str(base)
-    if not name.startswith(_PACKAGE) and not Path(base).is_file():
-        raise FileNotFoundError(f"config not found: {base}; write mmdet::family/file.py for MMDetection's own configs")
-    path = packaged_config(name.removeprefix(_PACKAGE)) if name.startswith(_PACKAGE) else Path(base).resolve()
+    path = find_config(base).resolve()
     # Custom imports of a config (such as a backbone of another package) are not needed to read it.
     cfg = Config.fromfile(path, import_custom_modules=False)
     if Config._is_lazy_import(str(path)):
         lines = []
         settings = with_type_names(swap_head(cfg, head, **overrides).to_dict())
     else:
-        lines = [f"_base_ = {as_code(base_name(path, out))}"]
+        name = str(base) if str(base).startswith(OURS) else base_name(path, out)
+        lines = [f"_base_ = {as_code(name)}"]
         settings = swap_changes(cfg, head, overrides)
     lines += [f"{key} = {as_code(value)}" for key, value in settings.items()]
     out.parent.mkdir(parents=True, exist_ok=True)

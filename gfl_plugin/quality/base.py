@@ -17,15 +17,15 @@ from .labelled_losses import labelled_losses
 class QualityRepresentation(nn.Module):
     """How a head learns the quality of its boxes and uses it at test time: ``quality=dict(type=...)`` of ``GFLHead``.
 
-    The methods here are those of a head without any quality. A subclass overrides what it does differently; GFLHead
-    knows nothing else of it.
+    The methods here are those of a head without any quality. A subclass overrides those in which it
+    differs; GFLHead calls no others.
     """
 
-    # The class loss where a config names none.
+    # The class loss if a config names none.
     default_loss_cls: ClassVar[dict] = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25}
 
     def init_layers(self, feat_channels: int) -> None:
-        """Create the layers of this representation, if it has some.
+        """Create the layers of this representation, if it has any.
 
         Args:
             feat_channels: channels of the head's towers.
@@ -40,8 +40,8 @@ class QualityRepresentation(nn.Module):
             box_raw: (B, encode_size, H, W) box numbers, fp32.
 
         Returns:
-            Class logits and box numbers; and, where this representation has maps of its own, as third output (B, D, H,
-            W) quality maps, which are handed to :meth:`quality_losses` and :meth:`score`.
+            Class logits and box numbers. If this representation has maps of its own, they are the third output: (B, D,
+            H, W) quality maps, which are passed to :meth:`quality_losses` and :meth:`score`.
         """
         return cls_logits, box_raw
 
@@ -52,7 +52,7 @@ class QualityRepresentation(nn.Module):
             loss_cls: the built loss.
 
         Raises:
-            ValueError: where it does not, saying what to write.
+            ValueError: if it does not fit; the message says what to write.
         """
         if isinstance(loss_cls, QualityFocalLoss):
             raise ValueError(
@@ -94,7 +94,7 @@ class QualityRepresentation(nn.Module):
         Args:
             loss_cls: the head's class loss.
             logits: L maps (B, C, H, W) of class logits.
-            targets: what they should learn.
+            targets: targets of the class scores.
 
         Returns:
             One scalar per level.
@@ -106,7 +106,7 @@ class QualityRepresentation(nn.Module):
 
         Args:
             maps: L quality maps (B, D, H, W), where :meth:`outputs` gives them, else None.
-            targets: what the class scores learn, the quality targets among it.
+            targets: targets of the class scores, including the quality targets.
 
         Returns:
             Losses by name, each a list of one scalar per level.

@@ -34,7 +34,15 @@ class JointQuality(QualityRepresentation):
         return iou(matched)
 
     def box_weight(self, matched: Matched, target: Tensor) -> Tensor:
-        """The highest class score, as in the authors' code."""
+        """The highest class score at each positive, as in the authors' code.
+
+        Args:
+            matched: as in :meth:`target`.
+            target: not used.
+
+        Returns:
+            (P,) weights in [0, 1].
+        """
         return matched.score
 
     def class_losses(self, loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:

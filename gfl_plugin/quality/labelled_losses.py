@@ -18,7 +18,7 @@ def labelled_losses(
     Args:
         loss_cls: the loss; it is called with (N, C) logits, (N,) labels (C for background) and (N,) weights.
         logits: L maps (B, C, H, W).
-        targets: what they should learn; its ``quality`` is not used.
+        targets: targets of the class scores; their ``quality`` is not used.
         positive_weight: (P,) factor of each positive's weight, or None for 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the class scores of a batch should learn."""
+"""Targets of the class scores of a batch."""
 
 from __future__ import annotations
 

@@ -42,11 +42,18 @@ class Detections:
         )
 
     def with_boxes(self, boxes: Tensor) -> Detections:
-        """The same detections with other boxes (N, 4)."""
+        """The same detections with other boxes.
+
+        Args:
+            boxes: (N, 4) x1, y1, x2, y2.
+
+        Returns:
+            The detections with these boxes and all their other fields.
+        """
         return replace(self, boxes=boxes)
 
     def per_image(self, images: int) -> list[Tensor]:
-        """Rows of each image, in their order here.
+        """Rows of each image, in the order in which they are stored.
 
         Args:
             images: number of images of the batch.
@@ -58,5 +65,9 @@ class Detections:
         return list(order.split(torch.bincount(self.image, minlength=images).tolist()))
 
     def to_instances(self) -> InstanceData:
-        """All rows as one InstanceData: ``bboxes``, ``scores``, ``labels`` and the further fields."""
+        """All rows as MMDetection's result.
+
+        Returns:
+            One InstanceData: ``bboxes``, ``scores``, ``labels`` and the further fields.
+        """
         return InstanceData(bboxes=self.boxes, scores=self.scores, labels=self.labels, **self.extra)

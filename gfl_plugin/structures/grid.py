@@ -84,7 +84,7 @@ class Grid:
             The grid.
 
         Raises:
-            ValueError: for a number of maps that is not the number of strides.
+            ValueError: if the number of maps differs from the number of strides.
         """
         if len(sizes) != len(layout.strides):
             raise ValueError(

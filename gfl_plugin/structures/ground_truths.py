@@ -31,7 +31,7 @@ class GroundTruths:
         empty one, which is never assigned.
 
         Args:
-            instances: ``bboxes`` and ``labels`` of each image; None for an image without any, no labels mean label 0.
+            instances: ``bboxes`` and ``labels`` of each image; None for an image without any; missing labels mean 0.
             device: of the result.
 
         Returns:

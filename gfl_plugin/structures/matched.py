@@ -1,4 +1,4 @@
-"""Predictions beside their objects, at the positives of a batch."""
+"""Predictions and their objects at the positives of a batch."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Matched:
     raw: Tensor | None = None  # (P, encode_size) the network's box numbers
 
     def detached(self) -> Matched:
-        """The same without gradients."""
+        """The same values without gradients.
+
+        Returns:
+            A copy whose tensors are detached.
+        """
         raw = None if self.raw is None else self.raw.detach()
         return replace(self, predicted=self.predicted.detach(), raw=raw)

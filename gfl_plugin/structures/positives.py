@@ -1,4 +1,4 @@
-"""The locations that learn an object, without a dense map."""
+"""The locations that are assigned to an object, as a sparse list."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..ops.host_values import host_tensor, on_host
 
 @dataclass(frozen=True)
 class Positives:
-    """Which location learns which object: one row per positive, level after level.
+    """Locations and the objects assigned to them: one row per positive, level after level.
 
     Rows that are not ``active`` have no effect. They are candidates that were not selected, kept on a GPU because
-    dropping them would make the host wait; on a CPU there are none.
+    dropping them would synchronize with the host; on a CPU there are none.
     """
 
     image: Tensor  # (P,) index of the image in the batch, int64
@@ -30,7 +30,7 @@ class Positives:
 
     @staticmethod
     def of(image: Tensor, level: Tensor, location: Tensor, gt_index: Tensor, num_levels: int) -> Positives:
-        """Positives from rows in any order. Counting them makes the host wait for a GPU.
+        """Positives from rows in any order. Counting them synchronizes with a GPU.
 
         Args:
             image: (P,) index of the image in the batch.
@@ -43,7 +43,7 @@ class Positives:
             The positives, all active, sorted by level.
 
         Raises:
-            ValueError: where two rows are the same location of an image (looked for on a CPU only).
+            ValueError: if two rows have the same location of an image (checked on a CPU only).
         """
         order = level.sort(stable=True).indices
         image, level, location, gt_index = (rows[order] for rows in (image, level, location, gt_index))
@@ -75,14 +75,14 @@ class Positives:
         Returns:
             (L,) fp32.
         """
-        if torch.compiler.is_compiling():  # PyTorch 2.13 compiles no index_add in fp64 for a CPU
+        if torch.compiler.is_compiling():  # PyTorch 2.13 cannot compile index_add in fp64 for a CPU
             return torch.stack([part.sum() for part in self.per_level(rows)])
         sums = rows.new_zeros(len(self.counts), dtype=torch.float64)
         return sums.index_add(0, self.level, rows.double()).float()
 
     @property
     def all_active(self) -> bool:
-        """Whether all rows are known to be active; False where the host would have to wait for a GPU."""
+        """Whether all rows are known to be active; False where the host would have to synchronize with a GPU."""
         return on_host(self.active) and bool(self.active.all())
 
     def elements(self, shapes: Sequence[Sequence[int]], channel: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ class Positives:
 
         Args:
             elements: (P,) from :meth:`elements`.
-            shapes: as there.
+            shapes: as in :meth:`elements`.
 
         Returns:
             (P,) int64.

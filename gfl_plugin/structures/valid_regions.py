@@ -26,7 +26,7 @@ class ValidRegions:
 
     @staticmethod
     def of(grid: Grid, metas: Sequence[dict], allowed_border: float = -1) -> ValidRegions:
-        """The regions that MMDetection's image metas and rules give.
+        """The regions according to MMDetection's image metas and rules.
 
         A location belongs to an image if its cell begins inside ``pad_shape`` and, where ``allowed_border`` >= 0, its
         prior lies inside ``img_shape`` extended by that many pixels.
@@ -34,7 +34,7 @@ class ValidRegions:
         Args:
             grid: the locations.
             metas: ``pad_shape`` and ``img_shape`` of each image.
-            allowed_border: pixels, or negative for no such condition.
+            allowed_border: pixels; negative to omit the condition on ``img_shape``.
 
         Returns:
             The regions.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 
 import gfl_plugin  # noqa: F401  # isort: skip
+from gfl_plugin import cli
 from gfl_plugin.analysis.data_check.annotation_findings import annotation_findings
 from gfl_plugin.analysis.data_check.file_findings import file_findings
 from gfl_plugin.analysis.data_check.findings import Finding
@@ -331,18 +331,14 @@ def test_escaped_text_is_printable_and_other_text_unchanged(text: str) -> None:
 
 @pytest.fixture
 def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The tool's main function; it takes arguments, and settings for the demo config's training data."""
-    spec = importlib.util.spec_from_file_location("check_data", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The command's main function; it takes arguments, and settings for the demo config's training data."""
     monkeypatch.setenv("GFL_DEMO_DATA", str(coco_folder(tmp_path / "sound", json.dumps(content()))))
     monkeypatch.setenv("COLUMNS", "400")  # no line breaks inside of names
 
     def run(*arguments: object, **train: object) -> int:
         config = tmp_path / "config.py"
         config.write_text(f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset=dict(**{train!r}))\n")
-        monkeypatch.setattr(sys, "argv", [str(part) for part in ("check_data.py", config, *arguments)])
-        return module.main()
+        return cli.main(["check-data", *map(str, (config, *arguments))])
 
     return run
 

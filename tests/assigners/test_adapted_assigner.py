@@ -1,4 +1,4 @@
-"""MMDetection's assigners inside GFLHead decide what they decide when asked by hand."""
+"""MMDetection's assigners in GFLHead give the same assignment as when they are called directly."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def answer_of(head, batch):
     return head.assigner.assign_batch(truths, None, grid, regions, predictions), truths
 
 
-def by_hand(name: str, head, batch, image: int) -> torch.Tensor:
-    """(A,) the assigner's answer about all priors of an unpadded image; boxes and scores from the definitions."""
+def called_directly(name: str, head, batch, image: int) -> torch.Tensor:
+    """(A,) the assigner's result for all priors of an unpadded image; boxes and scores are computed here."""
     sizes = [level.shape[-2:] for level in batch.cls_scores]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, device="cpu"))
     counts = [h * w for h, w in sizes]
@@ -59,7 +59,7 @@ def by_hand(name: str, head, batch, image: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", list(ASSIGNERS))
-def test_decides_as_when_asked_by_hand(name: str) -> None:
+def test_the_assignment_is_that_of_a_direct_call(name: str) -> None:
     head = head_with(name)
     batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
     answer, truths = answer_of(head, batch)
@@ -67,7 +67,7 @@ def test_decides_as_when_asked_by_hand(name: str) -> None:
     starts = torch.tensor([0, 20 * 24, 20 * 24 + 10 * 12])
     first = 0
     for image, count in enumerate(truths.counts):
-        expected = by_hand(name, head, batch, image)
+        expected = called_directly(name, head, batch, image)
         found = torch.zeros_like(expected)
         own = positives.image == image
         found[starts[positives.level[own]] + positives.location[own]] = positives.gt_index[own] - first + 1
@@ -80,8 +80,8 @@ def test_decides_as_when_asked_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(ASSIGNERS))
-def test_a_step_with_padding_and_unusable_boxes(name: str) -> None:
-    """Padded images, an image without objects, and a box without area: finite losses, learned boxes."""
+def test_a_step_with_padding_and_degenerate_boxes(name: str) -> None:
+    """With an image without objects and a box without area, gradients are finite and other boxes have positives."""
     head = head_with(name)
     batch = random_batch(Recipe(images=3, objects=(5, 0, 3)))
     batch.gt_instances[2].bboxes[1] = torch.tensor([40.0, 40.0, 40.0, 40.0])
@@ -92,8 +92,8 @@ def test_a_step_with_padding_and_unusable_boxes(name: str) -> None:
     assert not truths.empty[answer.positives.gt_index].any()
 
 
-def test_what_max_iou_leaves_undecided_is_not_trained_on() -> None:
-    """Priors between the two thresholds answer -1: their class logits get no gradient."""
+def test_locations_that_max_iou_ignores_are_not_trained_on() -> None:
+    """Priors between the two thresholds have index -1, and their class logits have no gradient."""
     head = head_with("max IoU")
     batch = random_batch(Recipe(same_size=True))
     ignored = answer_of(head, batch)[0].ignored

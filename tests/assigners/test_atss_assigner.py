@@ -1,4 +1,4 @@
-"""ATSS on lists of priors equals MMDetection's; hooks see, log and adjust what is decided."""
+"""ATSS on lists of priors equals MMDetection's; hooks can read and change the assignment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gfl_plugin.registry import TASK_UTILS
     threshold=st.sampled_from([-1, 0.4]),
 )
 def test_assign_equals_mmdetection(seed: int, objects: int, topk: int, ignored: int, threshold: float) -> None:
-    """On a part of the priors, as MMDetection's heads hand them over: indices, overlaps and labels."""
+    """Indices, overlaps and labels are equal for a subset of the priors, as MMDetection's heads pass it."""
     head = build_head(head_config(train_cfg=dict(assigner=dict(topk=topk, ignore_iof_thr=threshold))))
     recipe = Recipe(seed=seed, images=1, objects=(objects,), ignored=(ignored,), height=100, width=130)
     batch = without_ties(random_batch(recipe), head)
@@ -85,7 +85,7 @@ def test_ddods_cost_is_mmdetections_own() -> None:
 
 
 def test_definition_of_the_threshold() -> None:
-    """mean + unbiased deviation over all candidates; equal IoUs reach it exactly."""
+    """It is the mean plus the unbiased standard deviation over all candidates; equal IoUs reach it exactly."""
     seen: list[Assignment] = []
     head = our_head()
     head.assigner.hooks.append(seen.append)
@@ -98,7 +98,7 @@ def test_definition_of_the_threshold() -> None:
     assert (flat.iou.double() >= flat.threshold()[:, None]).all()
 
 
-def test_a_prior_claimed_twice_goes_to_the_object_it_overlaps_most() -> None:
+def test_a_prior_selected_for_two_objects_goes_to_the_one_it_overlaps_most() -> None:
     boxes = torch.tensor([[20.0, 20.0, 90.0, 90.0], [22.0, 22.0, 90.0, 90.0], [20.0, 20.0, 90.0, 90.0]])
     seen: list[Assignment] = []
     head = our_head()
@@ -115,13 +115,13 @@ def test_a_prior_claimed_twice_goes_to_the_object_it_overlaps_most() -> None:
             for o, s in ((priors == prior) & assignment.selected).nonzero().tolist()
         ]
         owners = ((priors == prior) & positive).any(dim=1).nonzero().squeeze(1).tolist()
-        assert owners == [-max(claims)[1]]  # the same IoU twice: the first object
+        assert owners == [-max(claims)[1]]  # of equal IoUs, the first object
     assert not positive[2].any()
 
 
 @TASK_UTILS.register_module()
 class EasierThreshold:
-    """A hook as a user would write it: every object's threshold is lowered."""
+    """A user's hook that lowers every object's threshold."""
 
     def __init__(self, by: float) -> None:
         self.by = by

@@ -1,4 +1,4 @@
-"""The search for candidates of each backend against sorting all priors by distance."""
+"""Each backend's search for candidates equals sorting all priors by distance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BACKENDS = ["torch", "numba"] if installed("numba") else ["torch"]
     topk=st.integers(1, 20),
     border=st.sampled_from([-1, 0, 30]),
 )
-def test_nearest_of_all(
+def test_candidates_are_the_nearest_priors(
     backend: str,
     seed: int,
     size: tuple[int, int],
@@ -48,7 +48,7 @@ def test_nearest_of_all(
         regions = ValidRegions.of(grid, [dict(img_shape=shape, pad_shape=shape)], border)
     except ValueError:
         return  # no prior inside the border
-    corners = 220 * torch.rand(objects, 2, 2) - 10  # centers outside the image too
+    corners = 220 * torch.rand(objects, 2, 2) - 10  # some centers lie outside the image
     truth = InstanceData(bboxes=corners.sort(dim=1).values.flatten(1), labels=torch.zeros(objects, dtype=torch.int64))
     truths = GroundTruths.of([truth], torch.device("cpu"))
 
@@ -59,7 +59,7 @@ def test_nearest_of_all(
         truths.boxes, all_priors(grid), grid.starts, topk, owned, torch.zeros_like(owned), BboxOverlaps2D()
     )
 
-    # A level smaller than topk has fewer slots in a list; on the grid the rest of them are invalid.
+    # A level with fewer than topk priors has fewer slots in the list; on the grid the remaining slots are invalid.
     ends = [sum(everything.counts[: level + 1]) for level in range(3)]
     slots = [level * topk + i for level, count in enumerate(everything.counts) for i in range(count)]
     assert found.counts == (topk,) * 3 and ends[-1] == len(slots)
@@ -68,7 +68,7 @@ def test_nearest_of_all(
         if field.name in ("distance", "valid"):
             ours, theirs = getattr(found, field.name)[:, slots], getattr(everything, field.name)
             assert torch.allclose(ours.float(), theirs.float(), rtol=1e-5, atol=1e-4)
-    # Each candidate is what it is said to be; which of two equally near ones is taken is left open.
+    # The fields of each candidate are right; either one of two equally near priors may be selected.
     boxes = all_priors(grid)[found.prior]
     iou = BboxOverlaps2D()(boxes.flatten(0, 1), truths.boxes.repeat_interleave(3 * topk, dim=0), is_aligned=True)
     assert torch.equal(found.iou.flatten()[found.valid.flatten()], iou[found.valid.flatten()])

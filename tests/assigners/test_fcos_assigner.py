@@ -1,4 +1,4 @@
-"""FCOS's assignment is MMDetection's, point by point."""
+"""FCOS's assignment equals MMDetection's at every point."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def assigned(batch, radius: float | None) -> tuple[Positives, GroundTruths, Grid
 
 @given(st.integers(0, 2**31), st.sampled_from([None, 1.5, 0.6]), st.integers(0, 40))
 @settings(max_examples=40, deadline=None)
-def test_each_point_learns_what_it_learns_in_mmdetection(seed: int, radius: float | None, objects: int) -> None:
+def test_each_point_has_mmdetections_target(seed: int, radius: float | None, objects: int) -> None:
     batch = random_batch(Recipe(seed=seed, objects=(objects, 3), same_size=True))
     theirs = build_head(
         dict(
@@ -67,7 +67,7 @@ def test_each_point_learns_what_it_learns_in_mmdetection(seed: int, radius: floa
         assert len(flat.unique()) == len(flat)
 
 
-def test_padding_learns_nothing() -> None:
+def test_padding_has_no_positives() -> None:
     batch = random_batch(Recipe())
     batch.gt_instances[1] = InstanceData(bboxes=torch.tensor([[0.0, 0.0, 192.0, 160.0]]), labels=torch.tensor([1]))
     positives, _, grid = assigned(batch, None)
@@ -77,7 +77,7 @@ def test_padding_learns_nothing() -> None:
     assert own.any() and (cell[:, 0] < width).all() and (cell[:, 1] < height).all()
 
 
-def test_equal_objects_the_first_wins() -> None:
+def test_of_equal_objects_the_first_is_assigned() -> None:
     batch = random_batch(Recipe(images=1, objects=(0,)))
     box = torch.tensor([[16.0, 16.0, 48.0, 48.0]])
     batch.gt_instances = [InstanceData(bboxes=box.repeat(2, 1), labels=torch.tensor([3, 5]))]

@@ -1,4 +1,4 @@
-"""The coder: integral and deviation by their definitions, the way there and back, and MMDetection's heads with it."""
+"""The coder: integral and standard deviation, encoding and decoding, and use in MMDetection's heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gfl_plugin.coders import IntegralBBoxCoder
 
 
 def two_bins(coder: IntegralBBoxCoder, distance: torch.Tensor) -> torch.Tensor:
-    """(N, 4) distances -> logits of the distribution on the two bins around each, whose integral is the distance."""
+    """(N, 4) distances -> logits of distributions on two neighboring bins whose integrals are the distances."""
     position = coder.position(distance, eps=1e-4)
     left = position.floor()
     probability = torch.full((*distance.shape, coder.reg_max + 1), 1e-12)
@@ -35,7 +35,7 @@ def test_decode_inverts_encode(first: float, n: int, step: float, stride: float)
     assert torch.allclose(coder.decode(points, two_bins(coder, encoded), stride=stride), boxes, atol=2e-2)
 
 
-def test_stride_may_differ_a_row() -> None:
+def test_each_row_may_have_its_own_stride() -> None:
     coder = IntegralBBoxCoder()
     points, distance, stride = torch.zeros(2, 2), torch.ones(2, 4), torch.tensor([8.0, 16.0])
     expected = torch.tensor([[-8.0, -8.0, 8.0, 8.0], [-16.0, -16.0, 16.0, 16.0]])
@@ -66,7 +66,7 @@ def test_standard_deviation() -> None:
     assert torch.allclose(coder.std(sharp.flatten(1)), torch.zeros(1, 4))
 
 
-def test_distances_code_as_mmdetections_coder() -> None:
+def test_distances_are_coded_as_by_mmdetections_coder() -> None:
     ours, theirs = IntegralBBoxCoder(), DistancePointBBoxCoder()
     points, boxes = 100 * torch.rand(20, 2), random_boxes(20, 100, 100)
     assert torch.equal(ours.encode(points, boxes, 16, 0.1), theirs.encode(points, boxes, 16, 0.1))
@@ -83,7 +83,7 @@ def test_clip_border_and_box_type() -> None:
 
 
 def test_as_coder_of_a_retina_head() -> None:
-    """MMDetection's own anchor head learns boxes through it: loss and gradient finite, boxes decoded in pixels."""
+    """MMDetection's anchor head trains and predicts with the coder: gradients are not 0, and boxes lie in the image."""
     head = build_head(
         dict(
             type="RetinaHead",

@@ -1,4 +1,4 @@
-"""Box sides as Dirac deltas and as Gaussians."""
+"""Coders and losses of box sides as Dirac deltas and as Gaussians."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_dirac_decodes_the_exponential_and_inverts_encode() -> None:
     assert torch.allclose(coder.decode(points, raw, stride=8.0), boxes, atol=1e-4)
 
 
-def test_gaussian_decodes_its_mean_and_knows_its_deviation() -> None:
+def test_gaussian_gives_its_mean_and_standard_deviation() -> None:
     coder, points = GaussianBBoxCoder(), torch.zeros(1, 2)
     distance, deviation = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, 1.0, 2.0, 4.0])
     raw = torch.stack([distance.log(), 2 * deviation.log()], dim=1).view(1, 8)
@@ -40,7 +40,7 @@ def test_wrong_width() -> None:
         GaussianBBoxCoder().decode(torch.zeros(1, 2), torch.zeros(1, 4))
 
 
-def test_near_the_mean_it_is_the_negative_log_likelihood() -> None:
+def test_gaussian_loss_near_the_mean_is_the_negative_log_likelihood() -> None:
     mean, target = torch.randn(50), torch.rand(50)
     target = mean + target * 0.99  # within 1, where the loss is quadratic
     log_variance = torch.randn(50)
@@ -49,8 +49,8 @@ def test_near_the_mean_it_is_the_negative_log_likelihood() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_far_from_the_mean_it_grows_linearly() -> None:
-    """e^-α (|d| - 1/2) + α/2, Eq. 10."""
+def test_gaussian_loss_far_from_the_mean_is_linear() -> None:
+    """It is e^-α (|d| - 1/2) + α/2, Eq. 10 of the paper."""
     pred = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     found = gaussian_nll_loss(pred, torch.tensor([5.0, 9.0]))
     assert torch.allclose(found, torch.exp(torch.tensor(-1.0)) * torch.tensor([4.5, 8.5]) + 0.5)
@@ -64,8 +64,8 @@ def test_shapes_and_reduction() -> None:
     assert torch.allclose(GaussianNLLLoss(loss_weight=0.5)(pred, target), rows.mean() / 2)
 
 
-def test_the_likeliest_variance_is_the_error() -> None:
-    """Minimized over α at a distance d < 1, σ² = d²."""
+def test_the_best_variance_of_the_gaussian_loss_is_the_squared_error() -> None:
+    """The loss at a distance d < 1 is minimal for σ² = d²."""
     log_variance = torch.zeros(1, 1, requires_grad=True)
     optimizer = torch.optim.SGD([log_variance], lr=0.5)
     for _ in range(300):

@@ -95,7 +95,7 @@ def test_train_help_is_followed_by_mmdetections_flags() -> None:
         (["swapp"], "gfl-plugin: unknown command 'swapp'; the commands are: demo, train, test, run, swap, "),
         (["train"], "gfl-plugin train: error: no arguments are given"),
         (["swap", "x.py"], "gfl-plugin swap: error: the following arguments are required: -o/--out"),
-        (["swap", "x.py", "-o", "y.py"], "gfl-plugin swap: there is no config x.py"),
+        (["swap", "x.py", "-o", "y.py"], "gfl-plugin swap: config not found: x.py"),
         (["swap", "x.py", "-o", "y.py", "--set", "reg_max"], "gfl-plugin swap: --set reg_max has no value; write "),
         (["check-data", "x.py"], "gfl-plugin check-data: config not found: x.py. Name a file, one of this package"),
         (["publish", "x.pth"], "gfl-plugin publish: checkpoint not found: x.pth"),

@@ -1,4 +1,4 @@
-"""torch.compile takes a detector's layers, once; torch.export takes prediction up to NMS."""
+"""torch.compile compiles a detector's layers once; torch.export can export prediction up to NMS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_a_compiled_training_step_has_the_same_numbers(same_size: bool) -> None:
+def test_a_compiled_training_step_has_the_same_losses_and_gradients(same_size: bool) -> None:
     head = head_config(type=SCOPE + "GFLHead", in_channels=16)
     config = dict(
         type="SingleStageDetector",
@@ -48,7 +48,7 @@ def test_a_compiled_training_step_has_the_same_numbers(same_size: bool) -> None:
 
 
 class Graphs(Hook):
-    """Counts what torch.compile has compiled after each step."""
+    """Records after each step the number of graphs that torch.compile has compiled so far."""
 
     def __init__(self) -> None:
         self.after_step: list[int] = []
@@ -57,8 +57,11 @@ class Graphs(Hook):
         self.after_step.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
-def test_compile_is_done_after_a_few_steps(tmp_path: Path) -> None:
-    """MMEngine's compile=True with what changes in real trainings: objects, images, learning rate, image size."""
+def test_nothing_is_compiled_after_the_first_steps_of_an_image_size(tmp_path: Path) -> None:
+    """A training with compile=True compiles in its first steps and at a new image size only.
+
+    Objects, images and the learning rate change in every step.
+    """
     items = [a_sample(number, objects=number * 7 % 9) for number in range(50)]
     items += [a_sample(number, objects=3, side=128) for number in range(6)]
     schedule = [dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=20)]
@@ -68,13 +71,13 @@ def test_compile_is_done_after_a_few_steps(tmp_path: Path) -> None:
     torch._dynamo.utils.counters.clear()
     runner(tmp_path, items, [graphs], cfg=cfg, param_scheduler=schedule).train()
     assert graphs.after_step[0] > 0, "nothing was compiled"
-    assert graphs.after_step[24] == graphs.after_step[1], "something was compiled again within the same image size"
-    assert graphs.after_step[-1] - graphs.after_step[24] <= graphs.after_step[0], "more than once for a new image size"
+    assert graphs.after_step[24] == graphs.after_step[1], "compiled again for the same image size"
+    assert graphs.after_step[-1] - graphs.after_step[24] <= graphs.after_step[0], "compiled more than once per new size"
     assert graphs.after_step[-1] == graphs.after_step[-2]
 
 
 class Prediction(nn.Module):
-    """A head's prediction up to NMS, as tensors."""
+    """Prediction of a head up to NMS, with tensors as outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +91,7 @@ class Prediction(nn.Module):
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_prediction_can_be_exported(strict: bool) -> None:
-    """For any number of detections, none included; the head itself works on afterwards."""
+    """The exported program equals the head for any number of detections, including none."""
     model = Prediction()
 
     def maps(shift: float) -> tuple[list[Tensor], list[Tensor]]:

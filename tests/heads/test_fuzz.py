@@ -1,4 +1,4 @@
-"""The whole head on extreme inputs: it gives finite numbers, or a clear error."""
+"""The whole head returns finite numbers or raises a clear error for extreme inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.once
 
 CASES = 250
 STRIDES, CLASSES, BINS = (8, 16, 32), 7, 17
-LARGEST = float(torch.finfo(torch.bfloat16).max)  # of what a bf16 tensor can hold
+LARGEST = float(torch.finfo(torch.bfloat16).max)  # the largest number of bf16
 LOGITS = (0.0, 1.0, -4.6, 20.0, -20.0, 88.0, -104.0, 1e4, -1e4, 1e30, -1e30, LARGEST, -LARGEST)
 COORDINATES = (0.0, 1e-30, 0.5, 7.99, 8.0, 63.9, 64.0, 1e4, -1e4, 1e20, -3.4e38, 3.4e38, float("nan"), float("inf"))
 
@@ -33,7 +33,7 @@ def head(ignoring: bool):
 
 @st.composite
 def maps(draw, channels: int, images: int, sizes: list[tuple[int, int]], values: tuple[float, ...]) -> list[Tensor]:
-    """One map per level: noise, a constant, or noise with a few values replaced, in a layout of convolutions."""
+    """One map per level in a random memory layout: noise, a constant, or noise with a few other values."""
     seed, kind = draw(st.integers(0, 2**16)), draw(st.sampled_from(["noise", "constant", "spiked"]))
     layout = draw(st.sampled_from(["contiguous", "channels_last", "sliced"]))
     dtype = draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
@@ -97,10 +97,10 @@ def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool
             stack.enter_context(use_backend("torch"))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(ATSSAssignment, "positives", partialmethod(ATSSAssignment.positives, compact=False))
-        answer_is_sound(batch)
+        assert_finite_or_refused(batch)
 
 
-def answer_is_sound(batch: tuple) -> None:
+def assert_finite_or_refused(batch: tuple) -> None:
     cls_scores, bbox_preds, truths, metas, ignored = batch
     model = head(ignored is not None)
     if not metas:

@@ -1,4 +1,4 @@
-"""The head's numbers are MMDetection 3.3.0's: losses, gradients, assignments, detections."""
+"""The head's losses, gradients, assignments and detections equal those of MMDetection 3.3.0."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STRIDES = [(8, 16, 32), (8,), (4, 8), (8, 16, 32, 64, 128), (16, 32, 64), (7, 14
 
 @st.composite
 def recipes(draw: st.DrawFn) -> tuple[Recipe, dict]:
-    """A batch's recipe, and the head's settings that go with it."""
+    """The recipe of a batch, and matching settings of the head."""
     images = draw(st.integers(1, 4))
     strides = draw(st.sampled_from(STRIDES))
     many = draw(st.booleans())
@@ -72,8 +72,8 @@ def recipes(draw: st.DrawFn) -> tuple[Recipe, dict]:
 class InDouble(torch.nn.Module):
     """MMDetection's own QFL, computed in fp64.
 
-    In fp32 it takes log(1 - σ) as x - logsigmoid(x), which cancels for low logits: where a batch has no positive, its
-    rounding is several 1e-6 of the largest gradient. In fp64 it says what that number should have been.
+    In fp32 it computes log(1 - σ) as x - logsigmoid(x), which cancels for low logits: for a batch without positives its
+    rounding errors are several 1e-6 of the largest gradient. In fp64 they are negligible.
     """
 
     def __init__(self, loss: torch.nn.Module) -> None:
@@ -86,9 +86,9 @@ class InDouble(torch.nn.Module):
 
 
 def compare_losses(theirs, ours, batch: Batch) -> None:
-    """Losses within 1e-5, gradients within 1e-6 of the largest, once MMDetection's QFL is rounded as finely as ours.
+    """Check that losses agree to 1e-5 and gradients to 1e-6 of the largest with MMDetection's QFL in fp64.
 
-    To MMDetection as it is, the difference may be larger by its own rounding, and by no more.
+    The difference to MMDetection's QFL in fp32 may exceed that limit by MMDetection's own rounding error only.
     """
     found, stock = losses_and_gradients(ours, batch), losses_and_gradients(theirs, batch)
     loss = theirs.loss_cls
@@ -105,7 +105,7 @@ def compare_losses(theirs, ours, batch: Batch) -> None:
 
 
 def compare(expected: tuple, found: tuple) -> tuple[float, float, float]:
-    """Largest differences of losses (relative to the loss's largest level), and of both gradients."""
+    """Largest differences of losses, relative to the largest level of each loss, and of both gradients."""
     (their_losses, their_cls, their_box), (our_losses, our_cls, our_box) = expected, found
     assert their_losses.keys() == our_losses.keys()
     loss = 0.0
@@ -136,7 +136,7 @@ def test_losses_and_gradients_equal(case: tuple[Recipe, dict]) -> None:
 @settings(max_examples=100)
 @given(recipes())
 def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
-    """Each location learns the same object, and the same locations are not trained on."""
+    """Each location is assigned to the same object, and the same locations are ignored."""
     recipe, changes = case
     changes["train_cfg"].update(allowed_border=-1, pos_weight=-1)
     theirs, ours = both_heads(**changes)
@@ -176,7 +176,7 @@ def test_assignments_identical(case: tuple[Recipe, dict]) -> None:
 def with_distinct_scores(batch: Batch) -> Batch:
     """The batch with class logits spread evenly over [-8, 4] and shuffled.
 
-    Random logits have equal scores now and then, and MMDetection's sort, which is not stable, puts those in any order.
+    Random logits sometimes have equal scores, which MMDetection sorts in an undefined order (its sort is not stable).
     """
     for image in range(len(batch.img_metas)):
         count = sum(level[image].numel() for level in batch.cls_scores)
@@ -221,10 +221,10 @@ def test_detections_identical(case: tuple[Recipe, dict], rescale: bool, threshol
     ids=str,
 )
 def test_other_test_settings(test_cfg: dict) -> None:
-    """Whatever MMDetection's test_cfg may say: taken in one call for all images, or left to MMDetection."""
+    """Detections are equal for all settings of test_cfg, with the NMS of this package and with mmcv's."""
     theirs, ours = both_heads(test_cfg={"nms_pre": 100, **test_cfg})
     for clipped in (True, False):
-        theirs.bbox_coder.clip_border = ours.bbox_coder.clip_border = clipped  # or coordinates below 0
+        theirs.bbox_coder.clip_border = ours.bbox_coder.clip_border = clipped  # False gives coordinates below 0
         batch = with_distinct_scores(random_batch(Recipe()))
         arguments = dict(batch_img_metas=batch.img_metas, rescale=True)
         results = [head.predict_by_feat(batch.cls_scores, batch.bbox_preds, **arguments) for head in (theirs, ours)]
@@ -234,7 +234,7 @@ def test_other_test_settings(test_cfg: dict) -> None:
             assert torch.allclose(expected.scores, found.scores, rtol=0, atol=1e-6)
 
 
-def test_without_nms_all_candidates_come_back() -> None:
+def test_without_nms_all_candidates_are_returned() -> None:
     theirs, ours = both_heads()
     batch = random_batch(Recipe())
     for expected, found in zip(
@@ -286,8 +286,8 @@ def test_images_without_objects(objects: tuple[int, int]) -> None:
         assert level is not None and level.isfinite().all()
 
 
-def test_images_without_ignored_regions_beside_others() -> None:
-    """MMDetection hands over None for an image whose data sample has none."""
+def test_ignored_regions_in_some_images_only() -> None:
+    """Losses equal MMDetection's, which passes None for an image without ignored regions."""
     theirs, ours = both_heads(train_cfg=dict(assigner=dict(ignore_iof_thr=0.4)))
     batch = without_ties(random_batch(Recipe(objects=(5, 5), ignored=(2, 0))), theirs)
     batch.gt_instances_ignore[1] = None
@@ -295,8 +295,8 @@ def test_images_without_ignored_regions_beside_others() -> None:
 
 
 @pytest.mark.parametrize("ignored", [(), (2, 1)])
-def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int, ...]) -> None:
-    """The form a GPU uses, most of its rows inert."""
+def test_one_row_per_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int, ...]) -> None:
+    """Positives as on a GPU, where most rows are inactive, give the same losses and gradients."""
     head = our_head(train_cfg=dict(assigner=dict(ignore_iof_thr=0.4), pos_weight=2.0))
     batch = random_batch(Recipe(objects=(20, 30), ignored=ignored))
     expected = losses_and_gradients(head, batch)
@@ -311,7 +311,7 @@ def test_a_row_a_candidate_gives_the_same_losses(monkeypatch, ignored: tuple[int
 @pytest.mark.parametrize("empty", [(0,), (1,), (2,), (0, 2)])
 @pytest.mark.parametrize("compact", [True, False])
 def test_levels_without_a_location(monkeypatch, empty: tuple[int, ...], compact: bool) -> None:
-    """A map of no rows or no columns takes no part; in the form a GPU uses, too."""
+    """Maps without rows or columns are skipped, on a CPU and with the operations of a GPU."""
     monkeypatch.setattr(Assignment, "positives", partialmethod(Assignment.positives, compact=compact))
     theirs, ours = both_heads()
     batch = random_batch(Recipe(objects=(9, 7)))
@@ -331,7 +331,7 @@ def test_levels_without_a_location(monkeypatch, empty: tuple[int, ...], compact:
         assert torch.allclose(expected.bboxes, found.bboxes, rtol=0, atol=1e-3)
 
 
-def test_box_types_of_mmdetection_are_taken() -> None:
+def test_box_types_of_mmdetection_are_accepted() -> None:
     from mmdet.structures.bbox import HorizontalBoxes
 
     head = our_head()
@@ -369,7 +369,7 @@ def test_low_precision_logits_are_computed_in_fp32(dtype: torch.dtype) -> None:
         assert torch.allclose(a.float(), b.to(dtype).float(), rtol=2e-2, atol=1e-6)
 
 
-def test_autocast_does_not_reach_the_losses() -> None:
+def test_losses_are_the_same_under_autocast() -> None:
     head = our_head()
     batch = random_batch(Recipe())
     expected = losses_and_gradients(head, batch)[0]
@@ -393,8 +393,8 @@ def test_stock_config_and_plugin_names_build_the_same_head() -> None:
     assert type(our_head(loss_bbox=dict(type="DIoULoss")).loss_bbox).__module__.startswith("mmdet")
 
 
-def test_general_bins_reach_loss_and_prediction() -> None:
-    """With half the spacing and twice the bins the same range is coded; a sharp distribution decodes to its bin."""
+def test_bins_of_another_spacing() -> None:
+    """Half the spacing and twice the bins cover the same range; a one-hot distribution decodes to its bin."""
     head = our_head(reg_max=32, bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", step=0.5))
     batch = random_batch(Recipe(reg_max=32))
     losses = head.loss_by_feat(*batch.arguments())
@@ -405,14 +405,14 @@ def test_general_bins_reach_loss_and_prediction() -> None:
     assert torch.allclose(head.bbox_coder.integral(sharp.flatten(1)), torch.full((1, 4), 3.5))
 
 
-def test_mmdetections_rule_for_names_outside_our_head_is_untouched() -> None:
+def test_names_without_a_scope_outside_our_head_mean_mmdetections_classes() -> None:
     from cases import build_head
 
     assert type(build_head(head_config())).__module__.startswith("mmdet.")
 
 
-def test_one_candidate_alone_is_a_positive() -> None:
-    """MMDetection's deviation of one IoU is NaN, and its object is lost; here it is 0."""
+def test_a_single_candidate_is_a_positive() -> None:
+    """The standard deviation of one IoU counts as 0; in MMDetection it is NaN, and the object gets no positive."""
     theirs, ours = both_heads(anchor_generator=dict(strides=[8]))
     batch = random_batch(Recipe(strides=(8,), height=8, width=8, images=1, objects=(1,)))
     batch.gt_instances = [InstanceData(bboxes=torch.tensor([[-3.0, -3.0, 5.0, 5.0]]), labels=torch.tensor([2]))]
@@ -420,8 +420,8 @@ def test_one_candidate_alone_is_a_positive() -> None:
     assert losses_and_gradients(ours, batch)[0]["loss_bbox"][0] > 0.0
 
 
-def test_without_numba_the_numbers_are_the_same() -> None:
-    """PyTorch operations instead of every compiled kernel."""
+def test_torch_backend_gives_the_same_losses_and_detections() -> None:
+    """With PyTorch operations in place of all compiled kernels."""
     cases = [Recipe(seed=seed, images=3, objects=(4, 0, 30), same_size=bool(seed % 2)) for seed in range(6)]
     head = our_head()
     compiled = [losses_and_gradients(head, random_batch(recipe)) for recipe in cases]
@@ -448,8 +448,8 @@ def test_without_numba_the_numbers_are_the_same() -> None:
 
 
 def test_training_after_inference_mode() -> None:
-    """What a head makes once and keeps may have been made where nothing can be saved for a gradient."""
-    changes = dict(reg_max=11, anchor_generator=dict(strides=[8, 16, 64]))  # kept for no other test
+    """Tensors that a head caches during inference mode can be used for training."""
+    changes = dict(reg_max=11, anchor_generator=dict(strides=[8, 16, 64]))  # not cached by other tests
     recipe = Recipe(reg_max=11, strides=(8, 16, 64))
     batch = random_batch(recipe)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one clear error, or is handled."""
+"""Invalid configs, batches and checkpoints raise a clear error, or are handled."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_config_mistakes(changes: dict, message: str) -> None:
         our_head(**changes)
 
 
-def test_losses_may_be_left_out() -> None:
-    """Classes and channels are all a head must be told; its losses are the paper's."""
+def test_losses_have_defaults() -> None:
+    """A config without losses gives those of the paper."""
     head = our_head(loss_cls=None, loss_dfl=None, loss_bbox=None)
     assert (head.loss_cls.beta, head.loss_bbox.loss_weight, head.loss_dfl.loss_weight) == (2.0, 2.0, 0.25)
     assert (
@@ -55,7 +55,7 @@ def test_losses_may_be_left_out() -> None:
     )
 
 
-def test_reg_max_may_be_written_on_the_coder_alone() -> None:
+def test_reg_max_may_be_set_in_the_coder_only() -> None:
     head = our_head(bbox_coder=dict(type="IntegralBBoxCoder", reg_max=8))
     assert head.reg_max == 8 and head.gfl_reg.out_channels == 4 * 9
 
@@ -69,11 +69,11 @@ def test_reg_max_may_be_written_on_the_coder_alone() -> None:
         [float("nan"), 10.0, 20.0, 30.0],
         [10.0, 10.0, float("inf"), 30.0],
         [-400.0, -400.0, -300.0, -300.0],  # left of the image
-        [5000.0, 5000.0, 6000.0, 6000.0],  # right of it
+        [5000.0, 5000.0, 6000.0, 6000.0],  # right of the image
         [1e30, 1e30, 2e30, 2e30],
     ],
 )
-def test_unusable_boxes_teach_nothing(bad: list[float]) -> None:
+def test_degenerate_boxes_are_ignored(bad: list[float]) -> None:
     """Losses and gradients are those of the batch without the box."""
     head = our_head()
     batch = random_batch(Recipe())
@@ -88,7 +88,7 @@ def test_unusable_boxes_teach_nothing(bad: list[float]) -> None:
         assert torch.equal(a, b)
 
 
-def test_box_partly_outside_the_image_is_learned_as_it_is() -> None:
+def test_box_partly_outside_the_image_is_not_ignored() -> None:
     head = our_head()
     batch = random_batch(Recipe(images=1, objects=(0,)))
     batch.gt_instances = [InstanceData(bboxes=torch.tensor([[-20.0, 10.0, 71.0, 83.0]]), labels=torch.tensor([1]))]
@@ -111,7 +111,7 @@ def test_number_of_maps_and_strides_differ() -> None:
 
 
 def test_settings_as_a_plain_dict() -> None:
-    """Where a model is built in Python, its settings need not be MMEngine's ConfigDict."""
+    """The settings of a model built in Python may be a dict instead of MMEngine's ConfigDict."""
     head = our_head()
     batch = random_batch(Recipe())
     arguments = (batch.cls_scores, batch.bbox_preds)
@@ -121,7 +121,7 @@ def test_settings_as_a_plain_dict() -> None:
 
 
 def test_batch_without_an_image() -> None:
-    """As in MMDetection there is nothing to detect; MMDetection's losses are an IndexError, here it says why."""
+    """It has no detections, as in MMDetection; its losses are a clear error (an IndexError in MMDetection)."""
     head = our_head()
     batch = random_batch(Recipe())
     none = [level[:0] for level in batch.cls_scores], [level[:0] for level in batch.bbox_preds]
@@ -145,7 +145,7 @@ def test_batch_without_an_image() -> None:
         (lambda b: b.cls_scores.insert(1, b.cls_scores.pop(1).to("meta")), "level 1.*on meta, its box map on cpu"),
     ],
 )
-def test_parts_of_a_batch_that_do_not_belong_together(change, message: str) -> None:
+def test_parts_of_a_batch_that_do_not_fit_together(change, message: str) -> None:
     head = our_head()
     batch = random_batch(Recipe(ignored=(1, 1), same_size=True))
     change(batch)
@@ -170,7 +170,7 @@ def test_checkpoint_of_another_reg_max() -> None:
         load_state_dict(model, state)
 
 
-def test_checkpoint_with_a_backbone_alone_still_loads() -> None:
+def test_checkpoint_with_a_backbone_only_loads() -> None:
     model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2), "bbox_head": our_head()})
     load_state_dict(model, {"backbone.weight": torch.ones(2, 2)})
     assert torch.equal(model["backbone"].weight, torch.ones(2, 2))

@@ -1,4 +1,4 @@
-"""A training step on a device never makes the host wait for it, whether or not a GPU is here to try it on."""
+"""A training step never synchronizes with a GPU; most of it is tested without a GPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CASES = [
 
 
 class Waits(TorchDispatchMode):
-    """Notes operations that need values or shapes on the host, and copies that wait."""
+    """Records operations that need values or shapes on the host, and copies that synchronize."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,10 +61,11 @@ def moved(batch: Batch, device: str) -> Batch:
 
 @pytest.mark.parametrize(("recipe", "changes"), CASES)
 def test_no_operation_needs_a_value(recipe: Recipe, changes: dict) -> None:
-    """On tensors without values ("meta") whatever would wait for a GPU is an error, or is noted."""
+    """On tensors without values ("meta"), operations that would synchronize raise an error or are recorded."""
     head, batch = our_head(**changes), moved(random_batch(recipe), "meta")
     with (
-        mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),  # knows no such device
+        # Autocast does not support "meta".
+        mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
         Waits() as waits,
     ):
         losses = head.loss_by_feat(*batch.arguments())
@@ -73,7 +74,7 @@ def test_no_operation_needs_a_value(recipe: Recipe, changes: dict) -> None:
     assert all(level.grad.shape == level.shape for level in (*batch.cls_scores, *batch.bbox_preds))
 
 
-def test_what_waits_is_noted() -> None:
+def test_operations_that_synchronize_are_recorded() -> None:
     values, mask = torch.arange(4.0), torch.tensor([True, False, True, False])
     with Waits() as waits:
         values[mask]
@@ -104,7 +105,7 @@ def test_no_synchronization_on_a_gpu(recipe: Recipe, changes: dict) -> None:
 
 @needs_gpu
 @pytest.mark.parametrize(("recipe", "changes"), CASES)
-def test_a_gpu_gives_the_numbers_of_a_cpu(recipe: Recipe, changes: dict) -> None:
+def test_losses_and_gradients_on_a_gpu_equal_those_on_a_cpu(recipe: Recipe, changes: dict) -> None:
     batch = random_batch(recipe)
     expected = losses_and_gradients(our_head(**changes), batch)
     found = losses_and_gradients(our_head(**changes).cuda(), moved(batch, "cuda"))

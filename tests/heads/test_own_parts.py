@@ -1,4 +1,4 @@
-"""The parts that docs/extend.md shows work in GFLHead as they stand there, without a change to the package."""
+"""The assigner and the quality representation of docs/extend.md work in GFLHead without changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "extend.md"
 
 @pytest.fixture(scope="module", autouse=True)
 def _files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The page's Python files, imported."""
+    """Import the Python files of the page."""
     folder = tmp_path_factory.mktemp("own_parts")
     names = []
     for name, text in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.DOTALL):
@@ -55,7 +55,7 @@ def _trained(head: torch.nn.Module, steps: int = 30) -> list[dict[str, float]]:
     return history
 
 
-def test_an_assigner_of_ones_own() -> None:
+def test_a_users_own_assigner() -> None:
     """Each positive is the location nearest to its object's center, on the level nearest to a quarter of its side."""
     head = our_head(train_cfg=dict(assigner=dict(type="gfl_plugin.CenterAssigner", topk=None)))
     batch = random_batch(Recipe(objects=(12, 20)))
@@ -79,7 +79,7 @@ def test_an_assigner_of_ones_own() -> None:
     assert history[-1]["loss_bbox"] < history[0]["loss_bbox"] and history[-1]["loss_cls"] < history[0]["loss_cls"]
 
 
-def test_an_assigner_that_gives_a_location_to_two_objects_is_told() -> None:
+def test_an_assigner_that_gives_a_location_to_two_objects_is_an_error() -> None:
     class Twice:
         def assign_batch(self, ground_truths, ignored, grid, valid_regions, predictions):
             from gfl_plugin.structures.positives import Positives
@@ -100,8 +100,8 @@ def _iou_aware(alpha: float) -> torch.nn.Module:
     )
 
 
-def test_a_quality_of_ones_own() -> None:
-    """It adds its output and its loss, and its score ranks the detections."""
+def test_a_users_own_quality_representation() -> None:
+    """It adds an output and a loss, and its score replaces the class score of detections."""
     head = _iou_aware(0.25)
     history = _trained(head)
     assert set(history[0]) == {"loss_cls", "loss_bbox", "loss_dfl", "loss_iou"}
@@ -132,7 +132,7 @@ def _pairs(scores: Tensor, quality: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(scores[label, row, column], quality[row, column]))
 
 
-def test_a_score_of_the_class_alone_is_the_class_score() -> None:
+def test_a_score_that_ignores_the_quality_is_the_class_score() -> None:
     head = _iou_aware(1.0)
     batch = random_batch(Recipe(same_size=True))
     quality = [torch.randn(2, 1, *level.shape[-2:]) for level in batch.cls_scores]

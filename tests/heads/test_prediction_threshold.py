@@ -1,4 +1,4 @@
-"""Which scores are above the threshold: those whose fp32 sigmoid is, whatever the dtype of the logits."""
+"""A score is selected if its fp32 sigmoid is above the threshold, for logits of every dtype."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Thousands of calls on small tensors: on a busy machine, threads that wait for each other take minutes."""
+    """Use one thread: for thousands of calls on small tensors, several threads take minutes on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,10 +38,10 @@ def found_in(values: Tensor, threshold: float) -> list[int]:
 
 
 def differences(values: Tensor, threshold: float) -> int:
-    """How many values are found, or missed, against the definition.
+    """Number of values that are selected or omitted contrary to the definition.
 
-    PyTorch's fp32 sigmoid has two values on a CPU, one in vectors and one where elements are taken one by one, as at
-    the end of a tensor. A score between them may be found or not.
+    PyTorch's fp32 sigmoid on a CPU has two results, one computed in vectors and one computed element by element, as at
+    the end of a tensor. If only one of them is above the threshold, a score may be selected or not.
     """
     found = torch.zeros(len(values), dtype=torch.bool)
     found[found_in(values, threshold)] = True
@@ -52,13 +52,13 @@ def differences(values: Tensor, threshold: float) -> int:
 
 
 def in_single(logits: list[Tensor], threshold: float, limit: int) -> ScoredLocations:
-    """What is above the threshold once the maps are fp32."""
+    """The selection for maps converted to fp32."""
     return select_topk([level.float() for level in logits], threshold, limit)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_every_value_of_a_half_precision(dtype: torch.dtype) -> None:
-    """All 65,536 bit patterns, NaN and infinities among them, for fixed and random thresholds."""
+def test_every_value_of_a_half_precision_dtype(dtype: torch.dtype) -> None:
+    """For all 65,536 bit patterns, including NaN and infinities, and for fixed and random thresholds."""
     values = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
     wrong = {}
     for threshold in THRESHOLDS + random_thresholds(80):
@@ -68,8 +68,8 @@ def test_every_value_of_a_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_values_around_the_bound(dtype: torch.dtype) -> None:
-    """Neighbours of the threshold's logit, and of each place near it where the fp32 sigmoid takes a step."""
+def test_values_around_the_threshold(dtype: torch.dtype) -> None:
+    """For neighbors of the threshold's logit, and for a fine grid of logits around it."""
     wrong = {}
     for threshold in THRESHOLDS + random_thresholds(400):
         values = around(threshold, dtype)
@@ -79,7 +79,7 @@ def test_values_around_the_bound(dtype: torch.dtype) -> None:
 
 
 def around(threshold: float, dtype: torch.dtype) -> Tensor:
-    """(N,) 50 neighbours on each side of the threshold's logit, and a fine grid of the logits up to 2 away."""
+    """(N,) 50 neighbors on each side of the threshold's logit, and a fine grid of the logits up to 2 away."""
     logit = torch.tensor(math.log(threshold) - math.log1p(-threshold), dtype=dtype)
     parts = [logit + torch.linspace(-2, 2, 4001, dtype=dtype), logit[None]]
     for end in (-math.inf, math.inf):
@@ -92,7 +92,7 @@ def around(threshold: float, dtype: torch.dtype) -> Tensor:
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_maps_of_any_dtype(dtype: torch.dtype, threshold: float) -> None:
+def test_selection_does_not_depend_on_the_dtype(dtype: torch.dtype, threshold: float) -> None:
     """Image, level, label, location and score are those of the map converted to fp32."""
     logit = math.log(threshold) - math.log1p(-threshold)
     different = lost = 0
@@ -109,8 +109,8 @@ def test_maps_of_any_dtype(dtype: torch.dtype, threshold: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_nan_hides_no_other_score(dtype: torch.dtype) -> None:
-    """NaN and -inf are not above a threshold, +inf is; neither changes what is found beside it."""
+def test_a_nan_does_not_affect_other_scores(dtype: torch.dtype) -> None:
+    """NaN and -inf are not above the threshold, +inf is; other scores of the same block are still selected."""
     values = torch.full((1000,), -6.0, dtype=dtype)
     values[[3, 200, 999]] = 2.0
     values[[4, 300]] = math.nan
@@ -122,6 +122,6 @@ def test_a_nan_hides_no_other_score(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 1.0, 2.0])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_thresholds_outside_the_open_interval(dtype: torch.dtype, threshold: float) -> None:
-    """At most 0 keeps every score above it, at least 1 none."""
+    """A threshold below 0 selects every score except NaN, 0 every positive score, and 1 or more none."""
     values = torch.cat([torch.tensor([math.nan, -math.inf, -200, 0, 20, math.inf]), torch.randn(300)]).to(dtype)
     assert differences(values, threshold) == 0

@@ -1,4 +1,4 @@
-"""The joint score in other families: QFL against the formula, everything else as MMDetection's."""
+"""Heads of other families with the joint score: QFL equals its formula, the rest equals MMDetection."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_box_loss_is_mmdetections_and_class_loss_is_qfl_of_the_decoded_boxes(fam
     inner = ours.loss_cls.loss.forward
     ours.loss_cls.loss.forward = spy
     losses = ours.loss_by_feat(*outputs, batch.gt_instances, batch.img_metas)
-    # The class scores of another width do not matter to the box loss.
+    # The box loss does not depend on the class scores, which have another number of channels there.
     other = [
         level.new_zeros(len(level), level.shape[1] // 7 * theirs.cls_out_channels, *level.shape[-2:])
         for level in outputs[0]
@@ -114,9 +114,9 @@ def _list(value) -> list:
 
 
 def true_quality(head, outputs, batch) -> torch.Tensor:
-    """IoU with its object of every positive's box, decoded as the head decodes it to predict.
+    """IoU of each positive's predicted box with its object; boxes are decoded as in prediction.
 
-    A positive's object is recovered from its own targets: the object that its encoded target decodes to.
+    The object is the one of the assignment, or the box that the positive's encoded target decodes to.
     """
     kept = []
     sizes = [level.shape[-2:] for level in outputs[0]]
@@ -147,7 +147,7 @@ def true_quality(head, outputs, batch) -> torch.Tensor:
 
 
 def per_image_targets(head, points, truth, sizes) -> tuple:
-    parent = type(head).__mro__[3]  # MMDetection's head, past the mix-ins
+    parent = type(head).__mro__[3]  # MMDetection's head, after the mix-ins
     if hasattr(head, "base_edge_list"):
         return parent._get_targets_single(head, truth, sizes, points)
     return parent.get_targets(head, points, [truth])
@@ -155,7 +155,7 @@ def per_image_targets(head, points, truth, sizes) -> tuple:
 
 @pytest.mark.parametrize("family", list(HEADS))
 def test_predicts_and_trains(family: str) -> None:
-    """A step of gradient descent on its own losses lowers them, and the score is the class score alone."""
+    """Gradient descent decreases the losses, and the score of a detection is the class score."""
     head = both(family)[1]
     head.init_weights()
     batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
@@ -188,8 +188,8 @@ def test_another_class_loss_is_an_error(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["Retina", "Fovea", "FCOS"])
-def test_the_loss_in_mmdetections_heads_says_what_to_use(family: str) -> None:
-    """They hand it labels and nothing else."""
+def test_qfl_in_mmdetections_heads_is_an_error_that_names_the_right_head(family: str) -> None:
+    """These heads pass only labels to their class loss."""
     loss = dict(type="gfl_plugin.QualityFocalLoss", use_sigmoid=True)
     head = build_head(dict(type=f"{family}Head", **{**COMMON, **HEADS[family], "loss_cls": loss}))
     batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
@@ -197,8 +197,8 @@ def test_the_loss_in_mmdetections_heads_says_what_to_use(family: str) -> None:
         head.loss_by_feat(*outputs_of(head, batch), batch.gt_instances, batch.img_metas)
 
 
-def test_the_loss_in_a_head_that_gives_a_quality() -> None:
-    """RTMDet's: loss and gradient are those with MMDetection's QFL."""
+def test_qfl_in_a_head_of_mmdetection_that_passes_a_quality() -> None:
+    """Loss and gradient of RTMDet's head equal those with MMDetection's QFL."""
     totals, gradients = [], []
     for scope in ("gfl_plugin", "mmdet"):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The best class scores of each level and image, against a loop over them."""
+"""The best class scores of each level and image equal those of a loop over levels and images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gfl_plugin.heads.select_topk import select_topk
 def test_the_best_of_each_level_and_image(
     seed: int, images: int, classes: int, sizes: list[tuple[int, int]], threshold: float, limit: int
 ) -> None:
-    """Those above the threshold, the best of each level and image, whatever the shape's remainder of a block."""
+    """For maps of any size, a multiple of the block size or not."""
     torch.manual_seed(seed)
     logits = [3 * torch.randn(images, classes, *size) for size in sizes]
     found = select_topk(logits, threshold, limit)
@@ -39,5 +39,5 @@ def test_the_best_of_each_level_and_image(
     columns = (found.image, found.level, found.label, found.location, found.score)
     answer = list(zip(*(column.tolist() for column in columns)))
     assert [row[:4] for row in answer] == [row[:4] for row in rows]
-    # A CPU's sigmoid may differ in the last bit between elements in vectors and those left over at their end.
+    # A CPU's sigmoid in vectors may differ in the last bit from that of the remaining elements.
     assert [row[4] for row in answer] == pytest.approx([row[4] for row in rows], rel=2e-7)

@@ -1,4 +1,4 @@
-"""DFL against its formula, against MMDetection's, for any bins, and with wrong input."""
+"""DFL equals its formula and MMDetection's loss for any bins, and rejects invalid input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gfl_plugin.losses import DistributionFocalLoss, distribution_focal_loss
 @pytest.mark.parametrize("n", [1, 8, 16])
 @pytest.mark.parametrize("step", [0.5, 1.0, 4.0])
 def test_formula(first: float, n: int, step: float) -> None:
-    """Eq. 6 of the paper, bin by bin, in fp64; targets on the bins and at both ends included."""
+    """The loss equals Eq. 6 of the paper in fp64, also for targets on bins and at both ends of the range."""
     logits = torch.randn(50, n + 1)
     target = first + step * n * torch.rand(50)
     target[:3] = torch.tensor([first, first + n * step, first + step * (n // 2)])
@@ -45,8 +45,8 @@ def test_equal_to_mmdetection(reduction: str) -> None:
     assert record("DFL module: gradients, of the largest", difference) <= 1e-6
 
 
-def test_least_where_the_distribution_is_the_targets_two_bins() -> None:
-    """The optimum puts (y_{i+1} - y)/Δ and (y - y_i)/Δ on the two bins; there the gradient vanishes."""
+def test_minimum_has_all_probability_on_the_two_bins_around_the_target() -> None:
+    """The gradient is 0 if the two bins have the probabilities (y_{i+1} - y)/Δ and (y - y_i)/Δ."""
     probability = torch.full((1, 5), 1e-9)
     probability[0, 2], probability[0, 3] = 0.7, 0.3
     logits = probability.log().requires_grad_()
@@ -55,7 +55,7 @@ def test_least_where_the_distribution_is_the_targets_two_bins() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_finite_at_the_extremes(dtype: torch.dtype) -> None:
+def test_extreme_logits_give_finite_losses_and_gradients(dtype: torch.dtype) -> None:
     logits = torch.tensor([[60.0, -60.0, 0.0], [torch.finfo(torch.float16).max, 0.0, -60.0]]).to(dtype).requires_grad_()
     loss = distribution_focal_loss(logits, torch.tensor([2.0, 0.5]))
     loss.sum().backward()

@@ -1,4 +1,4 @@
-"""The first training step of a process finds the compiled kernels on disk."""
+"""The first training step of a process loads compiled kernels from disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print(json.dumps(steps))
 
 
 def first_step(cache: Path, root: Path) -> tuple[float, float]:
-    """Wall clock and CPU seconds that the first step of a new process takes longer than its later ones."""
+    """Wall-clock and CPU seconds of a new process's first step minus the median of its later steps."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]),
@@ -47,12 +47,15 @@ def first_step(cache: Path, root: Path) -> tuple[float, float]:
 
 
 def test_a_second_process_does_not_compile(tmp_path: Path, root: Path) -> None:
-    """CPU seconds are compared: the wall clock of a step also counts what other processes of the machine do."""
+    """The first step compiles only in the first process.
+
+    CPU seconds are compared, because wall-clock time also depends on other processes of the machine.
+    """
     wall_before, before = first_step(tmp_path, root)
     wall, cpu = first_step(tmp_path, root)
     FIGURES["first training step, longer than later ones: without kernels on disk"] = (
         f"{wall_before:.2f} s ({before:.2f} s of CPU)"
     )
     FIGURES["first training step, longer than later ones: with kernels on disk"] = f"{wall:.2f} s ({cpu:.2f} s of CPU)"
-    assert before > ALLOWED, "nothing was compiled, so that this test measures nothing"
+    assert before > ALLOWED, "nothing was compiled, so this test measures nothing"
     assert cpu <= ALLOWED

@@ -29,8 +29,8 @@ pytestmark = [
 
 TESTS = Path(__file__).resolve().parents[1]
 MARK = "results: "
-DEADLINE = 30  # seconds, of each child; it takes three where it compiles
-SHORTER = 15  # seconds, of what children start
+DEADLINE = 30  # seconds per child; a child that compiles takes three
+SHORTER = 15  # seconds per process that a child starts
 
 ONE_THREAD = (
     "child before the first loss",
@@ -62,7 +62,7 @@ def output(threads: int) -> str:
     """What the program printed, its errors included."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     command = [sys.executable, "-W", "ignore", __file__, str(threads)]
-    with tempfile.TemporaryFile("w+") as file:  # a remaining process would keep a pipe open
+    with tempfile.TemporaryFile("w+") as file:  # a pipe would stay open as long as any child lives
         try:
             subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=8 * DEADLINE)
         except subprocess.TimeoutExpired as error:
@@ -72,7 +72,7 @@ def output(threads: int) -> str:
 
 
 def report(threads: int) -> dict:
-    """The results among the output."""
+    """The results that are part of the output."""
     text = output(threads)
     results = [line for line in text.splitlines() if line.startswith(MARK)]
     assert results, text[-3000:]
@@ -81,24 +81,24 @@ def report(threads: int) -> dict:
 
 @pytest.mark.parametrize("name", ONE_THREAD)
 def test_parent_of_one_thread(name: str) -> None:
-    """Children give the parent's results bit for bit, with two threads as well."""
+    """Children of a process with one thread return its results bit for bit, also if they use two threads."""
     assert_equal(report(1), name)
 
 
 @pytest.mark.parametrize("name", TWO_THREADS)
 def test_parent_of_two_threads(name: str) -> None:
-    """Its children cannot use threads, but give the same results."""
+    """Children of a process with two threads cannot use threads, but return the same results."""
     assert_equal(report(2), name)
 
 
-def test_one_thread_starts_none() -> None:
+def test_with_one_thread_numba_starts_no_threads() -> None:
     """The loss does not start Numba's threads and does not change PyTorch's number of threads."""
     assert report(1)["numba has threads"] is False
     assert report(1)["threads of PyTorch"] == 1
 
 
 def test_two_threads_are_used() -> None:
-    """Processes with threads run the parallel kernel."""
+    """With two threads the parallel kernel runs on Numba's threads."""
     assert report(2)["numba has threads"] is True
     assert report(2)["threads of PyTorch"] == 2
 
@@ -106,10 +106,10 @@ def test_two_threads_are_used() -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("beta", [1.5, 2.0])
 @pytest.mark.parametrize("gradient", [False, True])
-def test_both_kernels_round_alike(
+def test_serial_and_parallel_kernel_give_the_same_bits(
     beta: float, weighted: bool, gradient: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gradients and fp32 sums of a child are those of its parent, whichever kernel each of them runs."""
+    """A child that must use the serial kernel gives the gradients and fp32 sums of the parallel kernel."""
     import numba
 
     from gfl_plugin.losses.qfl import numba_cpu
@@ -136,7 +136,7 @@ def assert_equal(results: dict, name: str) -> None:
 
 
 def negatives_arguments(beta: float = 2.0, weighted: bool = False, gradient: bool = True):
-    """Two small levels. PyTorch's own operations on them use one thread, which matters in a forked child."""
+    """Two small levels. PyTorch's operations on them use one thread, because several would hang in a forked child."""
     from gfl_plugin.losses.qfl import Negatives
 
     random = torch.Generator().manual_seed(0)
@@ -147,7 +147,7 @@ def negatives_arguments(beta: float = 2.0, weighted: bool = False, gradient: boo
 
 
 def bits(result: tuple) -> list[str]:
-    """Sums and gradients, so that equal texts mean equal bits."""
+    """Sums and gradients as text; equal texts mean equal bits."""
     sums, gradients = result
     return [part.numpy().tobytes().hex() for part in (sums, *(g[:-1] for g in gradients if g is not None))]
 
@@ -172,7 +172,7 @@ def whole_head() -> list[float]:
 
 
 def in_child(work: Callable[[], object], deadline: float = DEADLINE) -> dict:
-    """Run it in a forked child; its exit status, result and error."""
+    """Call a function in a forked child and return exit status, result and error."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
@@ -193,13 +193,13 @@ def in_child(work: Callable[[], object], deadline: float = DEADLINE) -> dict:
 
 
 def with_threads(count: int, work: Callable[[], object]) -> object:
-    """Set PyTorch's threads, as a process of a launcher does, then work."""
+    """Set PyTorch's number of threads, as launchers do, and call a function."""
     torch.set_num_threads(count)
     return work()
 
 
 class Losses(Dataset):
-    """A dataset whose samples take a loss to make, as in mining for hard examples."""
+    """A dataset that computes a loss per sample, as in hard example mining."""
 
     def __len__(self) -> int:
         return 2
@@ -209,18 +209,18 @@ class Losses(Dataset):
 
 
 def data_loader() -> dict:
-    """A loss in each of two workers, children of this process; as :func:`in_child`."""
+    """Compute a loss in each of two DataLoader workers; the result has the form of :func:`in_child`."""
     loader = DataLoader(Losses(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=SHORTER)
     try:
         first, second = loader
-    except RuntimeError as error:  # a worker was killed, or gave nothing
+    except RuntimeError as error:  # a worker was killed, or returned nothing
         return {"exit": 1, "value": None, "error": str(error)[:300]}
     assert first == second
     return {"exit": 0, "value": first, "error": ""}
 
 
 def pool() -> list[str]:
-    """A loss in each of two processes."""
+    """Compute a loss in each of two pool processes."""
     with multiprocessing.get_context("fork").Pool(2) as workers:
         first, second = (task.get(SHORTER) for task in [workers.apply_async(loss) for _ in range(2)])
     assert first == second

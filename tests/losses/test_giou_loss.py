@@ -1,4 +1,4 @@
-"""The GIoU loss against MMDetection's, values and gradients, on boxes of all kinds."""
+"""Values and gradients of the GIoU loss equal MMDetection's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gfl_plugin.losses import GIoULoss, giou_loss
     reduction=st.sampled_from(["none", "mean", "sum"]),
     weights=st.sampled_from([None, 1, 2]),
 )
-def test_mmdetections_numbers(seed: int, count: int, whole: bool, reduction: str, weights: int | None) -> None:
-    """Apart, nested, touching, equal and empty boxes; whole coordinates make edges meet."""
+def test_equal_to_mmdetection(seed: int, count: int, whole: bool, reduction: str, weights: int | None) -> None:
+    """For separate, nested, touching, equal and empty boxes; with integer coordinates, edges coincide."""
     torch.manual_seed(seed)
     corners = 8 * torch.rand(2, count, 2, 2)
     corners = (corners.round() if whole else corners).sort(dim=2).values.flatten(2)

@@ -1,4 +1,4 @@
-"""Every form of the pass over negatives against the formula in double precision."""
+"""Every kernel of the pass over negatives equals the formula in double precision."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if importlib.util.find_spec("triton") and (os.environ.get("TRITON_INTERPRET") ==
 
 
 def swept(name: str, work: Negatives) -> tuple[Tensor, list[Tensor | None]]:
-    """A pass's results on the CPU, wherever it runs."""
+    """The results of a kernel, copied to the CPU."""
     device = DEVICES.get(name, "cpu")
     moved = Negatives(
         [level.to(device) for level in work.logits],
@@ -99,7 +99,7 @@ def test_loss_and_gradient(
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0, 2.5])
 def test_extreme_logits(name: str, beta: float) -> None:
-    """Any finite logit has a finite gradient; a NaN or an infinite loss does not pass in silence."""
+    """Finite logits have finite gradients, and a NaN or infinite logit makes the sum non-finite."""
     values = torch.tensor([-3.3e38, -1e4, -200.0, -88.0, 0.0, 88.0, 89.0, 200.0, 1e4, 1e30, 3.3e38])
     sums, (gradient,) = swept(name, Negatives([values.view(1, 1, 1, -1)], [True], torch.tensor(1.0), beta))
     _, slope = exact(values, beta)
@@ -114,7 +114,7 @@ def test_extreme_logits(name: str, beta: float) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PASSES if name != "numba"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_single(name: str, dtype: torch.dtype) -> None:
+def test_half_precision_logits_are_computed_in_fp32(name: str, dtype: torch.dtype) -> None:
     logits = (torch.randn(2, 3, 20, 30) - 4).to(dtype)
     sums, (gradient,) = swept(name, Negatives([logits], [True], torch.tensor(0.01), 2.0))
     loss, slope = exact(logits, 2.0)
@@ -125,7 +125,7 @@ def test_half_precision_is_computed_in_single(name: str, dtype: torch.dtype) -> 
 
 
 def test_triton_kernel_in_its_interpreter(root: Path) -> None:
-    """The GPU's kernel, run on a CPU by Triton's interpreter: the same cases, in a process that turns it on."""
+    """The GPU kernel passes the same cases on a CPU, in a process that enables Triton's interpreter."""
     if not importlib.util.find_spec("triton"):
         pytest.skip("Triton is not installed")
     test = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "triton and not interpreter", __file__]
@@ -134,8 +134,8 @@ def test_triton_kernel_in_its_interpreter(root: Path) -> None:
 
 
 @pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")
-def test_written_coefficients_interpolate() -> None:
-    """They are those at Chebyshev nodes, rounded to fp32."""
+def test_coefficients_in_the_source_are_those_of_the_interpolation() -> None:
+    """The coefficients interpolate at Chebyshev nodes, rounded to fp32."""
     from gfl_plugin.losses.qfl import numba_cpu
 
     half = math.log(2) / 2
@@ -151,7 +151,10 @@ def test_written_coefficients_interpolate() -> None:
 
 @pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")
 def test_pytorch_keeps_its_number_of_threads() -> None:
-    """Numba's start changes OpenMP's number, which PyTorch shares; in a process of its own, as it starts but once."""
+    """Numba's threads share OpenMP with PyTorch, whose number of threads does not change when they start.
+
+    This is tested in a separate process, because they start once per process.
+    """
     program = (
         "import torch; torch.set_num_threads(1)\n"
         "from gfl_plugin.losses.qfl import Negatives\n"

@@ -1,4 +1,4 @@
-"""QFL against its formula in fp64, against MMDetection's, at the extremes, and with wrong input."""
+"""QFL equals its formula and MMDetection's loss, is finite for extreme logits, and rejects invalid input."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BETAS = [0.0, 0.5, 1.0, 2.0, 2.5, 4.0]
 
 
 def formula(logits: Tensor, quality: Tensor, beta: float) -> Tensor:
-    """Eq. 5 of the paper, elementwise, in fp64; log(1 - σ) written so that it does not cancel."""
+    """Eq. 5 of the paper, elementwise, in fp64; log(1 - σ) is written without cancellation."""
     x, y = logits.double(), quality.double()
     cross_entropy = -((1 - y) * torch.nn.functional.logsigmoid(-x) + y * torch.nn.functional.logsigmoid(x))
     return (y - x.sigmoid()).abs().pow(beta) * cross_entropy
 
 
 def labels_and_scores(rows: int, classes: int) -> tuple[Tensor, Tensor]:
-    """Random labels, background (= classes) among them, and random qualities, 0 at the background."""
+    """Random labels, including background (= classes), and random qualities, 0 for background."""
     label = torch.randint(0, classes + 1, (rows,))
     return label, torch.where(label < classes, torch.rand(rows), 0.0)
 
@@ -74,7 +74,7 @@ def test_equal_to_mmdetection(beta: float, form: str, activated: bool, reduction
     assert record("QFL module: gradients, of the largest", difference) <= 1e-6
 
 
-def test_reduction_override_wins() -> None:
+def test_reduction_override_replaces_the_reduction() -> None:
     pred, target = torch.randn(5, 3), labels_and_scores(5, 3)
     loss = QualityFocalLoss(reduction="mean")
     assert loss(pred, target, reduction_override="none").shape == (5,)
@@ -83,10 +83,10 @@ def test_reduction_override_wins() -> None:
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_finite_at_the_extremes(beta: float, dtype: torch.dtype) -> None:
-    """±60, and the largest numbers a dtype holds, for every quality from 0 to 1, gradients included."""
+def test_extreme_logits_give_finite_losses_and_gradients(beta: float, dtype: torch.dtype) -> None:
+    """For ±60 and the largest numbers of a dtype, and for every quality from 0 to 1."""
     extremes = [-60.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 60.0, torch.finfo(dtype).max, torch.finfo(dtype).min]
-    # A loss beyond fp32's range is infinite by its formula; dtypes that reach it are checked up to its root.
+    # Logits are limited to 1e37: the loss of larger ones may exceed the range of fp32, and is then infinite.
     values = torch.tensor([max(min(value, 1e37), -1e37) for value in extremes]).to(dtype)
     for quality in (0.0, 0.3, 0.5, 1.0):
         logits = values[:, None].clone().requires_grad_()
@@ -97,7 +97,7 @@ def test_finite_at_the_extremes(beta: float, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_gradient_is_finite_where_the_score_meets_its_target(beta: float) -> None:
+def test_gradient_is_finite_where_the_score_equals_its_target(beta: float) -> None:
     logits = torch.zeros(1, 1, requires_grad=True)
     quality_focal_loss(logits, torch.full((1, 1), 0.5), beta).sum().backward()
     assert logits.grad.isfinite().all()
@@ -108,7 +108,7 @@ def test_gradient_is_finite_where_the_score_meets_its_target(beta: float) -> Non
 
 
 def random_positives(images: int, classes: int, sizes: list[tuple[int, int]], each: int) -> tuple[Positives, Tensor]:
-    """Positives at distinct places of each level, and their labels."""
+    """Positives at distinct locations of each level, and their labels."""
     rows = []
     for level, (height, width) in enumerate(sizes):
         count = min(each, images * height * width)
@@ -147,7 +147,7 @@ def test_sparse_form_follows_the_formula(
     mean: float,
     weighted: bool,
 ) -> None:
-    """Loss and gradient of the one-pass form are those of the formula with a dense target, at any size and bound."""
+    """Loss and gradient of the sparse form equal those of the formula with a dense target, for any sizes."""
     torch.manual_seed(seed)
     logits = [(3 * torch.randn(images, classes, *size) + mean).requires_grad_() for size in sizes]
     positives, label = random_positives(images, classes, sizes, each)
@@ -172,7 +172,7 @@ def test_sparse_form_follows_the_formula(
         assert (error <= 2e-5 * exact.grad.abs() + 1e-7 * exact.grad.abs().max() + 1e-30).all()
 
 
-def test_inert_rows_change_nothing() -> None:
+def test_inactive_rows_change_nothing() -> None:
     logits = [torch.randn(2, 3, 4, 5, requires_grad=True)]
     positives, label = random_positives(2, 3, [(4, 5)], 6)
     quality = torch.rand(6)

@@ -1,4 +1,4 @@
-"""Which kernel runs: by itself, and as ``use_backend`` says; nested, in threads, in forked processes, in traces."""
+"""The choice of kernels: by default and with ``use_backend``, nested, in threads, in forked processes, in traces."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ with_numba = pytest.mark.skipif(DEFAULT == "torch", reason="numba is not install
 
 @pytest.fixture
 def without_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Neither Numba nor Triton can be imported."""
+    """Make imports of Numba and Triton fail."""
     for package in ("numba", "triton"):
         monkeypatch.setitem(sys.modules, package, None)
     backend.installed.cache_clear()
@@ -108,8 +108,8 @@ def test_triton_takes_no_tensor_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
         choose(FP32, EVERY)
 
 
-def test_threads_choose_by_themselves() -> None:
-    """A request is neither seen by other threads, nor changed by theirs."""
+def test_each_thread_has_its_own_request() -> None:
+    """A request has no effect in other threads, and theirs have no effect on it."""
     seen, inside, done = [], threading.Event(), threading.Event()
 
     def other() -> None:
@@ -130,8 +130,8 @@ def test_threads_choose_by_themselves() -> None:
     assert seen == [DEFAULT, "torch", DEFAULT]
 
 
-def test_backward_runs_anywhere() -> None:
-    """The choice is made in forward; a backward outside the block, in another thread, belongs to the same kernel."""
+def test_backward_uses_the_kernel_chosen_in_forward() -> None:
+    """Backward outside of the block and in another thread gives the same gradients."""
     head, batch = our_head(), random_batch(Recipe())
     with use_backend("torch"):
         _, expected, _ = losses_and_gradients(head, batch)
@@ -185,7 +185,7 @@ class DoubledInside(torch.nn.Module):
 @pytest.mark.parametrize("requested", [None, "torch", "numba"])
 @pytest.mark.parametrize("model", [Doubled(), DoubledInside()])
 def test_traces_contain_pytorch_operations_only(model: torch.nn.Module, requested: str | None) -> None:
-    """The compiled kernels do not exist, so that choosing one raises."""
+    """The compiled kernels of this operation do not exist, so choosing one would raise an error."""
     programs = {
         "compile": lambda: torch.compile(model, backend="eager", fullgraph=True),
         "export": lambda: torch.export.export(model, (FP32,), strict=False).module(),
@@ -217,15 +217,15 @@ def place_of_source(module: str) -> tuple[str, str]:
     return package, f"{name}.py"
 
 
-def test_no_function_hides_a_kernels_module() -> None:
-    """A package's attribute of a submodule's name is that submodule."""
+def test_no_function_has_the_name_of_a_kernel_module() -> None:
+    """An attribute of the package with the name of a submodule is that submodule."""
     for module in pkgutil.iter_modules(gfl_plugin.losses.qfl.__path__):
         found = getattr(gfl_plugin.losses.qfl, module.name, None)
         assert found is None or isinstance(found, ModuleType), module.name
 
 
-def test_the_import_brings_no_compiler() -> None:
-    """Numba is imported with its first kernel."""
+def test_importing_the_package_does_not_import_numba() -> None:
+    """Numba is imported when its first kernel is needed."""
     program = "import sys, gfl_plugin; print(sorted({'numba', 'llvmlite'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr

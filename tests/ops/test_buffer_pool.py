@@ -1,4 +1,4 @@
-"""Freed buffers are pooled and reused, and zeros are zero."""
+"""Freed buffers are pooled and reused, and reused memory is cleared for zeros."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_comes_back(dtype: torch.dtype) -> None:
+def test_freed_memory_is_reused(dtype: torch.dtype) -> None:
     shape = (3, 1000, 1001)
     first = buffer_pool.zeros(shape, dtype, CPU)
     assert first.shape == shape and first.dtype == dtype and not first.any()
@@ -23,21 +23,21 @@ def test_memory_comes_back(dtype: torch.dtype) -> None:
     gc.collect()
     second = buffer_pool.empty(shape, dtype, CPU)
     assert second.data_ptr() == place and (second == 7).all()
-    third = buffer_pool.zeros(shape, dtype, CPU)  # the other is in use
+    third = buffer_pool.zeros(shape, dtype, CPU)  # the second tensor uses the buffer
     assert third.data_ptr() != place
     view = second.view(-1)[5:]
     del second
-    assert buffer_pool.zeros(shape, dtype, CPU).data_ptr() != place  # a view keeps it
+    assert buffer_pool.zeros(shape, dtype, CPU).data_ptr() != place  # the view still uses the buffer
     del view
     assert not buffer_pool.zeros(shape, dtype, CPU).any()
 
 
-def test_little_memory_is_left_to_pytorch() -> None:
+def test_small_tensors_are_ordinary_ones() -> None:
     assert buffer_pool.zeros((2, 3), torch.float16, CPU).tolist() == [[0.0] * 3] * 2
     assert buffer_pool.empty((2, 3), torch.int64, CPU).shape == (2, 3)
 
 
-def test_no_more_than_a_few_wait() -> None:
+def test_the_number_of_pooled_buffers_is_limited() -> None:
     for size in range(40):
         buffer_pool.empty((300_000 + size,), torch.float32, CPU)
     assert len(buffer_pool._free) <= 12

@@ -1,4 +1,4 @@
-"""Kernels on disk: found again, compiled anew where they must be, and never in the way of a run."""
+"""Kernels on disk are found again and recompiled when necessary, and disk errors never stop a run."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def times(x):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package's folder; its kernels are kept in ``cache`` beside it."""
+    """A folder for a package; its compiled kernels are stored in the neighboring folder ``cache``."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "package").mkdir()
     return tmp_path / "package"
 
 
 def loaded(folder: Path, factor: int = 3) -> ModuleType:
-    """The module with the kernel, as a new process has it."""
+    """The module with the kernel, loaded as in a new process."""
     path = folder / "kernels.py"
-    if not path.exists() or path.read_text() != SOURCE.format(factor=factor):  # older versions compare the time
+    if not path.exists() or path.read_text() != SOURCE.format(factor=factor):  # older Numba compares file times
         path.write_text(SOURCE.format(factor=factor))
     spec = importlib.util.spec_from_file_location(f"kernels_{uuid.uuid4().hex}", path)
     module = importlib.util.module_from_spec(spec)
@@ -60,7 +60,7 @@ def loaded(folder: Path, factor: int = 3) -> ModuleType:
 
 
 def hits(module: ModuleType) -> int:
-    """How many of its kernel's signatures came from disk."""
+    """Number of the kernel's signatures that were loaded from disk."""
     return sum(module.times.stats.cache_hits.values())
 
 
@@ -68,14 +68,14 @@ def files(folder: Path, pattern: str) -> list[Path]:
     return sorted((folder.parent / "cache").rglob(pattern))
 
 
-def test_the_second_time_it_comes_from_disk(folder: Path) -> None:
+def test_a_kernel_is_loaded_from_disk_the_second_time(folder: Path) -> None:
     first = loaded(folder)
     assert first.times(7) == 21 and hits(first) == 0
     second = loaded(folder)
     assert second.times(7) == 21 and hits(second) == 1
 
 
-def test_a_change_of_constants_or_helpers_is_noticed(folder: Path) -> None:
+def test_a_changed_constant_causes_a_compilation(folder: Path) -> None:
     assert loaded(folder, factor=3).times(7) == 21
     changed = loaded(folder, factor=4)
     assert changed.times(7) == 28 and hits(changed) == 0
@@ -86,7 +86,7 @@ def test_a_change_of_constants_or_helpers_is_noticed(folder: Path) -> None:
 def test_a_damaged_file_is_replaced(
     folder: Path, pattern: str, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Empty, of another kind, or cut in half, as after a power failure."""
+    """Empty, with other content, or truncated as after a power failure."""
     loaded(folder).times(7)
     (file,) = files(folder, pattern)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
@@ -99,7 +99,10 @@ def test_a_damaged_file_is_replaced(
 
 
 def test_an_entry_is_used_for_its_own_key_only(folder: Path) -> None:
-    """Processes that save at the same time may leave an index that names the data of another signature or CPU."""
+    """An index that names the data of another signature is not used.
+
+    Processes that save at the same time may leave such an index.
+    """
     first = loaded(folder)
     assert (first.times(7), first.times(0.5)) == (21, 1.5)
     one, other = files(folder, "*.nbc")
@@ -126,9 +129,9 @@ def test_a_full_disk_does_not_stop_a_run(
 
 @pytest.mark.parametrize("home", [True, False])
 def test_folders_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch, home: bool) -> None:
-    """Beside a read-only package the user's cache folder is used; without one, each process compiles."""
+    """For a read-only package the user's cache folder is used; if it is read-only, too, each process compiles."""
     file = folder.parent / "file"
-    file.touch()  # no folder can be made below it, not even by root
+    file.touch()  # no folder can be created inside it, not even by root
     (folder / "__pycache__").touch()
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "home" if home else file))
@@ -137,7 +140,7 @@ def test_folders_that_cannot_be_written(folder: Path, monkeypatch: pytest.Monkey
     assert again.times(7) == 21 and hits(again) == int(home)
 
 
-def test_without_compilation_it_is_the_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_numba_disabled_the_decorator_returns_the_function(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
     module = loaded(folder)
     assert module.times(7) == 21 and not hasattr(module.times, "stats")
@@ -168,14 +171,14 @@ def process(folder: Path, order: str = "int", **environment: str) -> subprocess.
 
 
 def result(running: subprocess.Popen) -> tuple[list[float], int]:
-    """The process's values, and how many kernels came from disk."""
+    """The process's values, and the number of kernels that were loaded from disk."""
     output, _ = running.communicate(timeout=120)
     assert running.returncode == 0
     values, count = json.loads(output)
     return values, count
 
 
-def test_another_cpu_compiles_its_own(folder: Path) -> None:
+def test_kernels_are_stored_per_cpu(folder: Path) -> None:
     (folder / "kernels.py").write_text(SOURCE.format(factor=3))
     other = dict(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     for environment, from_disk in (({}, 0), (other, 0), ({}, 2), (other, 2)):
@@ -186,5 +189,5 @@ def test_processes_that_compile_at_the_same_time(folder: Path) -> None:
     (folder / "kernels.py").write_text(SOURCE.format(factor=3))
     running = [process(folder, order) for order in ("int", "float", "int", "float")]
     assert [result(one)[0] for one in running] == [[21, 1.5]] * 4
-    result(process(folder))  # saves what the last writers of the index did not know
+    result(process(folder))  # saves the entries that the last writer of the index did not have
     assert result(process(folder)) == ([21, 1.5], 2)

@@ -1,4 +1,4 @@
-"""Constant tensors are made once, and are ordinary ones."""
+"""Constant tensors are created once, and can be used for training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from gfl_plugin.ops.tensor_cache import cached
 
 
-def test_is_made_once_per_argument() -> None:
+def test_a_tensor_is_created_once_per_argument() -> None:
     made = []
 
     @cached(maxsize=2)
@@ -21,7 +21,7 @@ def test_is_made_once_per_argument() -> None:
     assert made == [3, 2]
 
 
-def test_what_inference_mode_needs_first_can_be_trained_with() -> None:
+def test_a_tensor_created_in_inference_mode_can_be_used_for_training() -> None:
     @cached(maxsize=1)
     def factor() -> Tensor:
         return torch.full((2,), 2.0)
@@ -44,7 +44,7 @@ def test_a_head_trains_after_it_has_predicted_in_inference_mode() -> None:
     assert all(level.grad is not None for level in maps)
 
 
-def test_a_trace_leaves_nothing_behind() -> None:
+def test_a_traced_tensor_is_not_cached() -> None:
     @cached(maxsize=1)
     def factor() -> Tensor:
         return torch.full((2,), 2.0)

@@ -285,7 +285,7 @@ def test_the_tool_writes_a_config_that_inherits_and_never_overwrites(tmp_path: P
     missing = run_tool("nowhere.py", "-o", str(tmp_path / "x.py"))
     assert missing.returncode == 2 and "config not found: nowhere.py" in missing.stderr
     unknown = run_tool("mmdet::nowhere/a.py", "-o", str(tmp_path / "x.py"))
-    assert unknown.returncode == 2 and "has no config nowhere/a.py" in unknown.stderr
+    assert unknown.returncode == 2 and "config not found: mmdet::nowhere/a.py" in unknown.stderr
 
 
 def test_a_persons_own_config_is_named_by_its_path(tmp_path: Path) -> None:
@@ -297,3 +297,10 @@ def test_a_persons_own_config_is_named_by_its_path(tmp_path: Path) -> None:
     new = swap_config_file(mine, tmp_path / "theirs" / "b.py")
     assert new.read_text().startswith('_base_ = "../mine/a.py"\n')
     assert Config.fromfile(new).model.bbox_head.num_classes == 3
+
+
+def test_a_base_of_this_package_keeps_its_name(tmp_path: Path) -> None:
+    """The written config then works on another machine, wherever the package is installed there."""
+    out = swap_config_file("gfl_plugin::bccd/atss_r18_bccd.py", tmp_path / "swapped.py")
+    assert out.read_text().startswith('_base_ = "gfl_plugin::bccd/atss_r18_bccd.py"\n')
+    assert Config.fromfile(out).model.bbox_head.type == "gfl_plugin.GFLHead"

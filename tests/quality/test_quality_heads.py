@@ -1,4 +1,4 @@
-"""Heads put together from a quality, a coder and an assigner, against MMDetection's heads and against the formula."""
+"""Heads with other qualities, coders and assigners equal MMDetection's heads, or the formula."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RANGES = ((-1, 64), (64, 128), (128, 1e8))
 
 
 def parts(*, quality: dict, assigner: dict | None = None, offset: float = 0.0, **changes: object) -> object:
-    """Our head with a quality and Dirac boxes."""
+    """Our head with a quality representation and a Dirac coder."""
     return our_head(
         loss_cls=None,
         loss_dfl=None,
@@ -72,7 +72,7 @@ def branch_maps(batch) -> list[Tensor]:
 
 
 def small_boxes(batch) -> list[Tensor]:
-    """Four numbers a location in place of the recipe's distributions."""
+    """Four numbers per location in place of the recipe's distributions."""
     return [level[:, :4] * 0.3 + 0.7 for level in batch.bbox_preds]
 
 
@@ -89,11 +89,11 @@ def with_gradients(function, *maps: list[Tensor]) -> tuple[dict[str, float], lis
 def test_centerness_branch_on_fcos_assignment_is_mmdetections_fcos(
     seed: int, radius: float | None, objects: int
 ) -> None:
-    """All three losses and all gradients; distances are e^x in both, in pixels there and in strides here."""
+    """All three losses and all gradients are equal; distances are e^x, in pixels there and in strides here."""
     ours = fcos_like(dict(type="QualityBranch", measure="centerness"), radius)
     theirs = mmdet_fcos(center_sampling=radius is not None)
     batch = random_batch(Recipe(seed=seed, objects=(objects, 3), same_size=True))
-    batch.gt_instances[1].bboxes[0] = torch.tensor([20.0, 30.0, 61.0, 83.0])  # an image without a positive differs
+    batch.gt_instances[1].bboxes[0] = torch.tensor([20.0, 30.0, 61.0, 83.0])  # gives this image a positive; see below
 
     def our_losses(scores, boxes, quality):
         return ours.loss_by_feat(scores, boxes, batch.gt_instances, batch.img_metas, score_factors=quality)
@@ -114,7 +114,7 @@ def test_centerness_branch_on_fcos_assignment_is_mmdetections_fcos(
 
 
 def assigned_everywhere(head, batch) -> bool:
-    """Whether every image has a positive; without one ours counts it as one, and MMDetection's FCOS does not."""
+    """Whether every image has a positive; an image without one counts as one in our head, not in MMDetection's FCOS."""
     positives = assigned_by(head, batch)[0]
     return set(positives.image.tolist()) == set(range(len(batch.gt_instances)))
 
@@ -131,7 +131,7 @@ def assigned_by(head, batch, boxes: list[Tensor] | None = None) -> tuple:
 
 
 def test_centerness_branch_on_atss_assignment_has_mmdetections_class_and_centerness_losses() -> None:
-    """Boxes are coded otherwise there, so the box loss is another's."""
+    """Box losses are not compared, because ATSSHead codes boxes differently."""
     ours, theirs = parts(quality=dict(type="QualityBranch", measure="centerness")), mmdet_atss()
     batch = random_batch(Recipe(same_size=True))
     quality = branch_maps(batch)
@@ -156,8 +156,8 @@ def test_a_branch_multiplies_the_score_as_in_mmdetections_fcos() -> None:
 
 
 @pytest.mark.parametrize("measure", ["centerness", "iou"])
-def test_guided_weights_the_positives_class_loss_by_the_formula(measure: str) -> None:
-    """-α(1-σ)²·log σ at the object's class of a positive and -(1-α)σ²·log(1-σ) elsewhere, positives times quality."""
+def test_guided_quality_weights_the_class_loss_of_positives(measure: str) -> None:
+    """The loss is -q·α(1-σ)²·log σ at a positive's class, with quality q, and -(1-α)σ²·log(1-σ) elsewhere."""
     head = parts(quality=dict(type="GuidedQuality", measure=measure))
     plain = parts(quality=dict(type="NoQuality"))
     batch = random_batch(Recipe(same_size=True))
@@ -186,7 +186,7 @@ def test_guided_weights_the_positives_class_loss_by_the_formula(measure: str) ->
     assert torch.allclose(unguided - guided, difference, rtol=1e-4)
 
 
-def test_centerness_is_one_in_the_middle_and_nothing_outside() -> None:
+def test_centerness_is_1_at_the_center_and_0_outside() -> None:
     distance = torch.tensor([[4.0, 3.0, 4.0, 3.0], [1.0, 3.0, 4.0, 3.0], [-1.0, 3.0, 9.0, 3.0]])
     rows = torch.zeros(3, 4)
     found = centerness(Matched(distance, rows, rows, torch.zeros(3)))

@@ -1,4 +1,4 @@
-"""Detections keep their fields together on the way to MMDetection's result."""
+"""Post-processing keeps the fields of each detection together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CONFIG = dict(min_bbox_size=0, max_per_img=3, nms=dict(type="nms", iou_threshold
 
 
 def detections(count: int = 60) -> Detections:
-    """Random boxes of images 0 and 2; the further fields are functions of scores, so that they show their row."""
+    """Random boxes of images 0 and 2; the further fields are functions of the scores, which identify rows."""
     corner = torch.rand(count, 2) * 80
     boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2) * 40], dim=1)
-    boxes[::7, 2] = boxes[::7, 0] - 1  # without an area
+    boxes[::7, 2] = boxes[::7, 0] - 1  # no area
     scores = torch.rand(count)
     image = torch.where(torch.rand(count) < 0.5, 0, 2).sort().values
     extra = dict(bbox_std=scores[:, None].expand(count, 4) * 3, double=scores * 2)
@@ -24,7 +24,7 @@ def detections(count: int = 60) -> Detections:
 
 
 def test_further_fields_follow_their_detection() -> None:
-    for nms in (CONFIG["nms"], dict(type="nms", iou_threshold=0.5, max_num=100)):  # in one call; mmcv's per image
+    for nms in (CONFIG["nms"], dict(type="nms", iou_threshold=0.5, max_num=100)):  # all images; mmcv's per image
         for with_nms in (True, False):
             found = detections()
             config = ConfigDict({**CONFIG, "nms": nms})
@@ -42,8 +42,8 @@ def test_further_fields_follow_their_detection() -> None:
             assert total == 6 if with_nms else total == int((found.boxes[:, 2] > found.boxes[:, 0]).sum())
 
 
-def test_both_kinds_of_nms_give_the_same() -> None:
-    """One call for all images, and mmcv's image by image."""
+def test_nms_of_all_images_equals_mmcvs_nms_per_image() -> None:
+    """All fields are equal."""
     found = detections(300)
     one = postprocess(found, METAS, ConfigDict({**CONFIG, "max_per_img": 50}), rescale=False, with_nms=True)
     apart = dict(type="nms", iou_threshold=0.5, max_num=1000)

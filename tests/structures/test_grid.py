@@ -1,4 +1,4 @@
-"""The grid's geometry is MMDetection's prior generator's."""
+"""The grid has the geometry of MMDetection's prior generator."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def test_other_generators() -> None:
         Grid.of(Layout.of(a_generator()), [(4, 4), (2, 2), (1, 1)], "cpu")
 
 
-def test_grids_are_kept() -> None:
+def test_grids_are_cached() -> None:
     once, again = (Grid.of(Layout.of(a_generator()), [(4, 4), (2, 2)], "cpu") for _ in range(2))
     assert once is again

@@ -1,4 +1,4 @@
-"""Gathering at positives, and its gradient."""
+"""Positives and ground truths as flat lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gfl_plugin.structures.positives import Positives, gather_locations
 
 
 def test_gather_and_its_gradient_equal_indexing() -> None:
-    """Against plain indexing of a permuted copy, with an inert row at an active row's place."""
+    """For positives with an inactive row that has the location of an active one; indexed is a permuted copy."""
     maps = [torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(2, 3, 2, 2, requires_grad=True)]
     positives = Positives(
         image=torch.tensor([0, 1, 1, 0]),
@@ -48,7 +48,7 @@ def test_ground_truths_are_flat_and_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_memory_is_zero_and_writable(dtype: torch.dtype) -> None:
+def test_zeros_are_zero_and_writable(dtype: torch.dtype) -> None:
     memory = zeros((3, 5, 7), dtype, torch.device("cpu"))
     assert memory.dtype == dtype and memory.shape == (3, 5, 7) and not memory.any()
     memory += 1

@@ -17,7 +17,7 @@ def sweep_negatives(work: Negatives) -> Result:
     """Loss and gradient of all logits as negatives.
 
     Args:
-        work: the logits and what is needed of them.
+        work: the logits with their weights, and the gradients to compute.
 
     Returns:
         Sums and gradients; see :data:`negatives.Result`.

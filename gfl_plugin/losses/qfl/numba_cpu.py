@@ -3,7 +3,7 @@
 PyTorch has no single operation for it, and each of its operations is a pass over memory or cache. Exponential and
 logarithm are polynomials here, which vectorize; each result is within a few units in the last place of the exact value.
 
-All functions and constants that the compiled code uses stand in this file, since its cache on disk depends on this
+All functions and constants that the compiled code uses are in this file, since its cache on disk depends on this
 file only; see :mod:`gfl_plugin.ops.numba_kernel`.
 """
 
@@ -43,7 +43,7 @@ _LN2_LOW = np.float32(math.log(2) - 0.693359375)
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds to an integer, which the last bits then hold
 _SHIFT, _BIAS = np.int32(23), np.int32(127 << 23)
 
-# "contract" allows fused multiply-adds. Only a sum may be reassociated, which vectorizing it needs; elsewhere
+# "contract" allows fused multiply-adds. Only sums may be reassociated, because vectorizing them requires it; elsewhere
 # reassociation would join the two parts of ln 2.
 _arithmetic = njit(fastmath={"contract"}, error_model="numpy", inline="always")
 _loop = njit(fastmath={"contract"}, error_model="numpy")
@@ -69,7 +69,7 @@ def _exp(x):
 
 @_arithmetic
 def _terms(x, beta):
-    """Loss and slope of one element. ``beta`` is None for 2, which is compiled without a logarithm and a power."""
+    """Loss and slope of one element. ``beta`` None means 2 and is compiled without logarithm and power."""
     low = -abs(x)
     low = _LOWEST if low < _LOWEST else low  # NaN stays NaN
     odds = _exp(low)
@@ -87,7 +87,7 @@ def _terms(x, beta):
     else:
         exponent = beta * ((_ZERO if positive else x) - log)
         power = _exp(_LOWEST if exponent < _LOWEST else exponent)
-    # Clamped, since rest does not fall below e^-87 while soft grows on.
+    # Clamped, since rest does not fall below e^-87 while soft continues to grow.
     clamped = -_LOWEST if soft > -_LOWEST else soft
     return power * soft, power * (sigma + beta * clamped * rest)
 
@@ -116,7 +116,7 @@ def _weighted_block(logits, weight, gradient, factor, beta):
 
 @njit(error_model="numpy")
 def _plane(logits, weight, gradient, factor, beta):
-    """Sum of the losses of (H·W,) logits; ``gradient`` is filled. No weight has size 0."""
+    """Sum of the losses of (H·W,) logits; ``gradient`` is filled. ``weight`` has size 0 if there are no weights."""
     total = 0.0
     for start in range(0, logits.size, _BLOCK):
         part = logits[start : start + _BLOCK]
@@ -143,7 +143,7 @@ def _serial(logits, weight, gradient, classes, factor, beta):
 
 @kernel(error_model="numpy", parallel=True)
 def _parallel(logits, weight, gradient, classes, factor, beta):
-    """As :func:`_serial` on Numba's threads, with the same rounding. Numba caches by name, so it is written twice."""
+    """As :func:`_serial` on Numba's threads, with the same rounding. Numba caches by name, hence the duplicate code."""
     wanted = gradient.size > 0
     sums = np.zeros(len(logits))
     nothing = np.empty(0, np.float32)
@@ -158,7 +158,7 @@ def sweep(work: Negatives) -> Result:
     """Loss and gradient of all logits as negatives.
 
     Args:
-        work: fp32 logits on a CPU, and what is needed of them.
+        work: fp32 logits on a CPU with their weights, and the gradients to compute.
 
     Returns:
         Sums and gradients; see :data:`negatives.Result`.

@@ -47,7 +47,7 @@ def _kernel(
     else:
         power = tl.exp(beta * (tl.where(positive, 0.0, x) - log))
     loss = power * soft
-    # Bounded, since soft * rest is 0 long before soft overflows.
+    # Clamped to avoid overflow; soft * rest is already 0 at this bound.
     slope = power * (sigma + beta * tl.where(soft > 87.0, 87.0, soft) * rest)
     if WEIGHTED:
         factors = tl.load(weight + (index // volume) * plane + index % plane, mask=inside, other=0.0)
@@ -62,7 +62,7 @@ def sweep(work: Negatives) -> Result:
     """Loss and gradient of all logits as negatives, computed in fp32.
 
     Args:
-        work: logits of any float dtype on a GPU, and what is needed of them.
+        work: logits of any float dtype on a GPU with their weights, and the gradients to compute.
 
     Returns:
         Sums and gradients; see :data:`negatives.Result`.
