@@ -52,7 +52,7 @@ def test_all_studies_are_there() -> None:
 
 
 def test_unknown_names_list_what_exists() -> None:
-    with pytest.raises(ValueError, match="no study 'betas'.*beta, bins, box_atss"):
+    with pytest.raises(ValueError, match="unknown study 'betas'.*beta, bins, box_atss"):
         find_study(CONFIGS / "ablation", "betas")
     study = find_study(CONFIGS / "ablation", "bins")
     with pytest.raises(ValueError, match="bins has no variant n_15; it has: n_12, n_14, n_16, n_18"):
@@ -354,7 +354,7 @@ def test_the_tools_errors(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
 
     unknown = tool("betas")
-    assert unknown.returncode == 2 and "there are: beta, bins" in unknown.stderr
+    assert unknown.returncode == 2 and "are: beta, bins" in unknown.stderr
     study_folder.reserve(tmp_path / "w", "bins", "demo")
     other = tool("beta", "--work-dir", str(tmp_path / "w"))
     assert other.returncode == 2 and "contains study bins" in other.stderr

@@ -49,7 +49,7 @@ def find_study(folder: Path, name: str) -> Study:
         path.name for path in folder.glob("*") if path.is_dir() and path.name[0] not in "_." and any(path.glob("*.py"))
     )
     if name not in studies:
-        raise ValueError(f"there is no study {name!r} in {folder}; there are: {', '.join(studies) or 'none'}")
+        raise ValueError(f"unknown study {name!r}; the studies in {folder} are: {', '.join(studies) or 'none'}")
     variants = tuple(sorted((_variant(path) for path in (folder / name).glob("*.py")), key=lambda v: v.order))
     names = [variant.name for variant in variants]
     for variant in variants:
