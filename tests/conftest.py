@@ -1,4 +1,4 @@
-"""Shared by all tests: optional data, which tests run where and in which order, and the figures printed at the end."""
+"""Configuration of all tests: optional data, selection and order of tests, and figures printed at the end."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sizes import SCALE
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same random cases in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
+# Random cases are the same in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_CHECKS)
 settings.load_profile("suite")
 
-# Folders and files whose tests cannot depend on compiled ops: neither NMS of MMDetection nor compiled layers. Of
-# runtime/ what concerns gaps of mmcv, or installing it, can.
+# Folders and files whose tests do not depend on compiled ops, because they use neither MMDetection's NMS nor compiled
+# layers. In runtime/, tests of mmcv's gaps or of installing mmcv do; ABOUT_MMCV excludes them.
 ONCE = (
     *("analysis/", "assigners/", "attacks/", "coders/", "demo/", "hooks/", "losses/", "quality/", "runtime/"),
     *("structures/", "ops/test_buffer", "ops/test_tensor", "heads/test_compile", "heads/test_no_waiting"),
     *("heads/test_prediction_threshold", "heads/test_gfl_head_mistakes", "e2e/test_demo", "test_documents"),
 )
 ABOUT_MMCV = re.compile(r"compat|install|mmcv")
-# Files that take longest, longest first: a process that gets one of them last would end long after the others.
+# The slowest files, slowest first: a process that got one of them last would end long after the others.
 LONGEST = (
     "test_documents.py",
     "e2e/test_workers.py",
@@ -48,14 +48,14 @@ MAY_BE_SKIPPED = (
     "needs a GPU",
     "DeepSpeed is not installed",
     "Triton is not installed",
-    "mmcv has no compiled ops here",  # runs in the other environment
-    "mmcv has compiled ops here",  # the same
+    "mmcv has no compiled ops here",  # such tests run in the other environment
+    "mmcv has compiled ops here",  # such tests run in the other environment
     "names its base itself",
-    "this plan cannot be trained",  # a random attack that is none
+    "this plan cannot be trained",  # an invalid random plan
     "file systems can be mounted by root only",
 )
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per process, or the processes would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per process; more would exceed the number of cores
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
@@ -68,7 +68,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def gfl_data() -> Path:
-    """The folder of real data, where GFL_DATA names one."""
+    """The folder of real data that GFL_DATA names."""
     folder = os.environ.get("GFL_DATA")
     if not folder:
         pytest.skip("GFL_DATA names no folder with bccd/ and coco_val_boxes.json")
@@ -77,7 +77,7 @@ def gfl_data() -> Path:
 
 @pytest.fixture
 def two_threads() -> Generator[None]:
-    """PyTorch computes with two threads."""
+    """Let PyTorch use two threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -90,18 +90,18 @@ def _seeded() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fail-on-skip", action="store_true", help="fail tests that are skipped for want of something")
+    parser.addoption("--fail-on-skip", action="store_true", help="fail skipped tests, except for known reasons")
 
 
 def _place(item: pytest.Item) -> str:
-    """A test's file, from tests/ on."""
+    """A test's file, relative to tests/."""
     return item.path.relative_to(ROOT / "tests").as_posix()
 
 
 def _multiply_random_cases(tests: set[Callable]) -> None:
     """Multiply the number of cases of Hypothesis tests by GFL_TEST_SCALE."""
     for test in tests:
-        own = test._hypothesis_internal_use_settings  # where Hypothesis' own plugin looks, too
+        own = test._hypothesis_internal_use_settings  # Hypothesis's own plugin uses it, too
         test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SCALE)
 
 
@@ -128,7 +128,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
-    """With --fail-on-skip, a test that is skipped for want of something has failed."""
+    """With --fail-on-skip, report a skipped test as failed, except for known reasons."""
     outcome = yield
     report = outcome.get_result()
     if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--fail-on-skip"):
@@ -138,14 +138,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallI
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what this process measured to the one that prints it."""
+    """Pass the figures of this process to the process that prints them."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["figures"] = (dict(LARGEST_DIFFERENCES), dict(FIGURES))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Take what another process measured."""
+    """Receive the figures of another process."""
     differences, figures = getattr(node, "workeroutput", {}).get("figures", ({}, {}))
     for name, value in differences.items():
         LARGEST_DIFFERENCES[name] = max(LARGEST_DIFFERENCES.get(name, 0.0), value)
@@ -153,7 +153,7 @@ def pytest_testnodedown(node: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the largest differences to MMDetection that the run met, and what else it measured."""
+    """Print the largest differences to MMDetection, and other measured figures."""
     if LARGEST_DIFFERENCES:
         terminalreporter.section("largest differences to MMDetection")
         for name, value in sorted(LARGEST_DIFFERENCES.items()):
