@@ -1,11 +1,11 @@
-"""Batches, heads and comparisons that tests share: functions with names, no state but the figures a run reports."""
+"""Batches, heads and comparisons that tests share; the only state is the figures that a test run prints."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import torch
 from mmdet.models.task_modules.prior_generators import anchor_inside_flags
 from mmdet.registry import MODELS
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from gfl_plugin.heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 
-# The largest difference to MMDetection seen in this run, by what was compared; printed at its end.
+# The largest difference to MMDetection in this test run, by what was compared; printed at the end.
 LARGEST_DIFFERENCES: dict[str, float] = {}
-# Whatever else a run measured, as it is printed.
+# Other measured figures, in the printed form.
 FIGURES: dict[str, str] = {}
 SCOPE = "gfl_plugin."
 
 
 def lines_of_errors(stderr: str) -> list[str]:
-    """What a tool wrote to stderr, without the line of the plugin's import."""
+    """The lines that a tool wrote to stderr, without the plugin's import message."""
     return [line for line in stderr.splitlines() if not line.startswith("gfl_plugin: ")]
 
 
 def record(name: str, difference: float) -> float:
-    """Keep a difference if it is the largest of its name, and return it."""
+    """Record a difference if it is the largest of its name, and return it."""
     LARGEST_DIFFERENCES[name] = max(LARGEST_DIFFERENCES.get(name, 0.0), float(difference))
     return float(difference)
 
@@ -37,7 +37,7 @@ def record(name: str, difference: float) -> float:
 def head_config(**changes: object) -> dict:
     """A small GFL head's config for MMDetection's or our class; nested dicts are merged, None removes a key."""
     config = gfl_head_config(7, 8, [8, 16, 32], type="GFLHead", feat_channels=8, stacked_convs=1)
-    del config["reg_max"]  # each head's own
+    del config["reg_max"]  # each head has its own default
     config.update(
         norm_cfg=dict(type="GN", num_groups=2), train_cfg=gfl_train_cfg("ATSSAssigner"), test_cfg=gfl_test_cfg()
     )
@@ -61,7 +61,7 @@ def build_head(config: dict):
 
 
 def our_head(**changes: object):
-    """The plugin's head, small."""
+    """A small head of the plugin."""
     return build_head(head_config(type=SCOPE + "GFLHead", **changes))
 
 
@@ -74,7 +74,7 @@ def both_heads(**changes: object) -> tuple:
 
 @dataclass
 class Batch:
-    """What ``loss_by_feat`` takes."""
+    """The arguments of ``loss_by_feat``."""
 
     cls_scores: list[Tensor]
     bbox_preds: list[Tensor]
@@ -94,15 +94,15 @@ class Batch:
 
 @dataclass
 class Recipe:
-    """How a random batch is made."""
+    """The settings of a random batch."""
 
     seed: int = 0
     strides: tuple[int, ...] = (8, 16, 32)
-    height: int = 160  # pixels of the batch; each image's own part of it varies
+    height: int = 160  # pixels of the batch; the size of each image varies
     width: int = 192
     images: int = 2
-    objects: tuple[int, ...] = (5, 3)  # of each image
-    ignored: tuple[int, ...] = ()  # ignored regions of each image
+    objects: tuple[int, ...] = (5, 3)  # per image
+    ignored: tuple[int, ...] = ()  # ignored regions per image
     classes: int = 7
     reg_max: int = 16
     mean: float = -2.0  # of the class logits
@@ -143,18 +143,18 @@ def random_batch(recipe: Recipe) -> Batch:
 
 
 def random_boxes(count: int, height: float, width: float, uniform=torch.rand) -> Tensor:
-    """(count, 4) boxes whose centers lie in the image; sides from 2 px to beyond it."""
+    """(count, 4) boxes whose centers lie in the image; sides range from 2 px to more than its size."""
     center = uniform(count, 2) * torch.tensor([width, height], dtype=torch.float32)
     half = (uniform(count, 2) * math.log(0.8 * max(height, width) + 2)).exp()
     return torch.cat([center - half, center + half], dim=1)
 
 
 def without_ties(batch: Batch, head, tolerance: float = 1e-3) -> Batch:
-    """The batch without objects whose assignment turns on a tie.
+    """The batch without objects whose assignment depends on a tie.
 
-    A tie is two priors (almost) equally far from the object's center, of which one is the last taken; an IoU (almost)
-    at the threshold; a center (almost) at 0.01 px from a side. There the answer depends on the order of additions.
-    Computed in fp64, from the definition.
+    A tie is one of these, up to a tolerance: the last selected and the first omitted prior are equally far from the
+    object's center; an IoU is at the threshold; a center is 0.01 px from a side. The assignment then depends on the
+    order of additions. Ties are found in fp64, from the definition.
     """
     generator = head.prior_generator
     sizes = [level.shape[-2:] for level in batch.cls_scores]
@@ -198,13 +198,13 @@ def _is_tied(
         insides.append(torch.cat([middle[chosen] - box[:2], box[2:] - middle[chosen]], dim=1).amin(dim=1))
     iou, inside = torch.cat(ious), torch.cat(insides)
     if len(iou) < 2:
-        return True  # MMDetection's deviation of one value is NaN
+        return True  # MMDetection's standard deviation of one value is NaN
     threshold = iou.mean() + iou.std()
     return bool(((iou - threshold).abs() < 1e-5).any() or ((inside - 0.01).abs() < 1e-4).any())
 
 
 def losses_and_gradients(head, batch: Batch) -> tuple[dict[str, list[float]], list[Tensor], list[Tensor]]:
-    """The losses a level, and the gradients of class and distribution logits by their sum."""
+    """The losses per level, and the gradients of their sum with respect to class and distribution logits."""
     cls_scores = [level.detach().clone().requires_grad_() for level in batch.cls_scores]
     bbox_preds = [level.detach().clone().requires_grad_() for level in batch.bbox_preds]
     losses = head.loss_by_feat(cls_scores, bbox_preds, batch.gt_instances, batch.img_metas, batch.gt_instances_ignore)
@@ -214,6 +214,6 @@ def losses_and_gradients(head, batch: Batch) -> tuple[dict[str, list[float]], li
 
 
 def gradient_difference(theirs: list[Tensor], ours: list[Tensor]) -> float:
-    """Largest difference of two lists of gradients, as a part of the largest gradient."""
+    """Largest difference of two lists of gradients, relative to the largest gradient."""
     largest = max(float(level.abs().max()) for level in theirs if level.numel())
     return max(float((a - b).abs().max()) for a, b in zip(theirs, ours) if a.numel()) / max(largest, 1e-12)

@@ -1,6 +1,6 @@
-"""The tables of docs/compat.md, from the code: patches, and private names of other packages.
+"""Creates the tables of docs/compat.md from the code: patches, and private names of other packages.
 
-Run as a script, it writes them into the document.
+As a script, it writes them into the document.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _is_super(node: ast.AST) -> bool:
 
 
 def _inherited(path: Path, node: ast.ClassDef) -> Iterator[str]:
-    """Private names of a class that are those of a class of another package that it inherits from."""
+    """Private names of a class that a base class in another package defines or uses."""
     names = {child.name for child in node.body if isinstance(child, ast.FunctionDef)}
     names |= {child.attr for child in ast.walk(node) if isinstance(child, ast.Attribute) and _is_self(child.value)}
     names = {name for name in names if is_private(name)}
@@ -88,7 +88,7 @@ def _inherited(path: Path, node: ast.ClassDef) -> Iterator[str]:
 
 @functools.cache
 def _source(kind: type) -> str:
-    """The source of a class; of one that is not written in Python, its attributes."""
+    """The source of a class; for a class that is not written in Python, its attributes."""
     try:
         return inspect.getsource(kind)
     except (OSError, TypeError):
@@ -106,7 +106,7 @@ def files_by_name() -> dict[str, list[str]]:
 
 
 def files_of(path: str, found: dict[str, list[str]]) -> list[str]:
-    """The files that use a name of the table; for undocumented names without an underscore, those that contain it."""
+    """The files that use a name of the table; for names without an underscore, the files that contain the name."""
     name = path.rsplit(".", 1)[1]
     if is_private(name):
         return found.get(name, [])
@@ -152,7 +152,7 @@ def patches_table() -> str:
 
 
 def with_tables(text: str) -> str:
-    """A document with each table between its two comments."""
+    """A document with the current tables, each between its two comments."""
     for name, table in (("private names", private_names_table), ("patches", patches_table)):
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = text.partition(start)

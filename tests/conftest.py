@@ -1,4 +1,4 @@
-"""Shared by all tests: optional data, which tests run where and in which order, and the figures printed at the end."""
+"""Configuration of all tests: optional data, selection and order of tests, and figures printed at the end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sizes import SCALE
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same random cases in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
+# Random cases are the same in each run; `make test-slow` runs GFL_TEST_SCALE times as many.
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_CHECKS)
 settings.load_profile("suite")
 
-# Folders and files whose tests cannot depend on compiled ops: neither NMS of MMDetection nor compiled layers. Of
-# runtime/ what concerns gaps of mmcv, or installing it, can.
+# Folders and files whose tests do not depend on compiled ops, because they use neither MMDetection's NMS nor compiled
+# layers. In runtime/, tests of mmcv's gaps or of installing mmcv do; ABOUT_MMCV excludes them.
 ONCE = (
     *("analysis/", "assigners/", "attacks/", "coders/", "demo/", "hooks/", "losses/", "quality/", "runtime/"),
     *("structures/", "ops/test_backend", "ops/test_buffer", "ops/test_numba_kernel", "ops/test_tensor"),
@@ -29,7 +29,7 @@ ONCE = (
     *("heads/test_gfl_head_mistakes", "e2e/test_demo", "test_documents"),
 )
 ABOUT_MMCV = re.compile(r"compat|install|mmcv")
-# Files that take longest, longest first: a process that gets one of them last would end long after the others.
+# The slowest files, slowest first: a process that got one of them last would end long after the others.
 LONGEST = (
     "e2e/test_wheel.py",
     "test_documents.py",
@@ -50,15 +50,15 @@ MAY_BE_SKIPPED = (
     "needs a GPU",
     "DeepSpeed is not installed",
     "Triton is not installed",
-    "mmcv has no compiled ops here",  # runs in the other environment
-    "mmcv has compiled ops here",  # the same
+    "mmcv has no compiled ops here",  # such tests run in the other environment
+    "mmcv has compiled ops here",  # such tests run in the other environment
     "names its base itself",
     "NumPy 2 has introduced the name",
-    "this plan cannot be trained",  # a random attack that is none
+    "this plan cannot be trained",  # an invalid random plan
     "file systems can be mounted by root only",
 )
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per process, or the processes would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread per process; more would exceed the number of cores
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
@@ -71,7 +71,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def gfl_data() -> Path:
-    """The folder of real data, where GFL_DATA names one."""
+    """The folder of real data that GFL_DATA names."""
     folder = os.environ.get("GFL_DATA")
     if not folder:
         pytest.skip("GFL_DATA names no folder with bccd/ and coco_val_boxes.json")
@@ -80,7 +80,7 @@ def gfl_data() -> Path:
 
 @pytest.fixture
 def two_threads() -> Generator[None]:
-    """PyTorch computes with two threads."""
+    """Let PyTorch use two threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -93,18 +93,18 @@ def _seeded() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fail-on-skip", action="store_true", help="fail tests that are skipped for want of something")
+    parser.addoption("--fail-on-skip", action="store_true", help="fail skipped tests, except for known reasons")
 
 
 def _place(item: pytest.Item) -> str:
-    """A test's file, from tests/ on."""
+    """A test's file, relative to tests/."""
     return item.path.relative_to(ROOT / "tests").as_posix()
 
 
 def _multiply_random_cases(tests: set[Callable]) -> None:
     """Multiply the number of cases of Hypothesis tests by GFL_TEST_SCALE."""
     for test in tests:
-        own = test._hypothesis_internal_use_settings  # where Hypothesis' own plugin looks, too
+        own = test._hypothesis_internal_use_settings  # Hypothesis's own plugin uses it, too
         test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SCALE)
 
 
@@ -129,8 +129,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Make a skip for want of something a failure."""
+def _fail_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Report a skip as failed, except for known reasons."""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not re.search("|".join(map(re.escape, MAY_BE_SKIPPED)), reason):
@@ -141,26 +141,26 @@ def _judge_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
     outcome = yield
     if item.config.getoption("--fail-on-skip"):
-        _judge_skip(outcome.get_result())
+        _fail_skip(outcome.get_result())
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, None]:
-    """A whole file may be skipped, too."""
+    """The same for files that are skipped as a whole."""
     outcome = yield
     if collector.config.getoption("--fail-on-skip"):
-        _judge_skip(outcome.get_result())
+        _fail_skip(outcome.get_result())
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what this process measured to the one that prints it."""
+    """Pass the figures of this process to the process that prints them."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["figures"] = (dict(LARGEST_DIFFERENCES), dict(FIGURES))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Take what another process measured."""
+    """Receive the figures of another process."""
     differences, figures = getattr(node, "workeroutput", {}).get("figures", ({}, {}))
     for name, value in differences.items():
         LARGEST_DIFFERENCES[name] = max(LARGEST_DIFFERENCES.get(name, 0.0), value)
@@ -168,7 +168,7 @@ def pytest_testnodedown(node: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the largest differences to MMDetection that the run met, and what else it measured."""
+    """Print the largest differences to MMDetection, and other measured figures."""
     if LARGEST_DIFFERENCES:
         terminalreporter.section("largest differences to MMDetection")
         for name, value in sorted(LARGEST_DIFFERENCES.items()):

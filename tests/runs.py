@@ -1,11 +1,11 @@
-"""Training runs inside the test's own process: MMEngine's Runner, a small detector, a few batches in memory."""
+"""Training runs in the process of the test: MMEngine's Runner, a small detector, and a few batches in memory."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -45,7 +45,7 @@ def poisoned(items: list[dict], batch: int) -> list[dict]:
 
 
 def model_config() -> dict:
-    """The demo's detector, without its files."""
+    """The demo's detector, without a data set."""
     model = Config.fromfile(ROOT / "configs" / "_base_" / "small_gfl.py").model.to_dict()
     model["bbox_head"]["num_classes"] = 10
     return model

@@ -1,6 +1,6 @@
-"""Sizes of tests with random cases: GFL_TEST_SCALE, 1 by default, multiplies them.
+"""Numbers of cases of random tests, which GFL_TEST_SCALE multiplies (default 1).
 
-`make test` runs them as they are, `make test-slow` larger. For Hypothesis tests conftest.py does it; others call
+`make test` uses the default, `make test-slow` a larger scale. conftest.py scales Hypothesis tests; other tests call
 :func:`scaled` and have the marker "scaled".
 """
 

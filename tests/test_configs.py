@@ -1,4 +1,4 @@
-"""Each config builds its detector, and the COCO ones change nothing but the head."""
+"""Each config builds its detector, and COCO configs change only the head."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_only_the_head_differs_from_mmdetections(path: Path) -> None:
 
 
 def _plain(value: object) -> object:
-    """A config without the scopes MMEngine marks what it inherits from another package with."""
+    """A config without the scopes that MMEngine adds to dicts inherited from another package."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if key != "_scope_"}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def test_baseline_and_gfl_share_all_but_the_head() -> None:
-    """The comparison is of heads: data, schedule, backbone and neck are one."""
+    """Data, schedule, backbone and neck are the same, so the comparison is one of heads."""
     for folder in ("demo", "bccd"):
         gfl, atss = (
             Config.fromfile(CONFIGS / folder / f"{name}_r18_{folder}.py").to_dict() for name in ("gfl", "atss")

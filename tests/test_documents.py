@@ -1,9 +1,9 @@
-"""Every fenced block of README.md and docs/ is used as a reader would paste it.
+"""Every fenced block of README.md and docs/ works as a reader would use it.
 
-Python that only assigns is a config: it is loaded on top of a base, and its model and hooks are built. Python whose
-first line names a file is saved under that name. Other Python is run. Of each command the script must exist, its flags
-be those of its ``--help`` and its configs be there; RUN says which commands run on small data, NOT_RUN why the others
-do not. A command that is in neither table fails the test.
+Python that consists of assignments is a config: it is loaded on top of a base, and its model and hooks are built.
+Python whose first line names a file is saved under that name. Other Python is run. The script of each command must
+exist, its flags must be in its ``--help``, and its configs must exist. RUN lists commands that are run on small data,
+NOT_RUN lists the others with the reason. A command that is in neither table fails the test.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# A config that only says what it changes is pasted below these lines: a small detector, and MMDetection's own for COCO.
+# Bases for configs without ``_base_``: a small detector, and a COCO config.
 BASES = {
     "small": f"_base_ = {str(ROOT / 'configs' / 'demo' / 'gfl_r18_demo.py')!r}\n",
     "coco": f"_base_ = {str(ROOT / 'configs' / 'gfl' / 'gfl_r50_fpn_1x_coco.py')!r}\n",
 }
 NOT_RUN = {
     "make": "creates an environment and runs for minutes; `make --dry-run` shows that the target exists",
-    "pip": "installs packages; that setup.py names them is looked at",
+    "pip": "installs packages; the test checks that setup.py names them",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
     "gfl-plugin train": "trains for hours; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
@@ -65,9 +65,9 @@ RUN = (
     "tools/check_data.py",
     "tools/publish_model.py",
 )
-# Scripts of a reader's own that documents name.
+# A reader's own scripts in the documents.
 SCRIPTS = ("my_script.py",)
-# Places that a reader fills in, as small data has them.
+# Placeholders that a reader replaces, with values for the small data.
 FILLED_IN = {"CONFIG": str(ROOT / "configs" / "demo" / "gfl_r18_demo.py"), "STUDY": "components"}
 
 
@@ -81,13 +81,13 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that it is, where its first line says so."""
+        """The file name in the first line, if there is one."""
         named = re.match(r"# (\w+\.py)$", self.text.splitlines()[0])
         return named[1] if named else None
 
     @property
     def is_config(self) -> bool:
-        """Whether it is Python that only assigns."""
+        """Whether it is Python that consists of assignments."""
         return self.language == "python" and all(isinstance(line, ast.Assign) for line in ast.parse(self.text).body)
 
 
@@ -110,7 +110,7 @@ PROGRAMS = [one for one in BLOCKS if one.language == "python" and not one.is_con
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Place and words of each command of all bash blocks, without what is set for it in the environment."""
+    """Place and words of each command in all bash blocks, without environment variables."""
     found = []
     for block in BLOCKS:
         if block.language == "bash":
@@ -138,9 +138,9 @@ COMMANDS = commands()
 
 
 def parted(words: list[str]) -> tuple[str, list[str]]:
-    """What a command runs, and its arguments.
+    """The program of a command, and its arguments.
 
-    That is ``gfl-plugin NAME``, a script that Python or a launcher of processes runs, or a program.
+    The program is ``gfl-plugin NAME``, a script run by Python or a launcher, or any other program.
     """
     if words[0] == "gfl-plugin" or "gfl_plugin.cli" in words:
         start = 0 if words[0] == "gfl-plugin" else words.index("gfl_plugin.cli")
@@ -150,14 +150,14 @@ def parted(words: list[str]) -> tuple[str, list[str]]:
 
 
 def started(program: str) -> list[object]:
-    """The script and first arguments that start a program of the checkout, installed or not."""
+    """The script and first arguments that start a program from the checkout."""
     if program.startswith("gfl-plugin"):
         return [ROOT / "gfl_plugin_cli.py", *program.split()[1:]]
     return [ROOT / program]
 
 
 def is_installable(word: str) -> bool:
-    """Whether pip finds it: the checkout, its wheel, or what setup.py requires, in the version that it requires."""
+    """Whether pip can install it: the checkout, its wheel, or a requirement of setup.py with its version."""
     setup = (ROOT / "setup.py").read_text()
     local = re.fullmatch(
         rf"(?:\.|gfl_plugin-{re.escape(gfl_plugin.__version__)}-py3-none-any\.whl)(?:\[(\w+)\])?", word
@@ -168,7 +168,7 @@ def is_installable(word: str) -> bool:
 
 
 def test_there_are_blocks_of_each_kind() -> None:
-    """The pattern finds them: all are of these kinds, and none of the kinds is empty."""
+    """All blocks are Python or bash, and there is at least one block of each use."""
     assert {one.language for one in BLOCKS} == {"python", "bash"}
     assert min(map(len, (CONFIGS, FILES, PROGRAMS, COMMANDS))) > 0
     for block in FILES:
@@ -178,7 +178,7 @@ def test_there_are_blocks_of_each_kind() -> None:
 @pytest.mark.parametrize("base", list(BASES))
 @pytest.mark.parametrize("block", CONFIGS, ids=lambda block: block.place)
 def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They load, and model, hooks and strategy are built."""
+    """Each config loads, and its model, hooks and strategy are built."""
     for module in FILES:
         (tmp_path / module.file).write_text(module.text)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -199,12 +199,12 @@ def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.Mo
         assert STRATEGIES.get(cfg.strategy.type) is not None
     parts = [head.quality, head.assigner, *getattr(head.assigner, "hooks", [])]
     own = {module.file.removesuffix(".py") for module in FILES} & set(cfg.custom_imports.imports)
-    assert own <= {type(part).__module__ for part in parts}, "the part of the reader's own is in the head"
+    assert own <= {type(part).__module__ for part in parts}, "the head must contain the reader's own part"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader's folder: small data, a config of their own, an untrained checkpoint."""
+    """A reader's folder: small data, their own config, and an untrained checkpoint."""
     folder = tmp_path_factory.mktemp("reader")
     make_dataset(folder / "data", DemoSize(train=4, val=2, side=96))
     (folder / "my_fcos.py").write_text('_base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py"\n')
@@ -250,7 +250,7 @@ def help_of(program: str) -> str:
 
 @pytest.mark.parametrize(("place", "words"), COMMANDS, ids=[f"{place}-{words[-1]}" for place, words in COMMANDS])
 def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program exists, and has the flags; those in RUN do their work."""
+    """Each program exists and has the flags; those in RUN succeed."""
     program, arguments = parted(words)
     assert program in NOT_RUN or program in RUN, f"{place}: {program} is neither in RUN nor in NOT_RUN"
     if program == "make":
@@ -284,7 +284,7 @@ def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.place)
 def test_programs(block: Block, folder: Path) -> None:
-    """They run as they are, where published weights have the name that they give."""
+    """Each program runs unchanged; published weights are saved under the name that it uses."""
     for name in re.findall(r"\"(\S+\.safetensors)\"", block.text):
         out = folder / "published"
         checkpoint = folder / "work_dirs" / "my_run" / "epoch_12.pth"

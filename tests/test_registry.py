@@ -1,4 +1,4 @@
-"""Names resolve from everywhere, and nothing of MMDetection's is overwritten unless asked."""
+"""Names resolve in every registry, and MMDetection's classes are replaced only by drop_in."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_scoped_names_resolve(package, registry: str, name: str) -> None:
 
 
 def test_strategies_resolve() -> None:
-    """MMDetection has no registry of them."""
+    """Strategies are in MMEngine's registry, because MMDetection has none."""
     assert mmengine.registry.STRATEGIES.get("gfl_plugin.FSDPStrategy").__module__ == "gfl_plugin.runtime.sharding"
 
 
 def test_registered_classes_are_importable_under_the_names_of_configs() -> None:
-    """``gfl_plugin.GFLHead`` in a config, ``from gfl_plugin import GFLHead`` in Python."""
+    """Each ``gfl_plugin.NAME`` of a config can be imported as ``from gfl_plugin import NAME``."""
     registries = [
         one
         for one in vars(gfl_plugin.registry).values()
@@ -66,12 +66,12 @@ def test_registered_classes_are_importable_under_the_names_of_configs() -> None:
 
 
 @pytest.mark.parametrize("name", ["GFLHead", "QualityFocalLoss", "DistributionFocalLoss"])
-def test_mmdetections_names_stay_its_own(name: str) -> None:
+def test_mmdetections_names_are_not_replaced(name: str) -> None:
     assert mmdet.registry.MODELS.get(name).__module__.startswith("mmdet.")
 
 
-def test_drop_in_takes_mmdetections_names() -> None:
-    """A stock config trains with our head once drop_in is imported; in a process of its own."""
+def test_drop_in_replaces_mmdetections_names() -> None:
+    """After importing drop_in, a stock config uses our head (in a separate process)."""
     code = """
 import gfl_plugin.drop_in, cases
 from mmdet.registry import MODELS, TASK_UTILS

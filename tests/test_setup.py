@@ -1,4 +1,4 @@
-"""What setup.py, README and the linter say about versions is one statement, and true of what is installed."""
+"""The versions in setup.py, README and ruff.toml agree with each other and with the installed packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PYTHONS = [f"3.{minor}" for minor in range(6, 20)]
 
 @pytest.fixture(scope="module")
 def described(root: Path) -> dict[str, Any]:
-    """What setup.py passes to setuptools."""
+    """The arguments that setup.py passes to setuptools."""
     found: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setuptools, "setup", lambda **settings: found.update(settings))
@@ -27,7 +27,7 @@ def described(root: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_python_that_is_promised_has_the_pinned_torch(described: dict[str, Any]) -> None:
+def test_the_pinned_torch_supports_every_listed_python(described: dict[str, Any]) -> None:
     promised, torch = SpecifierSet(described["python_requires"]), metadata.metadata("torch")["Requires-Python"]
     assert [one for one in PYTHONS if one in promised and one not in SpecifierSet(torch)] == []
 
@@ -40,8 +40,8 @@ def test_readme_and_linter_name_the_oldest_python(described: dict[str, Any], roo
     assert f'target-version = "py{oldest.replace(".", "")}"' in (root / "ruff.toml").read_text()
 
 
-def test_what_is_installed_is_what_is_promised(described: dict[str, Any]) -> None:
-    """Each requirement of the extras that is installed here has a version that they allow."""
+def test_installed_packages_meet_the_requirements(described: dict[str, Any]) -> None:
+    """Each installed package of the extras has a version that they allow."""
     wrong = []
     for text in {one for extra in described["extras_require"].values() for one in extra}:
         requirement = Requirement(text)
@@ -54,5 +54,5 @@ def test_what_is_installed_is_what_is_promised(described: dict[str, Any]) -> Non
     assert wrong == []
 
 
-def test_setuptools_is_not_held_back(described: dict[str, Any]) -> None:
+def test_setuptools_is_not_a_requirement(described: dict[str, Any]) -> None:
     assert not any(Requirement(one).name == "setuptools" for one in described["extras_require"]["runtime"])

@@ -1,6 +1,6 @@
-"""Tools of tools/ inside the test's own process: starting one costs the seconds in which PyTorch and MMDetection load.
+"""Runs tools in the process of the test, because a new process takes seconds to load PyTorch and MMDetection.
 
-A test that needs a process of its own (imports, registries, exit status, signals) starts one instead.
+A test that needs a separate process (imports, registries, exit status, signals) starts one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def run_tool(script: Path, *arguments: object, **environment: object) -> subproc
         **environment: variables set while it runs.
 
     Returns:
-        Exit status and texts, as of ``subprocess.run(..., capture_output=True, text=True)``.
+        Exit status and output, as from ``subprocess.run(..., capture_output=True, text=True)``.
     """
     out, errors = io.StringIO(), io.StringIO()
     threads = torch.get_num_threads()
@@ -47,7 +47,7 @@ def run_tool(script: Path, *arguments: object, **environment: object) -> subproc
 
 
 def _status(script: Path) -> int:
-    """Run the script; its exit status as Python would set it."""
+    """Run the script and return the exit status that Python would set."""
     try:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as end:

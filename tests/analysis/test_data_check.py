@@ -1,4 +1,4 @@
-"""Each kind of mistake, put into a small data set, is found; and nothing is found in a sound one."""
+"""Each kind of mistake in a small data set is found, and nothing is found in valid data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The demo's data, small; a test may spoil it."""
+    """The demo's data, small; tests may introduce mistakes."""
     return make_dataset(tmp_path / "data", DemoSize(train=4, val=2, side=96))
 
 
@@ -63,7 +63,7 @@ def found_in(data: Path, monkeypatch: pytest.MonkeyPatch, decode: bool = True) -
     return {one.kind: one for one in found}
 
 
-def test_sound_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_data_has_no_findings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not serious(found_in(data, monkeypatch).values())
 
 
@@ -84,7 +84,7 @@ def test_sound_data(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_each_mistake_is_found(data: Path, monkeypatch: pytest.MonkeyPatch, change, kind: str) -> None:
-    # Every class has to occur, for the one that is renamed.
+    # Every class must occur, including the renamed one.
     spoil(data, lambda c: c["annotations"][0].update(category_id=c["categories"][0]["id"]))
     spoil(data, change)
     found = found_in(data, monkeypatch)
@@ -106,16 +106,16 @@ def test_images_without_objects_and_broken_files(data: Path, monkeypatch: pytest
     assert "images that cannot be decoded" not in found_in(data, monkeypatch, decode=False)
 
 
-def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny object that ATSS gives no positive, and sides beyond four strides."""
+def test_objects_without_a_positive_and_sides_beyond_the_last_bin(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check finds a tiny object to which ATSS assigns no location, and sides beyond reg_max = 2."""
     cfg = config(data, monkeypatch)
-    # 0.2 px between the centers of two locations: none lies inside.
+    # The box is 0.2 px wide and lies between two locations, so no center is inside.
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.0, 44.0, 0.2, 0.2]))
     image = json.loads((data / "train.json").read_text())["annotations"][0]["image_id"]
     cfg.train_dataloader.dataset.filter_cfg = None
     head, source = gfl_head(cfg), Source(cfg.train_dataloader.dataset)
     seen = view_training_set(cfg, source, head, 100, lambda done, total: None)
-    # MMDetection's data set takes objects below one pixel for no objects.
+    # MMDetection's data set drops objects smaller than one pixel.
     assert seen.unassigned == ()
     spoil(data, lambda c: c["annotations"][0].update(bbox=[44.5, 44.5, 1.5, 1.5], area=2.25))
     seen = view_training_set(cfg, source, head, 100, lambda done, total: None)
@@ -132,7 +132,7 @@ def test_what_the_head_learns(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert all(example.startswith("stride ") for example in finding.examples)
 
 
-def test_other_heads_are_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_heads_are_not_checked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(data, monkeypatch)
     cfg.model.bbox_head.type = "mmdet.ATSSHead"
     assert gfl_head(cfg) is None
@@ -147,8 +147,8 @@ class NoProgress:
 
 
 @pytest.mark.parametrize("named_by", ["metainfo", "class", "file"])
-def test_classes_are_those_that_training_takes(data: Path, monkeypatch, tmp_path: Path, named_by: str) -> None:
-    """A config need not name classes: MMDetection's COCO configs leave it to their data set's class."""
+def test_classes_are_those_used_in_training(data: Path, monkeypatch, tmp_path: Path, named_by: str) -> None:
+    """Classes are found in metainfo, in a file, or in the data set's class, as in MMDetection's COCO configs."""
     cfg = config(data, monkeypatch)
     classes = list(cfg.train_dataloader.dataset.metainfo.classes)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -200,7 +200,7 @@ def test_number_of_classes(data: Path, monkeypatch, classes: object, kind: str, 
 
 
 def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Misspelt names; a mistake for training and validation, while a test set may come without objects."""
+    """Misspelled names are a mistake in training and validation; a test set may have no objects."""
     cfg = config(data, monkeypatch)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo.classes = tuple(f"digit {name}" for name in loader.dataset.metainfo.classes)
@@ -208,7 +208,7 @@ def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -
     for split in ("train", "val"):
         assert "none of digit 0, digit 1" in serious_in(cfg, split)[kind].examples[0]
     assert kind not in serious_in(cfg, "test")
-    cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)  # nothing remains
+    cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)  # no image remains
     (text,) = serious_in(cfg)["datasets that MMDetection cannot load"].examples
     assert "no images are left" in text
 
@@ -216,7 +216,7 @@ def test_no_object_of_the_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("head", ["gfl_plugin.GFLHead", "mmdet.ATSSHead"])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_empty_data_sets(data: Path, monkeypatch: pytest.MonkeyPatch, split: str, head: str) -> None:
-    """Whatever the head."""
+    """They are a mistake for any head."""
     cfg = config(data, monkeypatch)
     cfg.model.bbox_head.type = head
     file = data / f"{split}.json"
@@ -237,7 +237,7 @@ def test_many_sides_beyond_the_last_bin_are_a_mistake(data: Path, monkeypatch, r
 
 @pytest.mark.parametrize(("unassigned", "serious"), [(50, False), (51, True), (100, True)])
 def test_many_objects_without_a_location_are_a_mistake(data: Path, monkeypatch, unassigned: int, serious: bool) -> None:
-    """More than half; random scales make some objects tiny in any data."""
+    """More than half of the objects are a mistake; random scales make some objects tiny in any data."""
     head = gfl_head(config(data, monkeypatch))
     seen = TrainingView(objects=100, unassigned=("one",) * unassigned, sides=(torch.ones(4),))
     (found,) = training_findings(seen, head)
@@ -245,7 +245,7 @@ def test_many_objects_without_a_location_are_a_mistake(data: Path, monkeypatch, 
 
 
 def test_pipelines_of_wrappers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """YOLOX mixes images: the data set only loads them, and its wrapper's pipeline does the rest."""
+    """The pipelines of wrappers are applied, too: in YOLOX the data set loads images, and its wrapper mixes them."""
     cfg = config(data, monkeypatch)
     plain = cfg.train_dataloader.dataset
     head = gfl_head(cfg)
@@ -267,7 +267,7 @@ def test_pipelines_of_wrappers(data: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_new_style_configs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are classes there, not names: the same is found."""
+    """The findings are the same if types are classes instead of names."""
     by_name = config(data, monkeypatch)
     by_class = copy.deepcopy(by_name)
     by_class.model.bbox_head.type = gfl_plugin.GFLHead
@@ -305,7 +305,7 @@ def test_the_tool_and_its_mistakes(data: Path, tmp_path: Path) -> None:
     assert "annotation file not found" in done.stderr
 
 
-def test_bccds_two_boxes_without_a_size(gfl_data: Path, tmp_path: Path) -> None:
+def test_the_two_boxes_of_zero_size_in_bccd_are_found(gfl_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     done = tool(ROOT / "configs" / "bccd" / "gfl_r18_bccd.py", "--json", out, GFL_DATA=str(gfl_data))
     assert done.returncode == 1, done.stderr

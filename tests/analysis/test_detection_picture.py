@@ -18,7 +18,7 @@ YELLOW = (0xFF, 0xD0, 0x00)  # of the class with index 1
 
 @pytest.fixture
 def picture(tmp_path: Path) -> np.ndarray:
-    """Ground truth and two models on one grey image with one object; the second model detects nothing."""
+    """Ground truth and two models on one gray image with one object; the second model detects nothing."""
     images = [dict(id=7, file_name="a.png", width=SIDE, height=SIDE)]
     objects = [dict(id=1, image_id=7, category_id=1, bbox=[20, 30, 40, 50])]
     categories = [dict(id=number, name=str(number)) for number in range(2)]
@@ -39,7 +39,7 @@ def panel(picture: np.ndarray, column: int) -> np.ndarray:
 
 
 def frame(image: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
-    """The colors in the middle of a box's right and lower side, away from its label."""
+    """The colors at the centers of a box's right and lower side, where its label is not drawn."""
     x2, y2 = ZOOM * (x + width), ZOOM * (y + height)
     return np.stack([image[y2 - ZOOM * height // 2, x2], image[y2, x2 - ZOOM * width // 2]])
 
@@ -49,8 +49,8 @@ def test_boxes_are_drawn_where_they_are_in_the_color_of_their_class(picture: np.
     assert (frame(panel(picture, 1), 30, 40, 40, 50) == YELLOW).all()
 
 
-def test_as_many_detections_as_objects_are_drawn_the_best_ones(picture: np.ndarray) -> None:
-    """One object: the detection of 0.3 is left out, and so is the better one of another image."""
+def test_the_best_detections_are_drawn_as_many_as_objects(picture: np.ndarray) -> None:
+    """For one object, the detection with score 0.3 and the better one of another image are not drawn."""
     assert (frame(panel(picture, 1), 5, 5, 10, 10) == GREY).all()
     assert (frame(panel(picture, 1), 80, 5, 10, 10) == GREY).all()
 

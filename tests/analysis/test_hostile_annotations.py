@@ -1,4 +1,4 @@
-"""Broken and hostile annotation files end in findings or in one error line, and no name changes the terminal."""
+"""Broken and hostile annotation files give findings or one error line, and names are escaped in the terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 
 
 def content() -> dict[str, Any]:
-    """Two images with an object each; the second object is flat, so that one finding is always there."""
+    """Two images with one object each; the second box has no width, so there is always one finding."""
     images = [dict(id=n, file_name=f"{n}.png", width=SIDE, height=SIDE) for n in (0, 1)]
     box = dict(category_id=0, iscrowd=0, area=64.0)
     objects = [dict(id=0, image_id=0, bbox=[4, 4, 8, 8], **box), dict(id=1, image_id=1, bbox=[4, 4, 0, 8], **box)]
@@ -47,7 +47,7 @@ def content() -> dict[str, Any]:
 
 
 def coco_folder(folder: Path, text: str | bytes) -> Path:
-    """A data set of the demo's layout, with this text as both annotation files."""
+    """A data set in the demo's layout with a given text as both annotation files."""
     for split in ("train", "val"):
         (folder / split).mkdir(parents=True)
         (folder / f"{split}.json").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -92,11 +92,11 @@ WRONG_SIDES = [None, "wide", -5, 0, 10**12, float("nan"), float("inf"), True, [3
         ("categories", "name", [None, 7, ["0"]]),
     ],
 )
-def test_wrong_and_missing_values_are_found_and_hide_nothing(tmp_path: Path, section: str, key: str, values: list):
+def test_wrong_and_missing_values_are_found_beside_other_findings(tmp_path: Path, section: str, key: str, values: list):
     folder = coco_folder(tmp_path / "data", "")
     for value in ["missing", *values]:
         spoiled = content()
-        # A second entry takes the wrong value, so that those it belongs to stay whole.
+        # A copy of the entry has the wrong value, so the other entries remain valid.
         entry = dict(copy.deepcopy(spoiled[section][0]), **({"id": 99} if key != "id" else {}))
         entry.pop(key) if value == "missing" else entry.update({key: value})
         spoiled[section].append(entry)
@@ -127,7 +127,7 @@ def places(tree: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def test_any_value_in_any_place(tmp_path: Path) -> None:
-    """No value of any JSON type makes reading fail, wherever it stands."""
+    """Reading does not fail for a value of any JSON type at any place."""
     folder = coco_folder(tmp_path / "data", "")
     long = "x" * 5000
     values = [None, True, 1.5, -1, 10**400, float("nan"), "", "\ud800\x1b[2J", long, [], {}, [1, None, "x"], {"id": {}}]
@@ -147,7 +147,7 @@ def test_any_value_in_any_place(tmp_path: Path) -> None:
 def test_sections_that_are_not_lists(tmp_path: Path, section: str, value: object) -> None:
     found = kinds(coco(coco_folder(tmp_path / "data", json.dumps({**content(), section: value}))))
     assert found[BROKEN].examples[0].startswith(f"{section} is {value!r}; it must be a list")
-    assert (FLAT in found) == (section == "categories")  # the other two are needed for it
+    assert (FLAT in found) == (section == "categories")  # this finding needs images and annotations
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ BOMB = (
 
 
 def voc_folder(folder: Path, names: str | bytes, xml: str | bytes | None) -> ConfigDict:
-    """A data set with these names, "sound" among them, and this annotation of the image "spoiled"."""
+    """A data set with given image names, including "sound", and a given annotation of the image "spoiled"."""
     for part in ("Annotations", "JPEGImages", "ImageSets"):
         (folder / part).mkdir(parents=True)
     (folder / "ImageSets" / "train.txt").write_bytes(names if isinstance(names, bytes) else names.encode())
@@ -262,7 +262,7 @@ def voc_folder(folder: Path, names: str | bytes, xml: str | bytes | None) -> Con
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_spoiled_xml_is_found_and_hides_nothing(tmp_path: Path, xml: str | bytes | None, reason: str) -> None:
+def test_broken_xml_is_found_beside_other_findings(tmp_path: Path, xml: str | bytes | None, reason: str) -> None:
     if isinstance(xml, str):
         xml = xml.replace("SECRET", (tmp_path / "secret.xml").as_uri())
     found = kinds(voc_folder(tmp_path, "spoiled\nsound\n", xml), "voc")
@@ -276,9 +276,9 @@ def test_spoiled_xml_is_found_and_hides_nothing(tmp_path: Path, xml: str | bytes
 @pytest.mark.parametrize(
     ("xml", "broken"),
     [
-        ("<annotation></annotation>", False),  # MMDetection takes the image's own size
+        ("<annotation></annotation>", False),  # MMDetection uses the size of the image file
         (f"<annotation>{SOUND_SIZE}{'<part>' * 100_000}{'</part>' * 100_000}</annotation>", False),
-        (f"<annotation>{SOUND_SIZE}<object><name>&#x1b;[2J</name></object></annotation>", True),  # not legal in XML
+        (f"<annotation>{SOUND_SIZE}<object><name>&#x1b;[2J</name></object></annotation>", True),  # not allowed in XML
         (f"<annotation>{SOUND_SIZE}<object><name>&#x202e;[/]</name></object></annotation>", False),
     ],
     ids=["no size", "deep", "escape", "direction"],
@@ -301,7 +301,7 @@ def test_xml_that_may_be_read(tmp_path: Path, xml: str, broken: bool) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_names_in_an_image_set_stay_in_its_folder(tmp_path: Path, name: str, reason: str) -> None:
+def test_names_in_an_image_set_cannot_leave_its_folder(tmp_path: Path, name: str, reason: str) -> None:
     name = name.replace("ABSOLUTE", str(tmp_path / "secret"))
     found = kinds(voc_folder(tmp_path, f"{name}\nsound\n", None), "voc", decode=True)
     (example,) = found[BROKEN].examples
@@ -321,7 +321,7 @@ def test_image_sets_that_are_not_text(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------
 
 
-@given(st.text(st.characters(exclude_categories=())))  # lone surrogates, too
+@given(st.text(st.characters(exclude_categories=())))  # including lone surrogates
 def test_escaped_text_is_printable_and_other_text_unchanged(text: str) -> None:
     from gfl_plugin.runtime.terminal_text import escape_unprintable
 
@@ -333,7 +333,7 @@ def test_escaped_text_is_printable_and_other_text_unchanged(text: str) -> None:
 def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """The command's main function; it takes arguments, and settings for the demo config's training data."""
     monkeypatch.setenv("GFL_DEMO_DATA", str(coco_folder(tmp_path / "sound", json.dumps(content()))))
-    monkeypatch.setenv("COLUMNS", "400")  # no line breaks inside of names
+    monkeypatch.setenv("COLUMNS", "400")  # so that names are not wrapped
 
     def run(*arguments: object, **train: object) -> int:
         config = tmp_path / "config.py"
@@ -348,15 +348,15 @@ SHOWN = r"\x1b]0;title\x07\x9b31m\u202e\u2066\r\n[red]x[/red][/]:smile:"
 
 
 def unsafe(text: str) -> set[str]:
-    """Control and format characters of a terminal's text, line breaks left out."""
+    """Control and format characters in a terminal's text, except line breaks."""
     return {char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char != "\n"}
 
 
-def test_names_reach_the_terminal_escaped(tmp_path: Path, main, capsys: pytest.CaptureFixture) -> None:
+def test_names_are_escaped_in_the_terminal(tmp_path: Path, main, capsys: pytest.CaptureFixture) -> None:
     spoiled = content()
     spoiled["categories"][0]["name"] = HOSTILE
     spoiled["images"][1]["file_name"] = HOSTILE + "\ud800"
-    folder = coco_folder(tmp_path / "\x1b[31m[" / "]", json.dumps(spoiled))  # its path holds [/]
+    folder = coco_folder(tmp_path / "\x1b[31m[" / "]", json.dumps(spoiled))  # its path contains [/]
     out = tmp_path / "found.json"
     assert main("--images", "--json", out, data_root=str(folder)) == 1
     printed = capsys.readouterr()
@@ -368,7 +368,7 @@ def test_names_reach_the_terminal_escaped(tmp_path: Path, main, capsys: pytest.C
     assert f"{folder}/train/{HOSTILE}\ud800" in examples
 
 
-def test_notes_reach_the_terminal_escaped(main, capsys: pytest.CaptureFixture) -> None:
+def test_notes_are_escaped_in_the_terminal(main, capsys: pytest.CaptureFixture) -> None:
     assert main(type=HOSTILE) == 1
     printed = capsys.readouterr()
     assert not unsafe(printed.out + printed.err)
@@ -378,7 +378,7 @@ def test_notes_reach_the_terminal_escaped(main, capsys: pytest.CaptureFixture) -
 @pytest.mark.parametrize(
     ("text", "message"), [("{}", "is not a COCO file: it has no images"), (None, "annotation file not found")]
 )
-def test_errors_reach_the_terminal_escaped_in_one_line(
+def test_errors_are_escaped_in_the_terminal_on_one_line(
     tmp_path: Path, main, capsys: pytest.CaptureFixture, text: str | None, message: str
 ) -> None:
     folder = tmp_path / "\x1b[31m\n[" / "]"
@@ -402,7 +402,7 @@ def test_errors_reach_the_terminal_escaped_in_one_line(
     ],
 )
 def test_data_that_mmdetection_cannot_load(tmp_path: Path, main, section: str, key: str, value, explained: str):
-    """The failure is one finding, which names those that may explain it, beside them."""
+    """The failure is a finding that names the other findings which may explain it."""
     spoiled = content()
     spoiled[section][0].pop(key) if value == "missing" else spoiled[section][0].update({key: value})
     if key == "width":
@@ -425,7 +425,7 @@ def run_tool(data: Path, *arguments: object, **environment: str) -> subprocess.C
     return subprocess.run([str(part) for part in command], capture_output=True, timeout=300, env=environment)
 
 
-def test_the_tool_ends_in_one_line(tmp_path: Path) -> None:
+def test_the_tool_fails_with_one_error_line(tmp_path: Path) -> None:
     done = run_tool(coco_folder(tmp_path / "data", DEEP))
     assert done.returncode == 2
     lines = [line for line in done.stderr.decode().splitlines() if line.strip()]
@@ -433,7 +433,7 @@ def test_the_tool_ends_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr.decode()
 
 
-def test_the_tool_in_a_terminal_of_ascii(tmp_path: Path) -> None:
+def test_the_tool_in_an_ascii_terminal(tmp_path: Path) -> None:
     spoiled = content()
     spoiled["categories"][0]["name"] = "müll\ud800"
     out = tmp_path / "found.json"

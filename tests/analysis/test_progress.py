@@ -1,4 +1,4 @@
-"""Progress, tables and the machine's description, as all long commands show them."""
+"""Progress, tables and the machine description of all long commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gfl_plugin.analysis.progress import INTERVAL, progress_display
 from gfl_plugin.analysis.tables import Column, Table, markdown, print_table
 
 ROOT = Path(__file__).resolve().parents[2]
-# The package's own imports, which take seconds, are left out.
+# The imports of the package itself, which take seconds, are skipped.
 PROGRAM = """
 import sys, time
 from importlib.util import find_spec, module_from_spec
@@ -34,13 +34,13 @@ with progress_display(output_console(), interval=0.2) as display:
 """
 
 
-def test_a_pipe_gets_a_line_every_few_seconds_while_the_work_goes_on() -> None:
-    """Lines arrive while the program runs, at the interval, with what is being done and how far it is."""
+def test_a_pipe_gets_lines_while_the_work_is_running() -> None:
+    """Lines with the task and its progress are written at the given interval while the program runs."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     first = process.stdout.readline()
-    assert process.poll() is None, "the first line came when the program had ended"
+    assert process.poll() is None, "the first line arrived after the end of the program"
     lines = [first, *process.stdout]
     assert process.wait() == 0
     assert lines[-1] == "done [/]\n"
@@ -52,7 +52,7 @@ def test_a_pipe_gets_a_line_every_few_seconds_while_the_work_goes_on() -> None:
     assert parts == sorted(parts) and {25, 75} <= set(parts)
 
 
-def test_lines_come_every_five_seconds() -> None:
+def test_lines_are_written_every_five_seconds() -> None:
     assert INTERVAL == 5.0
 
 

@@ -1,4 +1,4 @@
-"""Studies: their variants, what is kept of finished runs, and the figures of their tables."""
+"""Studies: their variants, results of finished runs, and the figures in their tables."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_unknown_names_list_what_exists() -> None:
 def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) -> None:
     """The head is the COCO config's except for width, depth and classes; backbone, data and schedule are the same.
 
-    In the study of precision the optimizer's wrapper differs instead of the head.
+    In the precision study the optimizer wrapper differs instead of the head.
     """
     study = find_study(CONFIGS / "ablation", name)
     heads, rest = [], []
@@ -90,7 +90,7 @@ def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
         try_out(SCALES["demo"].config(variant, CONFIGS, DATA))
 
 
-def test_at_coco_scale_a_config_is_as_it_is() -> None:
+def test_at_coco_scale_a_config_is_unchanged() -> None:
     variant = find_study(CONFIGS / "ablation", "components").variants[-1]
     cfg, expected = SCALES["coco"].config(variant, CONFIGS, DATA), Config.fromfile(variant.path)
     expected.pop("ablation")
@@ -135,7 +135,7 @@ def give_result(run: Run, ap: float = 30.0, **changes: object) -> None:
     write_json(run.folder / "result.json", values)
 
 
-def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated_and_one_of_another_config_is_kept(tmp_path: Path) -> None:
     done, other = run_of(tmp_path / "s", "a"), run_of(tmp_path / "s", "a", seed=1)
     give_result(done)
     assert set(find_results([done, other])) == {done.name}
@@ -145,13 +145,13 @@ def test_a_finished_run_is_not_done_again_and_one_of_another_config_is_kept(tmp_
     assert find_results([done])[done.name].fingerprint == done.fingerprint
 
 
-def test_where_data_lies_does_not_matter(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_data_folder(tmp_path: Path) -> None:
     here, there = (run_of(tmp_path, "a", data=folder) for folder in ("/here", "/there"))
     assert here.fingerprint == there.fingerprint
     assert run_of(tmp_path, "a", seed=1).fingerprint != here.fingerprint
 
 
-def test_what_a_sibling_study_ran_is_taken_over(tmp_path: Path) -> None:
+def test_results_of_a_sibling_study_are_reused(tmp_path: Path) -> None:
     config = dict(lr=1)
     give_result(run_of(tmp_path / "first", "a", config=config), ap=41.0)
     again = run_of(tmp_path / "second", "b", config=config)
@@ -176,15 +176,15 @@ def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
         study_folder.reserve(tmp_path / "mine", "beta", "demo")
 
 
-def test_a_folder_with_a_report_alone_is_free_for_its_study(tmp_path: Path) -> None:
-    """``--report`` writes its files to the work dir; the study can be run there afterwards."""
+def test_a_folder_with_only_a_report_can_be_used_by_its_study(tmp_path: Path) -> None:
+    """``--report`` writes to the work dir, where the study can be run afterwards."""
     (tmp_path / "beta.md").write_text("")
     study_folder.reserve(tmp_path, "beta", "demo")
     with pytest.raises(ValueError, match="contains study beta at scale demo, not bins"):
         study_folder.check_owner(tmp_path, "bins", "demo")
 
 
-def test_too_small_a_disk_is_noticed_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_an_error_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variant = find_study(CONFIGS / "ablation", "components").variants[-1]
     config = SCALES["demo"].config(variant, CONFIGS, DATA)
     run = plan_run(variant, 0, tmp_path, config, DATA)
@@ -233,7 +233,7 @@ def test_no_finished_run(tmp_path: Path) -> None:
 
 
 def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
-    """One object, found with IoU 0.72: precision 1 up to 0.70, 0 from 0.75; the mean of ten thresholds is 0.5."""
+    """For one object that is detected with IoU 0.72, AP is 1 up to 0.70 and 0 from 0.75; the mean of ten is 0.5."""
     annotation = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 100, 100], area=10000, iscrowd=0)
     truth = dict(
         images=[dict(id=1, width=200, height=200)], annotations=[annotation], categories=[dict(id=1, name="a")]
@@ -246,7 +246,7 @@ def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
 
 
 def test_average_precisions_are_those_of_pycocotools_summary(tmp_path: Path) -> None:
-    """On random objects and detections of three classes: mean, IoU 0.5 and IoU 0.75 of ``COCOeval.summarize``."""
+    """AP, AP50 and AP75 equal those of ``COCOeval.summarize`` for random objects and detections."""
     random = np.random.default_rng(0)
     images = [dict(id=number, width=200, height=200) for number in range(20)]
     categories = [dict(id=number, name=str(number)) for number in range(3)]
@@ -279,7 +279,7 @@ def test_average_precisions_are_those_of_pycocotools_summary(tmp_path: Path) -> 
 
 
 class Listener:
-    """A watcher that keeps what it is called with."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -302,7 +302,7 @@ class Listener:
 
 @pytest.mark.once
 def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path) -> None:
-    """The other run trains two epochs of two steps: its progress counts up, and its figures are its detections'."""
+    """The other run trains to its end; its progress increases, and its figures are those of its detections."""
     study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
     scale = SmallScale(EmbeddedData(DemoSize(train=8, val=4, side=64)), "demo_data.py", 2, 4, 10, None)
     scale.data.prepare(tmp_path, lambda done, total: None)
@@ -328,7 +328,7 @@ def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-def test_a_killed_study_takes_its_runs_along_and_leaves_no_half_result(tmp_path: Path) -> None:
+def test_killing_a_study_ends_its_runs_without_partial_results(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "ablate.py"), "components", "--seeds", "0", "--variants", "gfl"]
     folder = tmp_path / "demo" / "components"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -368,7 +368,7 @@ def test_the_tools_errors(tmp_path: Path) -> None:
 
 @pytest.mark.once
 def test_report_writes_nothing_but_the_report(tmp_path: Path) -> None:
-    """Results of this study and of one beside it are reported; no file appears except for the report."""
+    """Results of this study and of a sibling study are reported; only the report is written."""
     study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
     work_dir = tmp_path / "work" / "components"
     data = SCALES["demo"].data.locate(work_dir.parent)

@@ -1,4 +1,4 @@
-"""Zip and safetensors files that lie about themselves, and config texts."""
+"""Zip and safetensors files with inconsistent headers, and config texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Parts = dict[str, bytes]
 
 
 def archive(pickled: bytes, data: Parts | None = None, method: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
-    """A file as ``torch.save`` lays it out; keywords are further members."""
+    """A file in the layout of ``torch.save``; keywords are additional members."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as members:
         members.writestr("a/data.pkl", pickled)
@@ -29,7 +29,7 @@ PLAIN = p.checkpoint(p.fields(w=p.tensor()), p.fields(epoch=p.number(1)))
 
 
 def members_of(content: bytes) -> tuple[list[int], list[int], int]:
-    """Where the local headers, the entries of the central directory and its end are."""
+    """Offsets of the local headers, the entries of the central directory, and its end record."""
     with zipfile.ZipFile(io.BytesIO(content)) as members:
         local = [info.header_offset for info in members.infolist()]
     end = content.rindex(b"PK\x05\x06")
@@ -52,7 +52,7 @@ NAMES += ["b/data.pkl", "a/.format_version", "a/byteorder", "a/\x1b[2J\n", "x" *
 
 
 def crafted_zip(chance: random.Random) -> bytes:
-    """A zip file with some of: odd members, odd methods, numbers that lie, bytes before, after or missing."""
+    """A zip file with a random choice of unusual members and methods, wrong numbers, added or missing bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as members:
         entries = [("a/data.pkl", PLAIN), *((f"a/data/{key}", content) for key, content in p.DATA.items())]
@@ -96,7 +96,7 @@ def crafted_zip(chance: random.Random) -> bytes:
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Bytes exchanged, left out, doubled, or cut off."""
+    """The content with bytes replaced, deleted, duplicated or truncated."""
     content = bytearray(content)
     for _ in range(chance.choice([1, 1, 2, 5])):
         place, kind = chance.randrange(len(content)), chance.randrange(5)
@@ -146,7 +146,7 @@ ABOUT += [{"format": "\x1b[2J"}, {"format": 3}, {"x": None}, {"a": ["b"]}, "text
 
 
 def crafted_safetensors(chance: random.Random) -> bytes:
-    """A safetensors file with some of: overlapping or huge offsets, odd types, doubled keys, a header that lies."""
+    """A safetensors file with a random choice of bad offsets, unusual types, duplicate keys, and a wrong header."""
     body = bytes(chance.randrange(256) for _ in range(64))
     entries = []
     for number in range(chance.choice([0, 1, 1, 2, 3])):
@@ -284,7 +284,7 @@ LINES += [
 
 
 def config_text(chance: random.Random) -> str:
-    """Python by a small grammar, then sometimes damaged."""
+    """Python text from a small grammar, sometimes with damage."""
 
     def expression(depth: int) -> str:
         if depth <= 0 or chance.random() < 0.3:

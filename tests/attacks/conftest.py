@@ -1,4 +1,4 @@
-"""Attacks take minutes: `make test-slow` runs them. GFL_ATTACK_CASES is the number of random cases of each kind."""
+"""Attacks take minutes and run in `make test-slow`. GFL_ATTACK_CASES is the number of random cases per kind."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "/tests/attacks/" in item.path.as_posix():
             item.add_marker(pytest.mark.slow)
             if not os.environ.get("GFL_ATTACK_CASES"):
-                item.add_marker(pytest.mark.skip(reason="GFL_ATTACK_CASES names no number of cases"))
+                item.add_marker(pytest.mark.skip(reason="GFL_ATTACK_CASES is not set"))

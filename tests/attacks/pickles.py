@@ -1,4 +1,4 @@
-"""Pickles written opcode by opcode, over everything that ``weights_only`` lets a checkpoint name."""
+"""Pickles written opcode by opcode, with all names that ``weights_only`` allows in a checkpoint."""
 
 from __future__ import annotations
 
@@ -105,17 +105,17 @@ def ordered_with(**attributes: bytes) -> bytes:
 
 
 def doubled(times: int) -> bytes:
-    """A pair of a pair of … of one text: short as a pickle, 2^times texts long when it is written out."""
+    """Nested pairs of one text: a short pickle whose printed form has 2^times texts."""
     return text("x") + b"q\x01h\x01\x86" * times
 
 
 def nested(depth: int) -> bytes:
-    """A tuple in a tuple in …"""
+    """Nested tuples."""
     return b")" + b"\x85" * depth
 
 
 # ---------------------------------------------------------------------------------------------------
-# By grammar
+# Random pickles from a grammar
 # ---------------------------------------------------------------------------------------------------
 
 DTYPES = ["float32", "float64", "float16", "int64", "int8", "uint8", "bool", "complex64", "bfloat16", "qint8", "quint8"]
@@ -187,16 +187,16 @@ TEXTS = [
     "é" * 40,
 ]
 CODECS = ["latin1", "utf-8", "ascii", "zlib_codec", "rot13", "idna", "punycode", "nothing", "os", "undefined"]
-# 2^31 and more only where nothing of that size is filled: filling is tried by name.
+# 2^31 and more only where no memory of that size is filled; named files test filling.
 NUMBERS = [0, 1, -1, 2, 3, 4, 7, 16, 64, 255, 1000, 2**20, 2**31, 2**40, 2**62, 2**63, -(2**63), 2**70]
 DATA = {"0": bytes(range(16)), "1": (1 << 40).to_bytes(8, "little") * 2, "2": bytes(64), "3": b"", "4": b"\xff" * 7}
 
 
 class Grammar:
-    """Random values; most calls have arguments of the right kinds, some of them wrong ones.
+    """Random values; most calls have arguments of valid types, some have invalid ones.
 
     Args:
-        chance: where randomness comes from.
+        chance: source of random numbers.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -266,7 +266,7 @@ class Grammar:
         chance = self.chance
         hooks = call(ORDERED) if chance.random() < 0.9 else self.value(depth)
         plain = (self.a_storage(depth), self.small(), self.shape(), self.shape())
-        if chance.random() < 0.8:  # one that fits
+        if chance.random() < 0.8:  # fits its storage
             size, stride = chance.choice(
                 [((4,), (1,)), ((2, 2), (2, 1)), ((), ()), ((0, 3), (3, 1)), ((9, 2), (0, 1)), ((1,), (9,))]
             )

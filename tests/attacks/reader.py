@@ -1,8 +1,8 @@
-"""Reads hostile files in child processes, so that a crash, a hang or exhausted memory is a result.
+"""Reads hostile files in child processes and reports crashes, hangs and exhausted memory as results.
 
-Called as ``python reader.py CASES RESULTS SECONDS MEGABYTES``: CASES is a JSON list of [route, path], SECONDS the CPU time
-that a case may use. A line of JSON with the result of each case is written to RESULTS. A forked process reads the files
-one after the other; if it dies, another continues with the next file.
+Called as ``python reader.py CASES RESULTS SECONDS MEGABYTES``: CASES is a JSON list of [route, path], SECONDS the CPU
+time that a case may use. The results are written to RESULTS as JSON. A forked process reads one file
+after another; if it dies, another process continues with the next file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def watch(event: str, arguments: tuple) -> None:
 
 
 def _of_the_library(event: str, arguments: tuple) -> bool:
-    """Modules of PyTorch, and Python's codecs, which they import when they are first needed."""
+    """Whether PyTorch or Python's codecs import their own modules, which happens when they are first needed."""
     if event == "import":
         return arguments[0].partition(".")[0] in (
             "encodings",
@@ -67,7 +67,7 @@ def routes() -> dict[str, Callable[[Path], Any]]:
     from gfl_plugin.runtime.step_record import StepRecord
 
     def walk(value: Any, depth: int = 6) -> None:
-        """Touch the memory of every tensor."""
+        """Read the memory of every tensor."""
         if isinstance(value, torch.Tensor) and value.numel() < 1 << 20:
             value.detach().clone().to(torch.float64).sum().item()
         elif isinstance(value, Mapping) and depth:
@@ -137,10 +137,10 @@ def work(cases: list, start: int, megabytes: int, out: int) -> None:
 
 @dataclass(frozen=True)
 class Spent:
-    """The time that a process has taken."""
+    """The time that a process has used."""
 
     cpu: float  # seconds
-    clock: float  # seconds, since any moment
+    clock: float  # seconds since an arbitrary time
 
     @staticmethod
     def by(process: int) -> Spent:
@@ -148,9 +148,9 @@ class Spent:
         return Spent(times.user + times.system, time.monotonic())
 
     def exceeds(self, begin: Spent, seconds: float) -> bool:
-        """Whether a case has used more CPU time, or has only waited for much longer.
+        """Whether a case has used more CPU time, or has waited for much longer.
 
-        The clock alone would also measure how busy the machine is.
+        Wall-clock time alone would also depend on other processes of the machine.
         """
         return self.cpu - begin.cpu > seconds or self.clock - begin.clock > 15 * seconds
 
@@ -161,7 +161,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     sys.stdout = open(os.devnull, "w")
     import torch
-    import torch._subclasses.schema_check_mode  # which PyTorch imports late, and whose import calls eval
+    import torch._subclasses.schema_check_mode  # PyTorch imports it late, and its import calls eval
 
     torch.set_num_threads(1)
     routes()

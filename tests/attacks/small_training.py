@@ -1,6 +1,6 @@
 """Trainings of a fraction of a second: a tiny model with batch norm, dropout and random numbers in loading.
 
-Run as a program it starts trainings that are to be killed: a server that imports once and forks a child per training.
+As a program, it is a server that imports packages once and forks a child per training, which the test kills.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import numpy as np
 import torch
 from mmdet.datasets.samplers import AspectRatioBatchSampler
@@ -42,7 +42,7 @@ _ANSWER = "answer:"
 
 @dataclass(frozen=True)
 class Plan:
-    """A training. All values are plain, for JSON."""
+    """Settings of a training; all values can be stored as JSON."""
 
     loop: str = EPOCHS
     length: int = 3  # epochs, or iterations
@@ -53,26 +53,26 @@ class Plan:
     drop_last: bool = False
     workers: int = 0
     persistent: bool = False
-    noise: bool = True  # random numbers in loading, and dropout
+    noise: bool = True  # use random numbers in loading, and dropout
     wrapper: str = "OptimWrapper"
     optimizer: str = "SGD"
     accumulate: int = 1
     clip: dict | None = None
     schedule: bool = False
     ema: dict | None = None  # settings of EMAHook
-    guard: dict | None = field(default_factory=dict)  # settings of NonFiniteGuardHook; None: without
+    guard: dict | None = field(default_factory=dict)  # settings of NonFiniteGuardHook; None to omit it
     exact: bool = True
     checkpoint: dict = field(default_factory=dict)  # settings of the checkpoint hook
-    bad: dict[str, str] = field(default_factory=dict)  # what is wrong with a sample, by its index
-    left_out: list[int] = field(default_factory=list)  # samples that the data set lacks
+    bad: dict[str, str] = field(default_factory=dict)  # kind of error per sample index
+    left_out: list[int] = field(default_factory=list)  # samples that are not in the data set
     score: bool = False  # a new best checkpoint per epoch
     log: bool = False  # LoggerHook and LocalVisBackend
     infinite_buffer: bool = False
-    full: list[int] = field(default_factory=list)  # first step with a full disk, first without, bytes that stay free
+    full: list[int] = field(default_factory=list)  # first step with a full disk, first step without, free bytes
 
 
 class Samples(Dataset):
-    """Two rows of three numbers each."""
+    """Samples of two rows of three numbers."""
 
     metainfo = dict(classes=("a",))
 
@@ -137,7 +137,7 @@ class Small(BaseModel):
 
 
 class Score(Hook):
-    """Validates without a data set: every epoch is the best."""
+    """Reports a better score after every epoch, without validation data."""
 
     priority = "LOWEST"
 
@@ -148,7 +148,7 @@ class Score(Hook):
 
 
 class FullDisk(Hook):
-    """Fills the disk of the work folder before one step, and clears it before another."""
+    """Fills the disk of the work folder before one step, and frees it before another."""
 
     priority = "HIGHEST"
 
@@ -231,7 +231,7 @@ def runner(folder: Path, plan: Plan, hooks: list = (), **settings: Any) -> Runne
 
 
 def train(folder: Path, plan: Plan, hooks: list = (), **settings: Any) -> tuple[Runner, list[str]]:
-    """Train, and give the runner and its warnings."""
+    """Train, and return the runner and its warnings."""
     run = runner(folder, plan, hooks, **settings)
     said: list[str] = []
     run.logger.warning = lambda text, *args, **kwargs: said.append(str(text))
@@ -244,7 +244,7 @@ def train(folder: Path, plan: Plan, hooks: list = (), **settings: Any) -> tuple[
 
 
 def state(run: Runner) -> dict[str, Any]:
-    """Copies of all that training changes."""
+    """Copies of all state that training changes."""
     averages = [hook.ema_model.state_dict() for hook in run.hooks if hasattr(hook, "ema_model")]
     parts = dict(
         weights=run.model.state_dict(),
@@ -256,7 +256,7 @@ def state(run: Runner) -> dict[str, Any]:
 
 
 def difference(one: Any, other: Any, where: str = "") -> str:
-    """The first place where two trees differ; empty where they are the same to the last bit."""
+    """The first difference between two nested values; empty if all bits are equal."""
     if isinstance(one, Tensor):
         same = (
             isinstance(other, Tensor)
@@ -277,7 +277,7 @@ def difference(one: Any, other: Any, where: str = "") -> str:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds of a training."""
+    """The training state in a checkpoint."""
     saved = torch.load(path, weights_only=True)
     return {key: saved.get(key) for key in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers")}
 
@@ -288,11 +288,11 @@ def content(path: Path) -> dict[str, Any]:
 
 
 def die_after(events: int, where: str) -> None:
-    """SIGKILL at some call of a function.
+    """Kill this process with SIGKILL at a function call.
 
     Args:
-        events: calls until then.
-        where: "anywhere", or "files" to count calls from the files that write checkpoints and records only.
+        events: number of calls before.
+        where: "anywhere", or "files" to count only calls from files that write checkpoints and records.
     """
     left = events
 
@@ -308,7 +308,7 @@ def die_after(events: int, where: str) -> None:
 
 
 def die_in_write(number: int) -> None:
-    """SIGKILL when half of the bytes of one of the writes have reached the file."""
+    """Kill this process with SIGKILL when half of the bytes of a write are in the file."""
     left = number
 
     class Half:
@@ -353,7 +353,7 @@ def _child(job: dict) -> None:
 
 
 def serve() -> None:
-    """One line of JSON per training: answered with its process, and with its exit status when it has ended."""
+    """Read one line of JSON per training; answer with its process id, and with its exit status at its end."""
     torch.set_num_threads(1)
     for line in sys.stdin:
         child = os.fork()
@@ -369,7 +369,7 @@ def serve() -> None:
 
 
 class Server:
-    """Starts trainings in processes of their own."""
+    """Starts trainings in separate processes."""
 
     def __init__(self) -> None:
         environment = {
@@ -395,15 +395,18 @@ class Server:
         largest_file: int = 0,
         **settings: Any,
     ) -> int:
-        """Run a training to its end; its exit status, negative where a signal ended it.
+        """Run a training to its end.
 
         Args:
             folder: of the training.
             plan: of the training.
-            die: kind and number of the event at which the process kills itself.
-            wait: called with the process meanwhile, to kill it.
-            largest_file: bytes that a file may have; 0: any number.
+            die: kind and number of the event at which the process is killed.
+            wait: function that is called with the process id and may kill it.
+            largest_file: maximum size of files in bytes; 0 for no limit.
             **settings: of the runner.
+
+        Returns:
+            The exit status, negative if a signal ended the training.
         """
         job = dict(
             folder=str(folder),
@@ -420,18 +423,18 @@ class Server:
         return os.waitstatus_to_exitcode(self._answer())
 
     def _answer(self) -> int:
-        """The next number; what packages print while they are imported is passed over."""
+        """The next number in the output; messages printed during imports are skipped."""
         line = next(line for line in self.process.stdout if line.startswith(_ANSWER))
         return int(line.split()[1])
 
     def close(self) -> None:
-        """End the server. Closing its input is not enough: forked workers of a data loader hold the pipe, too."""
+        """End the server. Closing its input is not enough, because forked data loader workers hold the pipe, too."""
         self.process.terminate()
         self.process.communicate()
 
 
 def tail(folder: Path, characters: int = 1500) -> str:
-    """What a training in a process of its own printed last."""
+    """The last output of a training in a separate process."""
     path = folder.parent / f"{folder.name}.txt"
     return path.read_text()[-characters:] if path.exists() else ""
 
@@ -441,7 +444,7 @@ def with_changes(plan: Plan, **changes: Any) -> Plan:
 
 
 def random_kinds(chance: random.Random) -> Iterator[tuple[str, int]]:
-    """Moments at which to kill, without end."""
+    """An infinite sequence of random events at which to kill."""
     while True:
         yield chance.choice(
             [

@@ -1,7 +1,7 @@
-"""Hostile checkpoints, weights, records and folders: listed by name, made from a grammar, and random.
+"""Hostile checkpoints, weights, records and folders: named, from a grammar, and random.
 
-Files are read in child processes (reader.py). Each must be read or refused with an error of one line; no process may
-crash, hang, exhaust memory, run code, or raise another error. GFL_ATTACK_CASES is the number of random cases of each
+Files are read in child processes (reader.py). Each must be read or refused with a one-line error; no process may
+crash, hang, exhaust memory, run code, or raise another error. GFL_ATTACK_CASES is the number of random cases per
 kind.
 """
 
@@ -43,7 +43,7 @@ from gfl_plugin.runtime.published_weights import FORMAT, hash_of
 CASES = int(os.environ.get("GFL_ATTACK_CASES", 100))
 SEED = int(os.environ.get("GFL_ATTACK_SEED", 1))
 READER = Path(__file__).with_name("reader.py")
-SECONDS, MEGABYTES = 2, 1500  # CPU time and memory of a case, not counting those of the imports
+SECONDS, MEGABYTES = 2, 1500  # CPU time and memory of a case, without imports
 FINE = ("read", "line", "missing")
 
 
@@ -60,10 +60,10 @@ def results_of(cases: Sequence[tuple[str, Path]], folder: Path, seconds: float =
 
 
 # ---------------------------------------------------------------------------------------------------
-# By name
+# Named files
 # ---------------------------------------------------------------------------------------------------
 
-EXPANDED = pickles.tensor((1 << 29,), (0,))  # four bytes, as a tensor of 2 GB
+EXPANDED = pickles.tensor((1 << 29,), (0,))  # four bytes, expanded to a tensor of 2 GB
 DEVICE = "torch._utils._rebuild_device_tensor_from_"
 BIG = "A" * (48 << 20)
 NEG = call(
@@ -73,7 +73,7 @@ NEG = call(
 
 
 def twice(content: str) -> bytes:
-    """An array, a tensor of its memory, and the array's state once more."""
+    """An array, a tensor that shares its memory, and the array's state a second time."""
     array = pickles.built(pickles.empty_array(), pickles.array_state(content, (len(content) // 8,))) + b"q\x05"
     tensor = call(DEVICE + "numpy", b"h\x05", name("torch.float64"), text("cpu"), pickles.FALSE) + b"q\x06"
     again = pickles.built(b"h\x05", pickles.array_state())
@@ -104,7 +104,7 @@ ROUND: dict = {}
 ROUND["x"] = ROUND
 FLOATS = torch.ones(2)
 
-# name: route, file, why it breaks today
+# name: route, content, reason of an expected failure
 FILES: dict[str, tuple[str, Callable[[], bytes], str | None]] = {
     "ordinary": ("walk", lambda: archive(archives.PLAIN), None),
     "bytearray of 1.2 GB": ("read", lambda: of_meta(x=call("builtins.bytearray", number(1_200_000_000))), None),
@@ -183,7 +183,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes], str | None]] = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What comes of each file by name."""
+    """The result of each named file."""
     folder, cases = tmp_path_factory.mktemp("named"), []
     for place, (route, content, _) in enumerate(FILES.values()):
         path = folder / str(place) / "file.pth"
@@ -206,7 +206,7 @@ def test_a_hostile_file_is_read_or_refused_in_one_line(told: dict[str, str], wha
 
 
 def test_reading_a_file_changes_nothing_in_the_process(tmp_path: Path) -> None:
-    """Not even where the file is refused in the end."""
+    """This holds even if the file is refused afterwards."""
     methods = fields(statistics_methods=fields(mean=name("builtins.bytearray")))
     hub = fields(x=pickles.built(call(pickles.HISTORY), methods))
     (tmp_path / "x.pth").write_bytes(archive(checkpoint(message_hub=hub)))
@@ -249,7 +249,7 @@ def test_a_resumed_checkpoint_removes_no_file_elsewhere(tmp_path: Path, hook: st
     assert precious.exists()
 
 
-def test_names_of_weights_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_names_of_weights_are_escaped_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     torch.save({"state_dict": {"\x1b[2Jx": torch.ones(1)}}, tmp_path / "x.pth")
     try:
         load_checkpoint(our_head(), str(tmp_path / "x.pth"))
@@ -258,14 +258,14 @@ def test_names_of_weights_do_not_reach_the_terminal(tmp_path: Path, capsys: pyte
     assert "\x1b" not in "".join(capsys.readouterr())
 
 
-def test_metadata_of_weights_may_be_anything(tmp_path: Path) -> None:
+def test_invalid_metadata_of_weights_is_refused(tmp_path: Path) -> None:
     weights = pickles.ordered_with(_metadata=number(3))
     (tmp_path / "x.pth").write_bytes(archive(checkpoint(weights)))
     with pytest.raises(CheckpointError):
         load_checkpoint(our_head(), str(tmp_path / "x.pth"))
 
 
-def test_a_damaged_pickle_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_error_of_a_damaged_pickle_names_the_cause(tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(archive(b"\x80\x02\xff."))
     with pytest.raises(CheckpointError, match="unknown"):
         gfl_plugin.checkpoints.read(tmp_path / "x.pth")
@@ -304,7 +304,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str | None]] = {
 
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What comes of the search for a checkpoint in each folder."""
+    """The result of the search for a checkpoint in each folder."""
     top, cases = tmp_path_factory.mktemp("folders"), []
     for place, (make, _) in enumerate(FOLDERS.values()):
         folder = top / str(place)
@@ -322,7 +322,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for what, (_, why) in FOLDERS.items()
     ],
 )
-def test_a_hostile_folder_has_its_whole_checkpoint_found(chosen: dict[str, str], what: str) -> None:
+def test_the_complete_checkpoint_of_a_hostile_folder_is_found(chosen: dict[str, str], what: str) -> None:
     assert chosen[what] == "read"
 
 
@@ -334,7 +334,7 @@ def test_last_checkpoint_may_name_any_folder(tmp_path: Path) -> None:
     assert choose(tmp_path).path == tmp_path / "a.pth"
 
 
-def test_names_in_a_folder_do_not_reach_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_a_folder_are_escaped_in_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gfl_plugin.runtime.compat import resume
 
     said: list[str] = []
@@ -373,7 +373,7 @@ ANSWERS: dict[str, tuple[bytes, str | None]] = {
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A server of this machine, and what it answers to /KEY/ANYTHING."""
+    """The address of a local server, and its answers to /KEY/ANYTHING by key."""
     answers: dict[str, bytes] = {}
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -400,7 +400,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
         for what, (_, why) in ANSWERS.items()
     ],
 )
-def test_a_hostile_server_is_one_line(server: tuple[str, dict[str, bytes]], what: str) -> None:
+def test_a_hostile_server_is_a_one_line_error(server: tuple[str, dict[str, bytes]], what: str) -> None:
     url, answers = server
     answers["x"] = ANSWERS[what][0]
     if what == "whole":
@@ -412,7 +412,9 @@ def test_a_hostile_server_is_one_line(server: tuple[str, dict[str, bytes]], what
 
 
 @pytest.mark.parametrize("path", ["a%20b.pth", "a.pth?x=../../y.pth", "%2e%2e%2fa.pth", "a.pth#../x"])
-def test_odd_addresses_stay_in_their_folder(server: tuple[str, dict[str, bytes]], tmp_path: Path, path: str) -> None:
+def test_unusual_addresses_stay_in_the_cache_folder(
+    server: tuple[str, dict[str, bytes]], tmp_path: Path, path: str
+) -> None:
     url, answers = server
     answers["x"] = answer(GOOD)
     CheckpointLoader.load_checkpoint(f"{url}/x/{path}")
@@ -421,7 +423,7 @@ def test_odd_addresses_stay_in_their_folder(server: tuple[str, dict[str, bytes]]
 
 
 @pytest.mark.parametrize("path", ["a b.pth", "..", ""])
-def test_odd_addresses_are_one_line(server: tuple[str, dict[str, bytes]], tmp_path: Path, path: str) -> None:
+def test_invalid_addresses_are_refused(server: tuple[str, dict[str, bytes]], tmp_path: Path, path: str) -> None:
     url, answers = server
     answers["x"] = answer(GOOD)
     with pytest.raises(CheckpointError):
@@ -446,7 +448,7 @@ def test_passwords_in_addresses_are_not_shown(tmp_path: Path, monkeypatch: pytes
 
 
 # ---------------------------------------------------------------------------------------------------
-# By chance
+# Random files
 # ---------------------------------------------------------------------------------------------------
 
 BASE = checkpoint(
@@ -465,7 +467,7 @@ KINDS: dict[str, tuple[str, str, Callable[[random.Random], bytes]]] = {
 
 @pytest.fixture(scope="module")
 def random_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What comes of CASES random files of each kind."""
+    """The results of CASES random files of each kind."""
     folder, cases = tmp_path_factory.mktemp("random"), []
     for kind, (route, suffix, make) in KINDS.items():
         chance = random.Random(SEED)
@@ -525,7 +527,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
 
 
 def test_different_contents_have_different_hashes() -> None:
-    """Wherever bytes move from one entry to the next, from a name to a text, from a shape to a type."""
+    """Contents differ by bytes that move between entries, between a name and a value, or between shape and dtype."""
     chance, of_hash = random.Random(SEED), {}
     for _ in range(20 * CASES):
         letters = "".join(chance.choice('ab",[]{}: \\0é') for _ in range(6))
@@ -543,8 +545,8 @@ def test_different_contents_have_different_hashes() -> None:
     assert len(of_hash) > CASES
 
 
-def test_forged_texts_beside_a_right_hash_are_not_possible_without_it(tmp_path: Path) -> None:
-    """The format of a file cannot be turned back, nor its hash left out, with the config still used."""
+def test_a_changed_config_is_never_used(tmp_path: Path) -> None:
+    """Neither an older format nor a missing hash makes a changed config acceptable."""
     weights = {"w": torch.ones(2)}
     about = {"format": FORMAT, "config": "a = 1\n", "dataset_meta": "{}"}
     about["sha256"] = hash_of(weights, about)
@@ -561,7 +563,7 @@ def test_forged_texts_beside_a_right_hash_are_not_possible_without_it(tmp_path: 
                 pass
 
 
-def test_two_threads_read_at_once(tmp_path: Path) -> None:
+def test_two_threads_can_read_at_the_same_time(tmp_path: Path) -> None:
     paths = []
     for place in range(40):
         paths.append(tmp_path / f"{place}.pth")
@@ -582,7 +584,7 @@ def test_two_threads_read_at_once(tmp_path: Path) -> None:
     assert together == [alone, alone]
 
 
-def test_forced_weights_only_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_works_with_forced_weights_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     (tmp_path / "a.pth").write_bytes(archive(BASE))
     assert gfl_plugin.checkpoints.read(tmp_path / "a.pth")["meta"]["epoch"] == 1

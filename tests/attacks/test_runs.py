@@ -1,4 +1,4 @@
-"""Attacks on trainings with random kills, full disks, non-finite numbers and resumes; GFL_ATTACK_CASES sets how many."""
+"""Trainings with random kills, full disks, non-finite numbers and resumes; GFL_ATTACK_CASES sets their number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def _one_thread_and_quick_ends_of_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
-    monkeypatch.setattr("time.sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05)))  # MMEngine waits
+    monkeypatch.setattr("time.sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05)))  # MMEngine sleeps
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -58,7 +58,7 @@ def _one_thread_and_quick_ends_of_workers(monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def a_training(chance: random.Random) -> Plan:
-    """One with all hooks, several checkpoints and a step that is skipped."""
+    """A training with all hooks, several checkpoints and a skipped step."""
     loop = chance.choice([EPOCHS, STEPS])
     accumulate = chance.choice([1, 1, 2])
     by_epoch = loop == EPOCHS and accumulate == 1 and chance.random() < 0.4
@@ -82,7 +82,7 @@ def a_training(chance: random.Random) -> Plan:
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of a folder, each of which can be read to its end."""
+    """Read all checkpoints of a folder, and return those that are not the best ones."""
     paths = [path for path in folder.glob("*.pth") if not path.name.startswith(".")]
     for path in paths:
         torch.load(path, weights_only=True)
@@ -91,7 +91,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + max(CASES // 4, 1)))
 def test_kills(server: Server, tmp_path: Path, seed: int) -> None:
-    """About six kills each, at calls of functions, within writes, and at any time."""
+    """After about six kills at function calls, during writes and at random times, the result is the same."""
     chance = random.Random(seed)
     plan = a_training(chance)
     assert server.train(tmp_path / "alone", plan) == 0, tail(tmp_path / "alone")
@@ -131,7 +131,7 @@ def test_kills(server: Server, tmp_path: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training of six steps, and in it a checkpoint of an older training that went further."""
+    """A folder with the checkpoints of six steps, and one of an older training with more steps."""
     folder = tmp_path_factory.mktemp("trained") / "work"
     train(folder, Plan(length=2, ema={}))
     saved = torch.load(folder / "iter_6.pth", weights_only=True)
@@ -149,7 +149,7 @@ def damage(path: Path, chance: random.Random) -> str:
         for _ in range(chance.choice([1, 1, 20])):
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content)
-    elif kind == "zeros":  # as some file systems leave it after a power cut
+    elif kind == "zeros":  # as in some file systems after a power failure
         begin = chance.randrange(len(content))
         path.write_bytes(content[:begin] + bytes(len(content) - begin))
     elif kind == "removed":
@@ -160,7 +160,7 @@ def damage(path: Path, chance: random.Random) -> str:
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + 5 * CASES))
-def test_the_newest_whole_checkpoint_is_found(trained: Path, tmp_path: Path, seed: int) -> None:
+def test_the_newest_complete_checkpoint_is_found(trained: Path, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     folder = tmp_path / "work"
     shutil.copytree(trained, folder)
@@ -187,7 +187,7 @@ def test_the_newest_whole_checkpoint_is_found(trained: Path, tmp_path: Path, see
         folder = Path(shutil.move(folder, tmp_path / "moved"))
     found = choose(folder).path
     whole = [step for step in (6, 5, 4, 3, 2, 1, 90) if step not in damaged]
-    if found.stem not in [f"iter_{step}" for step in whole]:  # damaged where nothing is stored
+    if found.stem not in [f"iter_{step}" for step in whole]:  # damage in bytes without meaning
         assert not difference(content(trained / found.name), content(found)), (seed, damaged, last, found)
         assert int(found.stem[5:]) > whole[0] or whole[0] == 90, (seed, damaged, last, found)
     else:
@@ -201,7 +201,7 @@ def test_the_newest_whole_checkpoint_is_found(trained: Path, tmp_path: Path, see
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
+    """A file system of 1 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], capture_output=True)
@@ -224,7 +224,7 @@ def long_training(chance: random.Random) -> Plan:
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + max(CASES // 4, 1)))
 def test_full_disk(server: Server, tmp_path: Path, small_disk: Path, seed: int) -> None:
-    """At most as many checkpoints as may fail: training goes on. More: it ends, and is resumed when there is room."""
+    """Training continues after up to max_failures failures, ends after more, and can then be resumed."""
     chance = random.Random(seed)
     plan = long_training(chance)
     assert server.train(tmp_path / "alone", plan) == 0, tail(tmp_path / "alone")
@@ -247,7 +247,7 @@ def test_full_disk(server: Server, tmp_path: Path, small_disk: Path, seed: int) 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + max(CASES // 4, 1)))
 def test_files_that_may_not_grow(server: Server, tmp_path: Path, seed: int) -> None:
-    """Checkpoints grow with the history of the logs; from some size on they cannot be written."""
+    """A training whose checkpoints exceed a maximum file size ends, and can be resumed without the limit."""
     chance = random.Random(seed)
     plan = long_training(chance)
     assert server.train(tmp_path / "alone", plan) == 0, tail(tmp_path / "alone")
@@ -298,7 +298,7 @@ def averages(chance: random.Random) -> dict | None:
 
 
 def poisoned_plan(chance: random.Random) -> tuple[Plan, Plan]:
-    """A training with bad batches, and the same without them."""
+    """A training with bad batches, and the same training without them."""
     accumulate, size = chance.randint(1, 4), 2
     ema = averages(chance)
     batches = chance.randint(2 * accumulate + 1, 16)
@@ -328,7 +328,7 @@ def poisoned_plan(chance: random.Random) -> tuple[Plan, Plan]:
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + 5 * CASES))
-def test_skipped_steps_never_happened(tmp_path: Path, seed: int) -> None:
+def test_skipped_steps_have_no_effect(tmp_path: Path, seed: int) -> None:
     plan, without = poisoned_plan(random.Random(seed))
     run, said = train(tmp_path / "bad", plan)
     other, _ = train(tmp_path / "without", without)
@@ -393,7 +393,7 @@ CHANGES = (
     lambda plan, chance: dict(
         loop=STEPS if plan.loop == EPOCHS else EPOCHS,
         length=12 if plan.loop == EPOCHS else 4,
-        sampler="DefaultSampler",  # an endless one would never end an epoch
+        sampler="DefaultSampler",  # an infinite sampler would never end an epoch
         checkpoint=dict(plan.checkpoint, by_epoch=False),
     ),
 )
@@ -409,14 +409,14 @@ def checkpoints(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + 5 * CASES))
 def test_resumed_exactly_or_with_one_warning(tmp_path: Path, seed: int) -> None:
-    """A chain of resumes, each from a random checkpoint of the training before and perhaps with other settings."""
+    """A chain of resumes, each from a random checkpoint of the previous training, possibly with other settings."""
     chance = random.Random(seed)
     plan = resumable_plan(chance)
     if plan.bad and plan.guard is None:
         plan = with_changes(plan, guard=dict(patience=99))
     try:
         run, _ = train(tmp_path / "0", plan)
-    except Exception as error:  # a data loader without batches, say
+    except Exception as error:  # such as a data loader without batches
         pytest.skip(f"this plan cannot be trained: {type(error).__name__}: {error}")
     alone, exact, history = state(run), True, [plan]
     for number in range(1, chance.randint(2, 4)):
@@ -429,7 +429,7 @@ def test_resumed_exactly_or_with_one_warning(tmp_path: Path, seed: int) -> None:
         try:
             run, said = train(tmp_path / str(number), plan, **settings)
         except Exception as error:
-            with pytest.raises(type(error)):  # then MMEngine alone does not resume, either
+            with pytest.raises(type(error)):  # MMEngine without the hook cannot resume, either
                 train(tmp_path / f"{number}_stock", with_changes(plan, exact=False), **settings)
             return
         warned = [text for text in said if "not exact" in text]

@@ -1,4 +1,4 @@
-"""The embedded data set has the same bytes each time, and its annotations fit its images."""
+"""The embedded data set is reproducible byte for byte, and its annotations fit its images."""
 
 from __future__ import annotations
 

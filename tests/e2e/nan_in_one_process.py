@@ -1,4 +1,4 @@
-"""Imported by a training of several processes: one gets a NaN in an image, and each records its final state."""
+"""Imported by a training of several processes: one image in one process gets a NaN, each process records its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gfl_plugin.hooks import NonFiniteGuardHook
 
 @HOOKS.register_module()
 class NanInOneProcessHook(Hook):
-    """Puts a NaN into the second process's second batch; writes skipped steps and the sum of weights at the end."""
+    """Writes a NaN into the second process's second batch, and records skipped steps and the sum of weights."""
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if runner.iter == 1 and get_rank() == 1:

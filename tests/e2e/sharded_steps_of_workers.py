@@ -36,7 +36,7 @@ def norm_of_gradients() -> float:
 
 
 def trained(model: nn.Module, items: list[dict]) -> tuple[list[dict], list[float]]:
-    """The losses of the steps, and the norms that gradients had before they were clipped."""
+    """Train, and return the losses of the steps and the norms of gradients before clipping."""
     wrapper, losses, norms = optimizer(model), [], []
     for _ in range(STEPS):
         losses.append({name: value.detach() for name, value in model.train_step(batch_of(items), wrapper).items()})
@@ -45,8 +45,8 @@ def trained(model: nn.Module, items: list[dict]) -> tuple[list[dict], list[float
 
 
 def beyond_rounding(one: Tensor, other: Tensor) -> Tensor:
-    """Absolute differences, minus what fp32 rounding of a weight after each step can explain."""
-    one, other = one.float(), other.float()  # batch norm counts its batches in whole numbers
+    """Absolute differences, minus the largest rounding error of fp32 weights after these steps."""
+    one, other = one.float(), other.float()  # batch norm's counter of batches is an integer
     spacing = torch.nextafter(one.abs(), torch.full_like(one, float("inf"))) - one.abs()
     return ((one - other).abs() - STEPS * spacing).clamp(min=0)
 

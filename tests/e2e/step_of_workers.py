@@ -1,6 +1,6 @@
 """Run by torchrun: one training step in several processes against one process on the joined batch.
 
-The first process prints a line per case: its name and the largest differences of losses and gradients.
+The first process prints one line per case: its name and the largest differences of losses and gradients.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from torch import nn
 
 EVERYWHERE = torch.tensor([[-1000.0, -1000.0, 1000.0 + SIDE, 1000.0 + SIDE]])
 CASES = ("plain", "one without objects", "one all ignored", "no objects at all")
-IMAGES = 2  # of each process
+IMAGES = 2  # per process
 
 
 def build(low_scores: bool) -> nn.Module:
-    """The demo's detector with fixed batch norm statistics: those of a batch differ from those of its parts."""
+    """The demo's detector with fixed batch norm statistics, because those of a batch and of its parts differ."""
     config = model_config()
     config["backbone"]["norm_eval"] = True
     config["train_cfg"]["assigner"]["ignore_iof_thr"] = 0.5
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()
-    if not low_scores:  # scores as during training; the test says what low scores change
+    if not low_scores:  # scores as in training; the test explains the effect of low scores
         nn.init.constant_(model.bbox_head.gfl_cls.bias, -0.5)
     return model.train()
 
@@ -59,12 +59,12 @@ def shares(case: str, workers: int) -> list[list[dict]]:
 
 
 def batch_of(items: list[dict]) -> dict:
-    """A batch as a data loader gives it, of copies."""
+    """A batch of copied samples, as from a data loader."""
     return pseudo_collate(copy.deepcopy(items))
 
 
 def step(model: nn.Module, items: list[dict]) -> dict[str, torch.Tensor]:
-    """Losses of a step, summed over levels; gradients are left in the parameters."""
+    """Losses of a step, summed over levels; the gradients are stored in the parameters."""
     bare = model.module if isinstance(model, MMDistributedDataParallel) else model
     losses = model(**bare.data_preprocessor(batch_of(items), True), mode="loss")
     total, values = bare.parse_losses(losses)
@@ -78,7 +78,7 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Compute as a single process would: without sums over processes."""
+    """Compute without sums over processes, as in a single process."""
     from gfl_plugin.heads import gfl_head
 
     plain, gfl_head.reduce_mean = gfl_head.reduce_mean, lambda value: value

@@ -1,4 +1,4 @@
-"""The ``gfl-plugin`` command: what it shows, how it fails, and the configs that it finds by name."""
+"""The ``gfl-plugin`` command: help, errors, and configs by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIGS = [
 
 
 def typed(*words: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """What ``gfl-plugin WORDS`` does."""
+    """Run ``gfl-plugin WORDS``."""
     return subprocess.run(
         [sys.executable, "-m", "gfl_plugin_cli", *map(str, words)],
         capture_output=True,
@@ -66,7 +66,7 @@ def test_help_has_an_example_that_the_parser_accepts(name: str) -> None:
 
 
 def test_help_imports_neither_pytorch_nor_mmdetection() -> None:
-    """Seconds of importing are saved: the modules cannot be imported here, and help is shown all the same."""
+    """Help is shown even if these modules cannot be imported; importing them takes seconds."""
     code = (
         "import sys, gfl_plugin_cli\n"
         "class Refuse:\n"
@@ -109,7 +109,7 @@ def test_train_help_is_followed_by_mmdetections_flags() -> None:
     ],
     ids=lambda one: "-".join(one) if isinstance(one, list) else "",
 )
-def test_a_mistake_is_one_line(
+def test_a_mistake_is_a_one_line_error(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -123,7 +123,7 @@ def test_a_mistake_is_one_line(
 
 
 @pytest.mark.parametrize("words", [[], ["train", "x.py"], ["replay", "x.pth"]], ids=lambda words: " ".join(words))
-def test_without_mmdetection_it_says_what_to_install(words: list[str], tmp_path: Path) -> None:
+def test_without_mmdetection_the_error_names_the_installation_command(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['mmdet'] = sys.modules['torch'] = None\n")
     output = typed(*words, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     (line,) = lines_of_errors(output.stderr)
@@ -134,7 +134,7 @@ def test_without_mmdetection_it_says_what_to_install(words: list[str], tmp_path:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_base_by_name_is_the_same_config_as_by_path(name: str, tmp_path: Path) -> None:
-    """MMEngine would write ``_scope_`` into each dict of the base, which changes what names mean."""
+    """MMEngine alone would add ``_scope_`` to each dict of the base, which changes the meaning of names."""
     loaded = []
     for base in (f"gfl_plugin::{name}", str(ROOT / "configs" / name)):
         (tmp_path / "config.py").write_text(f"_base_ = {base!r}\nseed = 1\n")
@@ -161,12 +161,12 @@ def test_a_package_without_a_checkout_has_its_configs_in_mim(monkeypatch: pytest
 
 @pytest.mark.parametrize("source", ["gfl_plugin", "tools", "configs"])
 def test_no_message_names_a_file_that_a_wheel_does_not_have(source: str) -> None:
-    """Scripts of tools/ exist in a checkout only; MMDetection's own keep their names."""
+    """Scripts of tools/ exist only in a checkout; names of MMDetection's scripts are allowed."""
     mine = "|".join(path.stem for path in (ROOT / "tools").glob("*.py") if path.stem not in ("train", "test"))
     named = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in (ROOT / source).rglob("*.py")
-        if not (source == "tools" and "gfl_plugin_cli" not in path.read_text())  # not yet a shim
+        if not (source == "tools" and "gfl_plugin_cli" not in path.read_text())  # not a shim
         for line in path.read_text().splitlines()
         if re.search(rf"tools/({mine})\.py", line)
     ]
@@ -174,7 +174,7 @@ def test_no_message_names_a_file_that_a_wheel_does_not_have(source: str) -> None
 
 
 def test_a_plain_script_needs_a_base_that_imports_the_plugin(tmp_path: Path) -> None:
-    """MMEngine reads the bases of a config before its custom_imports. docs/install.md says what to write."""
+    """MMEngine reads the bases of a config before its custom_imports; docs/install.md describes the solution."""
     (tmp_path / "by_name.py").write_text('_base_ = "gfl_plugin::demo/gfl_r18_demo.py"\n')
     (tmp_path / "by_call.py").write_text(
         '_base_ = str(__import__("gfl_plugin").find_config("gfl_plugin::demo/gfl_r18_demo.py"))\n'

@@ -1,4 +1,4 @@
-"""The demo, small, from the command line to its table and picture."""
+"""A small demo, from the command line to its table and picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = ("--images", "16", "--epochs", "3", "--jobs", "2")
 
 @pytest.fixture(scope="module")
 def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a demo; what it printed is in ``printed.txt`` beside it."""
+    """The folder of a demo; its output is in ``printed.txt`` in the parent folder."""
     folder = tmp_path_factory.mktemp("reader") / "demo"
     command = [sys.executable, "-W", "ignore", ROOT / "tools" / "demo.py", *SIZE, "--work-dir", folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -39,7 +39,7 @@ def rows(work_dir: Path) -> list[dict]:
     return json.loads((work_dir / "demo.json").read_text())["rows"]
 
 
-def test_each_variant_trains_and_its_loss_falls(work_dir: Path) -> None:
+def test_each_variant_trains_and_its_loss_decreases(work_dir: Path) -> None:
     """The loss of the last epoch is below that of the first one, and the weights of the last epoch are kept."""
     for name in VARIANTS:
         folder = work_dir / name / "seed_0"
@@ -81,7 +81,7 @@ def evaluated(truth: Path, detections: Path) -> list[float]:
 
 
 def test_the_picture_has_a_column_per_model_and_a_row_per_image(work_dir: Path) -> None:
-    """Each image is enlarged threefold, below a line of headings; boxes: tests/analysis/test_detection_picture.py."""
+    """Images are enlarged threefold below headings; tests/analysis/test_detection_picture.py checks boxes."""
     sheet = np.asarray(Image.open(work_dir / "detections.png").convert("RGB")).astype(int)
     assert sheet.shape == (36 + 4 * 480, 3 * 480, 3)
     content = json.loads((work_dir / "data" / "val.json").read_text())

@@ -18,7 +18,7 @@ from gfl_plugin.demo.dataset import DemoSize, make_dataset
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS_AN_EPOCH, EPOCHS, INTERVAL = 6, 4, 2
+STEPS_PER_EPOCH, EPOCHS, INTERVAL = 6, 4, 2
 CONFIG = """
 _base_ = {base!r}
 custom_imports = dict(imports=["gfl_plugin", "training_witness"], allow_failed_imports=False)
@@ -46,18 +46,18 @@ val_dataloader = val_evaluator = val_cfg = None
 {loop}
 """
 EPOCH_LOOP = f"train_cfg = dict(type='EpochBasedTrainLoop', max_epochs={EPOCHS}, _delete_=True)"
-STEP_LOOP = f"train_cfg = dict(type='IterBasedTrainLoop', max_iters={EPOCHS * STEPS_AN_EPOCH}, _delete_=True)"
+STEP_LOOP = f"train_cfg = dict(type='IterBasedTrainLoop', max_iters={EPOCHS * STEPS_PER_EPOCH}, _delete_=True)"
 DEFAULT_SAMPLER = dict(type="DefaultSampler", shuffle=True)
 
 
 @pytest.fixture(scope="module")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    size = DemoSize(train=4 * STEPS_AN_EPOCH, val=2, side=64)
+    size = DemoSize(train=4 * STEPS_PER_EPOCH, val=2, side=64)
     return make_dataset(tmp_path_factory.mktemp("demo") / "data", size)
 
 
 class Training:
-    """A training in a folder, started again after each kill."""
+    """A training in a folder that is restarted after each kill."""
 
     def __init__(self, folder: Path, data: Path, config: str) -> None:
         folder.mkdir()
@@ -104,7 +104,7 @@ class Training:
         process.wait()
 
     def kill_at(self, step: int, delay: float) -> None:
-        """Kill when a step is done, or a moment after."""
+        """Kill after a step and a delay in seconds."""
         process = self.start()
         self.wait_for(process, lambda: str(step) in self.steps.read_text().split(), f"step {step}")
         time.sleep(delay)
@@ -125,7 +125,7 @@ class Training:
         process = self.start()
         assert process.wait(timeout=180) == 0, self.tail()
         assert not list(self.work_dir.glob(".*.part"))
-        return torch.load(self.work_dir / f"iter_{EPOCHS * STEPS_AN_EPOCH}.pth", weights_only=True)
+        return torch.load(self.work_dir / f"iter_{EPOCHS * STEPS_PER_EPOCH}.pth", weights_only=True)
 
     def tail(self) -> str:
         return (self.folder / "log.txt").read_text()[-3000:]
@@ -160,7 +160,7 @@ def assert_same_training(one: dict, other: dict) -> None:
 
 @pytest.mark.slow
 def test_killed_five_times(demo_data: Path, tmp_path: Path) -> None:
-    """Four times at random moments, also inside epochs, and once while a checkpoint is being written."""
+    """The final state is the same after four kills at random times and one while a checkpoint is being written."""
     alone = Training(tmp_path / "alone", demo_data, config()).finish()
     chance = random.Random()  # not seeded; pytest prints the moments if the test fails
     killed = Training(tmp_path / "killed", demo_data, config())
@@ -173,8 +173,8 @@ def test_killed_five_times(demo_data: Path, tmp_path: Path) -> None:
     assert_same_training(alone, killed.finish())
 
 
-def test_steps_without_end_and_loading_processes(demo_data: Path, tmp_path: Path) -> None:
-    """IterBasedTrainLoop with an infinite sampler; samples loaded by two worker processes, or by none."""
+def test_infinite_sampler_with_and_without_workers(demo_data: Path, tmp_path: Path) -> None:
+    """A killed IterBasedTrainLoop with two workers ends with the same state as an uninterrupted one without workers."""
     sampler = dict(type="InfiniteSampler", shuffle=True)
     alone = Training(tmp_path / "alone", demo_data, config(STEP_LOOP, sampler=sampler)).finish()
     killed = Training(tmp_path / "killed", demo_data, config(STEP_LOOP, 2, sampler))

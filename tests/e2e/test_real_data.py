@@ -1,4 +1,4 @@
-"""Real data, if GFL_DATA is set: the boxes of zero size in BCCD, and objects of COCO."""
+"""Real data, if GFL_DATA is set: BCCD, which has boxes of zero size, and objects of COCO."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.once
-def test_bccd_trains_on_its_boxes_without_size(gfl_data: Path, monkeypatch) -> None:
-    """BloodImage_00338 and _00343 hold boxes of zero size; loss and gradient are finite."""
+def test_losses_are_finite_on_bccds_boxes_of_zero_size(gfl_data: Path, monkeypatch) -> None:
+    """Loss and gradient are finite on BloodImage_00338 and _00343, which have boxes of zero size."""
     monkeypatch.setenv("GFL_DATA", str(gfl_data))
     cfg = Config.fromfile(ROOT / "configs" / "bccd" / "gfl_r18_bccd.py")
     init_default_scope(cfg.default_scope)
@@ -48,7 +48,7 @@ def test_bccd_trains_on_its_boxes_without_size(gfl_data: Path, monkeypatch) -> N
 
 @pytest.mark.once
 def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
-    """The benchmark's check on eight COCO images at training size, and the bytes it counts as kept for backward."""
+    """On eight COCO images the benchmark's check succeeds, and a third of the memory is kept for backward."""
     case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=8, classes=4)
     theirs, ours = build_heads(4)
     assert set(agreement(case, theirs, ours)) == {"losses (relative)", "gradients (of the largest)"}
@@ -62,7 +62,7 @@ def test_maps_of_a_trained_detector_give_mmdetections_detections(gfl_data: Path)
     case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=4, short=320).as_trained(300)
     theirs, ours = build_heads(80)
     (text,) = detections_agree(case, theirs, ours)
-    assert int(text.split()[2]) >= 40  # objects are found, or there would be nothing to compare
+    assert int(text.split()[2]) >= 40  # the comparison needs detections
     ours.test_cfg.nms.iou_threshold = 0.2
     with pytest.raises(Disagreement, match="detections with MMDetection"):
         detections_agree(case, theirs, ours)

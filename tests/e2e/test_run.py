@@ -1,4 +1,4 @@
-"""The runner of scripts: MMDetection's tools and a user's own scripts, with the plugin imported first."""
+"""``gfl-plugin run``: MMDetection's tools and a user's own scripts, with the plugin imported first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
-IMAGES = 4  # for training, and as many for validation
+IMAGES = 4  # for training, and the same number for validation
 BANNER = "gfl_plugin: "
 
 
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights that detect something in every image: their scores lie above the threshold."""
+    """Weights with detections in every image, because all scores are above the threshold."""
     torch.manual_seed(0)
     init_default_scope("mmdet")
     model = MODELS.build(Config.fromfile(CONFIG).model)
@@ -42,7 +42,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    """Python with a command line, on the demo's data."""
+    """Run Python with a command line on the demo's data."""
     environment = {**os.environ, "GFL_DEMO_DATA": str(data), "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-W", "ignore", *map(str, command)],
@@ -60,7 +60,7 @@ def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> su
 
 @pytest.fixture(scope="module")
 def results(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pickle of detections, by MMDetection's test.py."""
+    """A pickle of detections, written by MMDetection's test.py."""
     folder = tmp_path_factory.mktemp("results")
     output = runner("test.py", CONFIG, checkpoint, "--work-dir", folder, "--out", folder / "results.pkl", data=data)
     assert output.returncode == 0, output.stderr[-3000:]
@@ -79,7 +79,7 @@ def test_confusion_matrix(results: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_analyze_results(results: Path, data: Path, tmp_path: Path) -> None:
-    """This tool starts processes of its own. It shows the best and the worst images."""
+    """The tool starts processes and writes pictures of the best and the worst images."""
     output = runner("analysis_tools/analyze_results.py", CONFIG, results, tmp_path, "--topk", 2, data=data)
     assert output.returncode == 0, output.stderr[-3000:]
     assert [len(list((tmp_path / kind).glob("*.png"))) for kind in ("good", "bad")] == [2, 2]
@@ -99,7 +99,7 @@ def test_publish_model(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_det_inferencer_in_a_users_script(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    """The script names MMDetection only, as its documentation does."""
+    """A script that imports only MMDetection, as in its documentation, works."""
     script = tmp_path / "infer.py"
     script.write_text(
         "import sys\n"
@@ -113,7 +113,7 @@ def test_det_inferencer_in_a_users_script(data: Path, checkpoint: Path, tmp_path
     assert int(output.stdout.splitlines()[-1]) > 0
 
 
-def test_a_script_finds_what_it_would_find_without_the_runner(tmp_path: Path) -> None:
+def test_a_script_has_the_same_modules_and_arguments_as_without_the_runner(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("VALUE = 5\n")
     script = tmp_path / "script.py"
     script.write_text(
@@ -128,7 +128,7 @@ def test_a_script_finds_what_it_would_find_without_the_runner(tmp_path: Path) ->
 def test_processes_that_a_script_starts_find_its_functions(tmp_path: Path, method: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import multiprocessing\nimport mmcv.ops\n"  # which needs the plugin, in the started processes too
+        "import multiprocessing\nimport mmcv.ops\n"  # needs the plugin, also in the started processes
         "def double(x):\n    return 2 * x\n"
         "if __name__ == '__main__':\n"
         f"    with multiprocessing.get_context('{method}').Pool(1) as pool:\n"
@@ -139,7 +139,7 @@ def test_processes_that_a_script_starts_find_its_functions(tmp_path: Path, metho
     assert output.stderr.count(BANNER) == 1
 
 
-def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_a_one_line_error(data: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04 and no more")
     for name, command in (
         ("run", ("-m", "gfl_plugin.cli", "run", "test.py")),
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_one_line(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["CheckpointError", "NonFiniteError"])
-def test_errors_whose_message_says_all_are_one_line(tmp_path: Path, kind: str) -> None:
+def test_errors_of_the_plugin_are_one_line(tmp_path: Path, kind: str) -> None:
     script = tmp_path / "script.py"
     module = "errors" if kind == "CheckpointError" else "step_record"
     script.write_text(f"from gfl_plugin.runtime.{module} import {kind}\nraise {kind}('what is wrong')\n")
@@ -168,7 +168,7 @@ def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
     assert lines_of_errors(output.stderr)[-1] == "RuntimeError: a mistake"
 
 
-def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
+def test_an_unknown_script_is_a_one_line_error_that_lists_the_tools() -> None:
     output = runner("analysis_tools/confuse.py")
     (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2
@@ -177,7 +177,7 @@ def test_an_unknown_script_is_one_line_that_lists_the_tools() -> None:
 
 
 def test_a_folder_with_a_script_of_that_name_does_not_change_what_tools_run(tmp_path: Path) -> None:
-    """A script of this name in the working directory is not what tools/train.py means."""
+    """tools/train.py runs MMDetection's script even if the working directory has a train.py."""
     (tmp_path / "train.py").write_text("raise SystemExit(9)\n")
     output = started(ROOT / "tools" / "train.py", "--help", cwd=tmp_path)
     assert output.returncode == 0 and "--auto-scale-lr" in output.stdout

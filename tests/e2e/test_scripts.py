@@ -1,6 +1,6 @@
-"""Whole runs through MMDetection's scripts, as users start them: train, resume, test, and mistakes.
+"""Runs of MMDetection's scripts as users start them: train, resume, test, and mistakes.
 
-Each script runs once as a process of its own; further runs are inside the test's process (tests/tool.py).
+Each script runs once in a separate process; other runs are in the process of the test (tests/tool.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRAIN, TEST = ROOT / "tools" / "train.py", ROOT / "tools" / "test.py"
 MMDET_TRAIN = Path(mmdet.__file__).parent / ".mim" / "tools" / "train.py"
 CONFIG = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
 FIRST_EPOCH = re.compile(r"Epoch\(train\) +\[ *1\]")  # in a log
-EPOCHS = 25  # after which the detector finds most of its 16 training images' objects
+EPOCHS = 25  # enough to find most objects of the 16 training images
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def command_line(arguments: tuple[object, ...], options: tuple[str, ...]) -> lis
 
 
 def process(path: Path, *arguments: object, data: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Run a script on the demo's data, in a process of its own."""
+    """Run a script on the demo's data in a separate process."""
     return subprocess.run(
         [sys.executable, "-W", "ignore", str(path), *command_line(arguments, options)],
         capture_output=True,
@@ -53,7 +53,7 @@ def process(path: Path, *arguments: object, data: Path, options: tuple[str, ...]
 
 
 def script(path: Path, *arguments: object, data: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """The same inside this process."""
+    """Run a script on the demo's data in this process."""
     return run_tool(path, *command_line(arguments, options), GFL_DEMO_DATA=data)
 
 
@@ -111,10 +111,10 @@ def test_train_logs_losses_and_assignments(trained: tuple[Path, subprocess.Compl
     assert len(losses(output)) == 4
 
 
-def test_resume_goes_on_where_it_stopped(
+def test_resume_continues_where_the_training_stopped(
     trained: tuple[Path, subprocess.CompletedProcess], resumed: subprocess.CompletedProcess
 ) -> None:
-    """The second epoch is the next, and the loss falls."""
+    """The next epoch is the second one, and the loss decreases."""
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "resumed epoch: 1" in resumed.stdout + resumed.stderr
     assert (trained[0] / f"epoch_{EPOCHS}.pth").is_file()
@@ -125,7 +125,7 @@ def test_resume_goes_on_where_it_stopped(
 
 
 def average_precision(annotations: Path, found: list[dict]) -> tuple[float, float]:
-    """AP and AP50 of dumped predictions, by pycocotools and nothing of MMDetection."""
+    """AP and AP50 of dumped predictions, computed by pycocotools without MMDetection."""
     truths = COCO(str(annotations))
     categories = sorted(truths.getCatIds())
     detections = [
@@ -149,7 +149,7 @@ def test_test_script_measures(
     demo_data: Path,
     tmp_path: Path,
 ) -> None:
-    """The detector finds objects of the images that it was trained on; AP is that of the dumped predictions."""
+    """The printed AP equals that of the dumped predictions, and AP50 on the training images is above 0.15."""
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     annotations = demo_data / "train.json"
     options = (
@@ -168,9 +168,9 @@ def test_test_script_measures(
 
 
 def test_mmdetections_own_train_script_warns_of_data_that_does_not_fit(demo_data: Path, tmp_path: Path) -> None:
-    """Given one of these configs it needs nothing else: custom_imports does the rest.
+    """With MMDetection's own script, custom_imports of the config activates the plugin and its warnings.
 
-    The config names no hook: 80 classes are left in the head, and none of its classes is in the annotations.
+    The config names no hook. The head has 80 classes, and the annotations contain none of the config's classes.
     """
     config = tmp_path / "misfit.py"
     config.write_text(
@@ -194,7 +194,7 @@ def test_mmdetections_own_train_script_warns_of_data_that_does_not_fit(demo_data
 
 
 def test_stock_head_and_drop_in_train(demo_data: Path, tmp_path: Path) -> None:
-    """A config that names MMDetection's GFLHead trains with ours through drop_in."""
+    """With drop_in, a config that names MMDetection's GFLHead trains our head."""
     config = tmp_path / "stock.py"
     config.write_text(
         f"_base_ = {str(CONFIG)!r}\n"
@@ -227,7 +227,7 @@ def test_missing_annotation_file(demo_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-def test_an_empty_training_set_is_one_line(demo_data: Path, tmp_path: Path) -> None:
+def test_an_empty_training_set_is_a_one_line_error(demo_data: Path, tmp_path: Path) -> None:
     config = tmp_path / "empty.py"
     dataset = "dict(metainfo=dict(classes=('zero', 'one')), filter_cfg=dict(filter_empty_gt=True))"
     config.write_text(f"_base_ = {str(CONFIG)!r}\ntrain_dataloader = dict(dataset={dataset})\n")
@@ -243,7 +243,7 @@ def test_an_empty_training_set_is_one_line(demo_data: Path, tmp_path: Path) -> N
 
 @pytest.fixture
 def blood_cells(tmp_path: Path) -> Path:
-    """A folder with BCCD/, as a clone of the data set has it, of three small images."""
+    """A folder with BCCD/, laid out as a clone of the data set, with three small images."""
     root = tmp_path / "clone" / "BCCD"
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
@@ -259,7 +259,7 @@ def blood_cells(tmp_path: Path) -> Path:
 
 
 def test_flags_of_the_scripts_on_bccd(blood_cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--auto-scale-lr and --tta need settings that the config must have; GFL_DATA is a clone of the data set."""
+    """--auto-scale-lr and --tta work, because the config has the settings that they need."""
     monkeypatch.setenv("GFL_DATA", str(blood_cells))
     config = ROOT / "configs" / "bccd" / "gfl_r18_bccd.py"
     arguments = (config, "--auto-scale-lr", "--work-dir", tmp_path)
@@ -269,7 +269,7 @@ def test_flags_of_the_scripts_on_bccd(blood_cells: Path, tmp_path: Path, monkeyp
     scaled = "LR is set based on batch size of 4 and the current batch size is 2. Scaling the original LR by 0.5"
     assert scaled in output.stdout + output.stderr
     checkpoint = tmp_path / "epoch_1.pth"
-    # Every detection counts, as an untrained model has none with a score.
+    # The threshold is 0, because an untrained model has low scores only.
     options = ("model.test_cfg.score_thr=0.0",)
     arguments = (config, checkpoint, "--tta", "--work-dir", tmp_path)
     output = script(TEST, *arguments, data=tmp_path, options=options)

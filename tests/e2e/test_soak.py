@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 STEPS = 2000
-WARM, EVERY = 200, 20  # steps before memory must be flat; steps between two measurements
+WARM, EVERY = 200, 20  # steps before the first measurement; steps between measurements
 IMAGES, SIDES, OBJECTS = 2, (64, 160), 40  # per batch; smallest and largest side, pixels; most objects per image
 C_LIBRARY = ctypes.CDLL(None)
 
@@ -49,7 +49,7 @@ class AllSizes(Dataset):
 
 @dataclass(frozen=True)
 class Look:
-    """What the process holds at one step."""
+    """Resources of the process at one step."""
 
     step: int
     memory: float  # MB resident, after free memory was returned to the system
@@ -60,7 +60,7 @@ class Look:
     @staticmethod
     def now(step: int) -> Look:
         gc.collect()
-        # glibc keeps freed blocks that lie between used ones; varying sizes leave many of them.
+        # glibc keeps freed blocks between used ones; with varying sizes there are many.
         if hasattr(C_LIBRARY, "malloc_trim"):
             C_LIBRARY.malloc_trim(0)
         process = psutil.Process()

@@ -1,4 +1,4 @@
-"""The wheel, installed beside an MMDetection and used from an empty folder, as its documentation says."""
+"""The wheel, installed into an environment with MMDetection and used from an empty folder, as documented."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gfl_plugin.demo.dataset import DemoSize, make_dataset
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a wheel is built from.
+# The sources of a wheel.
 SOURCES = ("gfl_plugin", "configs", "gfl_plugin_cli.py", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 ONE_EPOCH = ("--cfg-options", "train_cfg.max_epochs=1", "default_hooks.logger.interval=1")
 COCO_CONFIG = """
@@ -39,7 +39,7 @@ print(json.dumps([gfl_plugin.__file__, str(config_folder()), configs]))
 
 @dataclass(frozen=True)
 class Shell:
-    """A folder, and a virtual environment whose commands are typed there."""
+    """A working directory and a virtual environment with the commands."""
 
     folder: Path
     environment: Path
@@ -54,7 +54,7 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the checkout, so that the checkout gets no build folder."""
+    """The wheel, built from a copy of the checkout to keep the checkout free of build folders."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in SOURCES:
@@ -70,14 +70,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """An empty folder, and an environment with the wheel and with the packages of this one, but not its gfl_plugin."""
+    """An empty folder, and an environment with the wheel and the packages of this one except gfl_plugin."""
     folder = tmp_path_factory.mktemp("user")
     environment = folder / "environment"
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
     subprocess.run([*command, wheel], check=True, timeout=120)
-    # A path in a .pth file does not execute the .pth files of that folder, among them that of an editable install.
+    # A path in a .pth file does not execute the .pth files in that folder, such as that of an editable install.
     (site,) = environment.glob("lib/python*/site-packages")
     (site / "packages_of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
     make_dataset(folder / "data", DemoSize(train=8, val=4, side=64))
@@ -85,8 +85,8 @@ def shell(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return Shell(folder / "empty", environment)
 
 
-def test_the_wheel_has_files_of_its_own_only(wheel: Path) -> None:
-    """Nothing of an installed MMDetection is replaced."""
+def test_the_wheel_contains_only_its_own_files(wheel: Path) -> None:
+    """Installing it does not replace files of MMDetection."""
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     (metadata,) = (name for name in tops if name.endswith(".dist-info"))
     assert tops == {"gfl_plugin", "gfl_plugin_cli.py", metadata}
@@ -105,7 +105,7 @@ def test_the_package_and_all_configs_are_those_of_the_wheel(shell: Shell) -> Non
 
 
 def test_training_and_testing_by_name(shell: Shell) -> None:
-    """``work_dirs`` is made in the folder where the commands are typed."""
+    """``work_dirs`` is created in the working directory."""
     trained = shell.type("gfl-plugin", "train", "gfl_plugin::demo/gfl_r18_demo.py", *ONE_EPOCH)
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert "Epoch(train) [1][2/2]" in trained.stdout + trained.stderr
@@ -125,4 +125,4 @@ def test_swap_reads_a_config_that_inherits_through_the_wheel_from_mmdetection(sh
     assert (swapped.returncode, swapped.stdout) == (0, "wrote swapped.py\n"), swapped.stderr
     written = (shell.folder / "swapped.py").read_text()
     assert '_base_ = "coco.py"' in written and "reg_max=8" in written
-    assert "num_classes=3" in written and "strides=[8, 16, 32, 64, 128]" in written  # of mine, and of MMDetection's
+    assert "num_classes=3" in written and "strides=[8, 16, 32, 64, 128]" in written  # of both configs

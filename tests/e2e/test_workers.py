@@ -34,13 +34,13 @@ def torchrun(workers: int, script: Path, *arguments: object, **environment: str)
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=240,  # a deadlock ends here
+        timeout=240,  # ends a deadlock
         env={**os.environ, **threads, **environment},
     )
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
+def test_a_step_of_several_processes_equals_that_of_one(workers: int) -> None:
     """Losses and gradients equal those of the joined batch, even if a process has no object or ignores its images."""
     done = torchrun(workers, HERE / "step_of_workers.py")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -57,15 +57,15 @@ def test_a_step_of_several_is_the_step_of_one(workers: int) -> None:
             assert 0.1 < float(loss) < 1, name
 
 
-def test_sharded_steps_are_the_steps_of_one() -> None:
-    """Two processes with FSDP and clipped gradients: losses, weights after two steps, their names and shapes."""
+def test_sharded_steps_equal_those_of_one_process() -> None:
+    """With FSDP and clipping in two processes, losses, weights after two steps, names and shapes are equal."""
     done = torchrun(2, HERE / "sharded_steps_of_workers.py")
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("sharded|")]
     share, loss, weights, norm, clipped = (float(value) for value in line.split("|")[1:])
     assert 0.49 < share < 0.52, "each process holds half of the weights"
     assert loss <= 1e-6
-    assert weights <= 1e-6, "of the largest change, beyond the rounding of each weight after each of the two steps"
+    assert weights <= 1e-6, "relative to the largest change, and beyond rounding errors of the weights"
     assert norm <= 1e-6
     assert clipped > 0.5, "nothing was clipped"
 
@@ -78,7 +78,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
 def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strategy: str) -> None:
-    """Two epochs in one run, or in two with a resume between: the same losses, and with FSDP the same bits."""
+    """Two epochs with and without a resume have the same losses, and with FSDP the same bits."""
     if strategy == "deepspeed":
         pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (tried by hand, see docs/trust.md)")
     config = tmp_path / "config.py"
@@ -116,7 +116,7 @@ def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strat
 
 
 def train_with_a_nan(folder: Path, data: Path, config: str, action: str) -> subprocess.CompletedProcess:
-    """Through MMDetection's launcher, with a NaN in the second process's second batch."""
+    """Train with MMDetection's launcher and a NaN in the second process's second batch."""
     own = folder / "config.py"
     own.write_text(
         f"_base_ = {str(ROOT / 'configs' / 'demo' / config)!r}\n"
@@ -147,7 +147,7 @@ def is_sound(checkpoint: Path) -> bool:
 
 @pytest.mark.parametrize("action", ["skip", pytest.param("stop", marks=pytest.mark.slow)])
 def test_one_process_with_a_nan(tmp_path: Path, demo_data: Path, action: str) -> None:
-    """All processes skip the step, or all end."""
+    """All processes skip the step, or all of them stop."""
     done = train_with_a_nan(tmp_path, demo_data, "gfl_r18_demo_trusted.py", action)
     records = sorted(path.name for path in (tmp_path / "work" / "non_finite").iterdir())
     assert "iter_2_rank_1.pth" in records

@@ -1,4 +1,4 @@
-"""Imported by a training that a test kills: records finished steps, and can slow down writing a checkpoint."""
+"""Imported by a training that a test kills: records finished steps, and can slow down the writing of a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmengine.registry import HOOKS
 
 import gfl_plugin.runtime.atomic_files
 
-STEPS = Path(os.environ["WITNESS_STEPS"])  # a line per finished step
-SLOW = os.environ.get("WITNESS_SLOW_STEP")  # whose checkpoint is written slowly
+STEPS = Path(os.environ["WITNESS_STEPS"])  # one line per finished step
+SLOW = os.environ.get("WITNESS_SLOW_STEP")  # the step whose checkpoint is written slowly
 
 
 @HOOKS.register_module()

@@ -1,4 +1,4 @@
-"""Small trainings that record what they see: indices, random numbers, weights and warnings."""
+"""Small trainings that record sample indices, random numbers, weights and warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import numpy as np
 import torch
 from mmdet.datasets import BaseVideoDataset
@@ -30,16 +30,16 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, I
 KEY = "gfl_plugin_exact_resume"
 HOOK = dict(type="gfl_plugin.ExactResumeHook")
 EPOCHS, STEPS = "EpochBasedTrainLoop", "IterBasedTrainLoop"
-SAMPLES = 12  # 6 wide and 6 tall: batches of 4 leave two of each
+SAMPLES = 12  # 6 wide and 6 tall ones; 2 of each remain after batches of 4
 
 
 def three_numbers() -> list[float]:
-    """One random number of each generator."""
+    """One random number from each generator."""
     return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002
 
 
 class Samples(Dataset):
-    """Samples that know their index, and the random numbers drawn while they were loaded."""
+    """Samples that contain their index and random numbers drawn during loading."""
 
     metainfo = dict(classes=("a", "b", "c"))
 
@@ -104,7 +104,7 @@ class Stream(IterableDataset):
 
 
 class Recorder(BaseModel):
-    """One layer, which keeps of each batch what it saw: indices, numbers drawn in loading and in the step."""
+    """One layer that records of each batch the indices and the random numbers of loading and of the step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Recorder(BaseModel):
         self.seen: list[tuple] = []
 
     def forward(self, inputs: list[Tensor], data_samples: list, mode: str = "loss") -> dict[str, Tensor]:
-        indices, *loaded = data_samples  # pseudo_collate lists field by field
+        indices, *loaded = data_samples  # pseudo_collate gives one list per field
         drawn = three_numbers()
         indices = list(zip(*(i.tolist() if torch.is_tensor(i) else i for i in indices))) if nested(indices) else indices
         self.seen.append((tuple(map(plain, indices)), [tuple(map(float, numbers)) for numbers in loaded], drawn))
@@ -142,7 +142,7 @@ class Log(logging.Handler):
 
 
 class Training:
-    """A training that has ended: what it saw, its weights and its warnings."""
+    """A finished training: recorded batches, weights and warnings."""
 
     def __init__(
         self,
@@ -234,7 +234,7 @@ def in_order() -> DataLoader:
 
 
 def same(one: Training, other: Training, stop: int) -> None:
-    """One saw after the stop what the other saw; batches, random numbers, and with them the weights."""
+    """Check that a resumed training has the batches, random numbers and weights of an uninterrupted one."""
     assert other.log.inexact() == []
     assert other.indices() == one.indices()[stop:]
     assert other.seen == one.seen[stop:]
@@ -244,7 +244,7 @@ def same(one: Training, other: Training, stop: int) -> None:
 def assert_as_without_hook(
     folder: Path, loader: Callable, loop: str, length: int, checkpoint: Path, reason: str, **settings: Any
 ) -> Training:
-    """The resumed training sees what MMEngine alone would see, names the reason in one line, and ends."""
+    """Check that a resume has the batches of MMEngine without the hook, and one warning with the reason."""
     copies = [{key: dict(value) for key, value in settings.items()} for _ in range(2)]
     alone = Training(folder / "alone", loader(), loop, length, checkpoint, hook=False, **copies[0])
     resumed = Training(folder / "resumed", loader(), loop, length, checkpoint, **copies[1])

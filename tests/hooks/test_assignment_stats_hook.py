@@ -1,4 +1,4 @@
-"""The hook's scalars are what the assigner decided, and reach the message hub."""
+"""The hook's scalars describe the assignment, and are in the message hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gfl_plugin.hooks import AssignmentStatsHook
 
 
 def a_runner(head: torch.nn.Module, name: str) -> SimpleNamespace:
-    """As much of a Runner as the hook looks at."""
+    """The attributes of a Runner that the hook uses."""
     return SimpleNamespace(model=torch.nn.ModuleDict({"bbox_head": head}), message_hub=MessageHub.get_instance(name))
 
 
@@ -24,7 +24,7 @@ def test_logs_what_was_assigned() -> None:
     head.assigner.hooks.append(lambda assignment: seen.append(assignment))
     hook, runner = AssignmentStatsHook(interval=2), a_runner(head, "stats")
     hook.before_train(runner)
-    hook.before_train(runner)  # a second run of the same model registers nothing twice
+    hook.before_train(runner)  # in a second run of the same model nothing is registered twice
     for seed in range(2):
         batch = random_batch(Recipe(seed=seed, objects=(6, 4)))
         nothing = InstanceData(bboxes=torch.tensor([[5.0, 5.0, 5.0, 9.0]]), labels=torch.tensor([0]))

@@ -1,4 +1,4 @@
-"""Boxes nobody can learn: training goes on, and says so once."""
+"""Degenerate boxes do not stop training, and are reported once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gfl_plugin.hooks import BadBoxesHook
 from gfl_plugin.runtime.non_finite import non_finite
 
 
-def test_counts_each_box_once_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_counts_and_reports_each_box_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     items = samples(2)
     bad = torch.tensor([[5.0, 5.0, 5.0, 9.0], [7.0, 9.0, 3.0, 12.0], [float("nan"), 0.0, 3.0, 4.0]])
     for item, rows in ((items[0], bad[:1]), (items[3], bad[1:])):
@@ -35,7 +35,7 @@ def test_counts_each_box_once_and_says_so_once(tmp_path: Path, caplog: pytest.Lo
     assert not non_finite(run.model.state_dict().items())
 
 
-def test_says_nothing_of_good_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_valid_data_gives_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = runner(tmp_path, samples(1), [dict(type="gfl_plugin.BadBoxesHook")])
     run.logger.addHandler(caplog.handler)
     run.train()
@@ -43,7 +43,7 @@ def test_says_nothing_of_good_data(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def with_a_flat_box(seed: int) -> dict:
-    """A sample whose second box has no area."""
+    """A sample whose second box has zero width."""
     item = a_sample(seed)
     item["data_samples"].gt_instances.bboxes[1, 2] = item["data_samples"].gt_instances.bboxes[1, 0]
     return item
@@ -56,7 +56,7 @@ def found_in(data_batch: Any) -> set[tuple]:
 
 
 def test_counts_in_every_branch() -> None:
-    """Batches of MMDetection's semi-supervised pipelines: lists per branch, None for images of other branches."""
+    """Boxes are counted in batches of semi-supervised pipelines: lists per branch, None for images of others."""
     first, second, sound = with_a_flat_box(0), with_a_flat_box(1), a_sample(2)
     branches = dict(sup=[first, None, None], unsup_teacher=[None, sound, sound], unsup_student=[None, second, sound])
     batch = {
@@ -66,7 +66,7 @@ def test_counts_in_every_branch() -> None:
     assert found_in(batch) == {("0.jpg", 1), ("1.jpg", 1)}
 
 
-def test_samples_without_boxes_hide_no_others() -> None:
+def test_boxes_beside_samples_without_boxes_are_counted() -> None:
     unlabelled, without_boxes, bad = (with_a_flat_box(seed)["data_samples"] for seed in range(3))
     del unlabelled.gt_instances
     without_boxes.gt_instances = InstanceData(labels=torch.zeros(2, dtype=torch.int64))

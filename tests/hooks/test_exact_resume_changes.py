@@ -1,4 +1,4 @@
-"""Changes between runs that make a resume inexact: as MMEngine alone, with one warning."""
+"""After changes that make an exact resume impossible, a run resumes as without the hook, with one warning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import pytest
 import torch
 from hooks.recorded_training import (
@@ -29,7 +29,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 
 def edited(checkpoint: Path, change: Callable[[dict], Any]) -> Path:
-    """A copy of a checkpoint, with a change to what the hook stored."""
+    """A copy of a checkpoint with changes in the content stored by the hook."""
     content = torch.load(checkpoint, weights_only=False)
     change(content[KEY])
     path = checkpoint.with_name(f"edited_{checkpoint.name}")
@@ -60,7 +60,7 @@ def test_other_batch_size_by_shape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loop", [EPOCHS, STEPS])
 def test_exact_again_after_an_inexact_resume(tmp_path: Path, loop: str) -> None:
-    """The checkpoints written then hold their own positions."""
+    """Checkpoints written after an inexact resume can be resumed exactly."""
     length = 3 if loop == EPOCHS else 12
     first = Training(tmp_path / "first", plain_batches(4), loop, length)
     second = Training(tmp_path / "second", plain_batches(2), loop, length, first.checkpoint(4))
@@ -80,7 +80,7 @@ def test_samples_added(tmp_path: Path, loop: str) -> None:
 
 @pytest.mark.parametrize("loop", [EPOCHS, STEPS])
 def test_other_number_of_processes(tmp_path: Path, loop: str) -> None:
-    """Written as if by two processes, which have half as many batches per epoch; in the fourth of theirs."""
+    """The checkpoint is edited as if two processes had written it, which have half as many batches per epoch."""
     length = 3 if loop == EPOCHS else 12
     whole = Training(tmp_path / "whole", plain_batches(), loop, length)
     checkpoint = edited(whole.checkpoint(5), lambda stored: stored.get("layout", {}).update(processes=2))
@@ -143,7 +143,7 @@ def test_checkpoints_without_a_position(tmp_path: Path, loop: str, written: str)
 
 
 def test_a_position_in_another_epoch(tmp_path: Path) -> None:
-    """As of a checkpoint that is written inside an epoch, as if at its end."""
+    """The stored position is in another epoch than the checkpoint's counters."""
     whole = Training(tmp_path / "whole", plain_batches())
     checkpoint = edited(whole.checkpoint(4), lambda stored: stored.get("position", {}).update(epoch=0))
     assert_as_without_hook(tmp_path, plain_batches, EPOCHS, 3, checkpoint, "its position in the data is in epoch 1")

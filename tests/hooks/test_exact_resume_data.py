@@ -1,4 +1,4 @@
-"""Data whose order the hook does not know: as MMEngine alone, with one warning."""
+"""With data of unknown order, a run resumes as without the hook, with one warning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import pytest
 from hooks.recorded_training import (
     EPOCHS,
@@ -35,11 +35,11 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Sequential
 
 
 class OwnSampler(DefaultSampler):
-    """A sampler of a user."""
+    """A user's sampler."""
 
 
 class OwnBatchSampler:
-    """Batches of a user, without a size, some of them not a list."""
+    """A user's batch sampler, without a batch size; some batches are not lists."""
 
     sampler = SequentialSampler(range(5))
 
@@ -77,14 +77,14 @@ def sample_sizes() -> DataLoader:
     ],
     ids=["sampler", "batch sampler", "stream"],
 )
-def test_data_that_the_hook_does_not_know(tmp_path: Path, loader: Callable, reason: str, loop: str) -> None:
+def test_data_of_unknown_order(tmp_path: Path, loader: Callable, reason: str, loop: str) -> None:
     length = 3 if loop == EPOCHS else 9
     whole = Training(tmp_path / "whole", loader(), loop, length)
     assert_as_without_hook(tmp_path, loader, loop, length, whole.checkpoint(4), reason)
 
 
 @pytest.mark.parametrize("loop", [EPOCHS, STEPS])
-def test_a_sampler_that_the_user_vouches_for_is_resumed_exactly(tmp_path: Path, loop: str) -> None:
+def test_a_sampler_in_trusted_samplers_is_resumed_exactly(tmp_path: Path, loop: str) -> None:
     hooks = dict(custom_hooks=[dict(HOOK, trusted_samplers=["OwnSampler"])])
     length = 3 if loop == EPOCHS else 9
     whole = Training(tmp_path / "whole", unknown_sampler(), loop, length, **hooks)
@@ -106,7 +106,7 @@ def shuffled_by_torch() -> DataLoader:
     ids=["RandomSampler", "GroupMultiSourceSampler", "CustomSampleSizeSampler"],
 )
 def test_samplers_whose_order_is_not_a_function_of_the_seed(tmp_path: Path, loader: Callable, reason: str) -> None:
-    """Nobody can say which batches come, but training goes on to its end, and says so."""
+    """The batches after a resume are not defined, but training continues to its end, with a warning."""
     whole = Training(tmp_path / "whole", loader(), STEPS, 7)
     resumed = Training(tmp_path / "resumed", loader(), STEPS, 7, whole.checkpoint(4))
     assert len(resumed.seen) == 3
@@ -116,7 +116,7 @@ def test_samplers_whose_order_is_not_a_function_of_the_seed(tmp_path: Path, load
 def cached(kind: type) -> Samples:
     data = Samples()
     data.pipeline = Compose([])
-    data.pipeline.transforms = [SimpleNamespace(transforms=[[kind(img_scale=(8, 8))]])]  # as inside of RandomChoice
+    data.pipeline.transforms = [SimpleNamespace(transforms=[[kind(img_scale=(8, 8))]])]  # nested as in RandomChoice
     return data
 
 
@@ -127,7 +127,7 @@ def mixing(kind: type) -> MultiImageMixDataset:
 
 
 def test_a_transform_that_refers_to_its_data_set(tmp_path: Path) -> None:
-    """The search for caches ends where data sets and transforms refer to each other."""
+    """The search for caches terminates if data sets and transforms refer to each other."""
 
     def loader() -> DataLoader:
         data = Samples()
@@ -169,7 +169,7 @@ def test_a_transform_that_does_not_use_its_cache(tmp_path: Path) -> None:
     same(whole, Training(tmp_path / "resumed", loader(), resume=whole.checkpoint(4)), 4)
 
 
-def test_an_image_size_that_lasts(tmp_path: Path) -> None:
+def test_an_image_size_that_is_kept_for_several_batches(tmp_path: Path) -> None:
     class Resizing(Recorder):
         def __init__(self) -> None:
             super().__init__()
@@ -190,5 +190,5 @@ def test_reasons_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loader", [shuffled_by_torch, unknown_sampler])
-def test_nothing_is_said_before_a_resume(tmp_path: Path, loader: Callable) -> None:
+def test_no_warning_before_a_resume(tmp_path: Path, loader: Callable) -> None:
     assert Training(tmp_path / "whole", loader()).log.inexact() == []

@@ -1,4 +1,4 @@
-"""A resumed training sees the batches and random numbers that an uninterrupted one sees."""
+"""A resumed training has the batches and random numbers of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gfl_plugin  # noqa: F401  # isort: skip  (first: without compiled ops MMDetection's models need it)
+import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import numpy as np
 import pytest
 import torch
@@ -35,7 +35,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.utils.data import DataLoader
 
-# Data loaders of 12 or 13 samples; 3 batches per epoch at most, so that 4 and 7 are in later epochs.
+# Data loaders of 12 or 13 samples. An epoch has at most 3 batches, so steps 4 and 7 are in later epochs.
 LOADERS: dict[str, Callable[[], DataLoader]] = {
     "default": lambda: plain_batches(seed=None),
     "default, 2 workers": lambda: plain_batches(workers=2, seed=None),
@@ -62,7 +62,7 @@ ENDLESS: dict[str, Callable[[], DataLoader]] = {
 
 @pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
 def test_epochs_are_resumed_inside_and_at_their_last_batch(tmp_path: Path, loader: Callable) -> None:
-    """From each iteration of a training of three epochs: the batches after it, as without an interruption."""
+    """A resume from any iteration of three epochs gives the same batches as no interruption."""
     whole = Training(tmp_path / "whole", loader())
     for stop in range(1, len(whole.seen)):
         same(whole, Training(tmp_path / f"from_{stop}", loader(), resume=whole.checkpoint(stop)), stop)
@@ -70,7 +70,7 @@ def test_epochs_are_resumed_inside_and_at_their_last_batch(tmp_path: Path, loade
 
 @pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
 def test_epochs_are_resumed_at_their_end(tmp_path: Path, loader: Callable) -> None:
-    """From checkpoints that CheckpointHook writes with by_epoch=True."""
+    """The checkpoints are written by CheckpointHook with by_epoch=True."""
     hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=True, interval=1), logger=None)
     whole = Training(tmp_path / "whole", loader(), default_hooks=hooks)
     for epoch in (1, 2):
@@ -81,15 +81,15 @@ def test_epochs_are_resumed_at_their_end(tmp_path: Path, loader: Callable) -> No
 
 @pytest.mark.parametrize("loader", [*LOADERS.values(), *ENDLESS.values()], ids=[*LOADERS, *ENDLESS])
 def test_steps_are_resumed(tmp_path: Path, loader: Callable) -> None:
-    """IterBasedTrainLoop, from inside of the first pass over the data, its end, and past it."""
+    """IterBasedTrainLoop is resumed inside the first pass over the data, at its end, and after it."""
     whole = Training(tmp_path / "whole", loader(), STEPS, 9)
     for stop in (1, 2, 3, 4, 7):
         same(whole, Training(tmp_path / f"from_{stop}", loader(), STEPS, 9, whole.checkpoint(stop)), stop)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_without_end_is_resumed(tmp_path: Path, workers: int) -> None:
-    """EpochBasedTrainLoop with an endless sampler never leaves its first epoch; ended here by an exception."""
+def test_an_infinite_epoch_is_resumed(tmp_path: Path, workers: int) -> None:
+    """EpochBasedTrainLoop with an infinite sampler stays in its first epoch; an exception ends it here."""
 
     class Ended(Exception):
         pass
@@ -112,7 +112,7 @@ def test_an_epoch_without_end_is_resumed(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_resumed_training_is_resumed_again(tmp_path: Path) -> None:
-    """Positions do not drift when a training is interrupted after each batch."""
+    """Positions stay right if a training is interrupted after each batch."""
     whole = Training(tmp_path / "whole", by_shape(drop_last=True), STEPS, 7)
     resume = whole.checkpoint(1)
     for stop in range(2, 7):
@@ -136,8 +136,8 @@ def test_the_number_of_workers_does_not_matter(tmp_path: Path) -> None:
     ],
     ids=["by shape", "ratio of sources, by shape", "endless, by shape", "two sources"],
 )
-def test_what_workers_draw_ahead_is_not_lost(tmp_path: Path, loader: Callable) -> None:
-    """IterBasedTrainLoop's own iterator has drawn from the samplers before the hook replaces it."""
+def test_batches_that_workers_prefetch_are_not_lost(tmp_path: Path, loader: Callable) -> None:
+    """Although IterBasedTrainLoop's iterator draws from the samplers before the hook replaces it."""
     trainings = []
     for workers in (0, 2):
         np.random.seed(5)  # noqa: NPY002  (MMEngine draws the samplers' seeds from it)
@@ -154,7 +154,7 @@ def test_accumulated_gradients_are_exact_after_a_step(tmp_path: Path) -> None:
     same(whole, resumed, 4)
 
 
-def test_batches_already_seen_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_before_the_resume_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Training(tmp_path / "whole", plain_batches(), STEPS, 9)
     loaded = []
     load = Samples.__getitem__
@@ -181,7 +181,7 @@ def train_in_process(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_and_then_one(tmp_path: Path) -> None:
-    """Two resume exactly, each with its own batches; one goes on with what two have left, and says so."""
+    """Two processes resume exactly, each with its own batches; a single process resumes with a warning."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -209,5 +209,5 @@ def test_several_optimizers_count_the_batches_since_a_step() -> None:
 
     assert batches_since_step(wrapper(4, 7)) == 3
     assert batches_since_step(wrapper(4, 8)) == 0
-    assert batches_since_step(wrapper(4, 9)) == 0, "the last iteration makes a step with what is left"
+    assert batches_since_step(wrapper(4, 9)) == 0, "the last iteration makes a step with the remaining batches"
     assert batches_since_step(OptimWrapperDict(a=wrapper(1, 7), b=wrapper(3, 8))) == 2

@@ -1,4 +1,4 @@
-"""A training that has nothing to learn says so in its first steps, whatever its config names."""
+"""Training without usable objects or with wrong classes gives a warning in its first steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gfl_plugin.hooks import FirstStepsHook
 
 
 class Named(list):
-    """Samples that say their classes, as MMDetection's data sets do."""
+    """Samples with metainfo, as in MMDetection's data sets."""
 
     def __init__(self, items: list[dict], classes: object) -> None:
         super().__init__(items)
@@ -27,7 +27,7 @@ DIGITS = tuple("0123456789")
 
 
 def with_boxes(items: list[dict], boxes: torch.Tensor) -> list[dict]:
-    """The samples with these boxes in place of theirs."""
+    """The samples with other boxes."""
     for item in items:
         labels = torch.zeros(len(boxes), dtype=torch.int64)
         item["data_samples"].gt_instances = InstanceData(bboxes=boxes.clone(), labels=labels)
@@ -46,7 +46,7 @@ def warnings_of(tmp_path: Path, caplog, items: list[dict], hooks: tuple = (), ep
     return [record.message for record in caplog.records if record.module == "first_steps_hook"]
 
 
-def test_says_nothing_of_good_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_valid_data_gives_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert warnings_of(tmp_path, caplog, Named(samples(2), DIGITS)) == []
 
 
@@ -70,7 +70,7 @@ def test_a_class_without_a_comma(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize(("images", "counted"), [(4, 4), (100, 6)])
 def test_no_object_in_the_first_images(tmp_path: Path, caplog, images: int, counted: int) -> None:
-    """Once; the end of an epoch ends the count."""
+    """There is one warning; the hook stops counting at the end of the first epoch."""
     items = Named(with_boxes(samples(3), NONE), DIGITS)
     hook = dict(type="gfl_plugin.FirstStepsHook", images=images)
     (said,) = warnings_of(tmp_path, caplog, items, (hook,), epochs=2)
@@ -84,7 +84,7 @@ def test_one_object_is_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 @pytest.mark.parametrize(("steps", "counted"), [(2, 2), (50, 3)])
 def test_no_positive_in_the_first_steps(tmp_path: Path, caplog, steps: int, counted: int) -> None:
-    """Objects between the centers of two locations get none; the end of a training ends the count."""
+    """Objects between the centers of two locations have none; the hook stops counting at the end of training."""
     items = Named(with_boxes(samples(3), TINY), DIGITS)
     hook = dict(type="gfl_plugin.FirstStepsHook", steps=steps)
     (said,) = warnings_of(tmp_path, caplog, items, (hook,))
@@ -92,7 +92,7 @@ def test_no_positive_in_the_first_steps(tmp_path: Path, caplog, steps: int, coun
     assert f"{counted * IMAGES} objects" in said
 
 
-def test_other_heads_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_heads_give_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = Config.fromfile(ROOT / "configs" / "_base_" / "small_atss.py").model.to_dict()
     model["bbox_head"]["num_classes"] = 10
     items = Named(with_boxes(samples(1), NONE), ("one",))
@@ -100,7 +100,7 @@ def test_other_heads_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_head_inside_of_another_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """MMDetection's heads with the joint score are the plugin's, too."""
+    """MMDetection's heads with the joint score are checked, too."""
     model = model_config()
     head = model["bbox_head"]
     model["bbox_head"] = dict(

@@ -1,4 +1,4 @@
-"""A step that is not finite leaves nothing behind but its record."""
+"""A skipped non-finite step has no effect except for its record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLIPPED = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.01, momentum
 
 
 class SpoilGradient(Hook):
-    """Makes one gradient infinite in one step, where every loss is finite."""
+    """Makes one gradient infinite in one step in which every loss is finite."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -51,15 +51,15 @@ def guard_of(run) -> NonFiniteGuardHook:
     return next(hook for hook in run.hooks if isinstance(hook, NonFiniteGuardHook))
 
 
-def test_without_a_guard_a_single_nan_is_the_end(tmp_path: Path) -> None:
+def test_without_the_guard_a_single_nan_makes_weights_non_finite(tmp_path: Path) -> None:
     run = runner(tmp_path, poisoned(samples(2), 0), [])
     run.train()
     assert non_finite(weights(run).items())
 
 
 @pytest.mark.parametrize("wrapper", [None, AMP, CLIPPED], ids=["fp32", "bf16", "clipped"])
-def test_a_skipped_step_never_happened(tmp_path: Path, wrapper: dict | None) -> None:
-    """Weights, batch norm's statistics, momentum and moving average are those of a run without the batch."""
+def test_a_skipped_step_has_no_effect(tmp_path: Path, wrapper: dict | None) -> None:
+    """Weights, batch norm statistics, momentum and moving average equal those of a run without the batch."""
     settings = {} if wrapper is None else dict(optim_wrapper=wrapper)
     items = samples(4)
     run = runner(tmp_path / "bad", poisoned(items, 1), [GUARD, EMA], **settings)
@@ -81,7 +81,7 @@ def test_a_skipped_step_never_happened(tmp_path: Path, wrapper: dict | None) -> 
     assert torch.isfinite(torch.tensor(run.message_hub.get_scalar("train/loss").data[0])).all()
 
 
-def test_the_record_can_be_run_again(tmp_path: Path) -> None:
+def test_the_record_can_be_replayed(tmp_path: Path) -> None:
     run = runner(tmp_path, poisoned(samples(4), 2), [GUARD])
     run.train()
     (path,) = guard_of(run).records
@@ -103,8 +103,8 @@ def test_the_record_can_be_run_again(tmp_path: Path) -> None:
     assert "in the batch, not finite: inputs.0" in told.stdout
 
 
-def test_a_record_of_a_sound_step_is_sound(tmp_path: Path) -> None:
-    """What the guard writes is the step: with its gradient no longer spoiled, it is finite and has the same losses."""
+def test_the_record_reproduces_the_losses_of_the_step(tmp_path: Path) -> None:
+    """Replayed without the hook that made a gradient infinite, the step is finite and has the same losses."""
     losses = {}
 
     class Remember(Hook):
@@ -164,8 +164,8 @@ TWO = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.01, momentum=0.9
 
 @pytest.mark.parametrize("bad", [0, 1], ids=["first of two", "second of two"])
 @pytest.mark.parametrize("update_buffers", [False, True])
-def test_a_skipped_step_of_several_batches_never_happened(tmp_path: Path, bad: int, update_buffers: bool) -> None:
-    """All of it goes: weights, batch norm's statistics and moving averages are those of a run without both batches."""
+def test_a_skipped_step_of_several_batches_has_no_effect(tmp_path: Path, bad: int, update_buffers: bool) -> None:
+    """Weights, batch norm statistics and moving averages equal those of a run without both batches."""
     ema, items = dict(EMA, update_buffers=update_buffers), samples(6)
     run = runner(tmp_path / "bad", poisoned(items, 2 + bad), [GUARD, ema], optim_wrapper=TWO)
     run.train()
@@ -192,7 +192,7 @@ def test_the_record_holds_the_batch_that_was_bad(tmp_path: Path, bad: int) -> No
 
 
 class Spoiled(Hook):
-    """Makes the gradient of one batch infinite whenever that batch is computed, where every loss is finite."""
+    """Makes the gradient of one batch infinite whenever it is computed; every loss is finite."""
 
     def before_train(self, runner) -> None:
         weight, image = runner.model.neck.fpn_convs[0].conv.weight, {}
@@ -213,8 +213,8 @@ def test_the_batch_whose_gradient_was_bad_is_found_among_several(tmp_path: Path)
 
 
 @pytest.mark.parametrize("hooks", [[], [EMA], [dict(EMA, update_buffers=True)]], ids=["plain", "ema", "ema of buffers"])
-def test_a_checkpoint_within_a_bad_step_is_sound(tmp_path: Path, hooks: list) -> None:
-    """The first of two batches is bad, and a checkpoint is due before the step is skipped; a resumed run goes on."""
+def test_a_checkpoint_within_a_bad_step_is_finite_and_can_be_resumed(tmp_path: Path, hooks: list) -> None:
+    """The checkpoint is written after the first, bad, of two batches, before the step is skipped."""
     hooks = [dict(type="gfl_plugin.ExactResumeHook"), GUARD, *hooks]
     checkpoint = dict(checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=False))
     items = poisoned(samples(4), 2)
@@ -231,12 +231,12 @@ def test_a_checkpoint_within_a_bad_step_is_sound(tmp_path: Path, hooks: list) ->
 
 
 # ---------------------------------------------------------------------------------------------------
-# Records that cannot be written, and numbers that were never finite
+# Records that cannot be written, and buffers that are infinite on purpose
 # ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["no room", "file in the folder's place", "unknown batch"])
-def test_a_lost_record_never_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_failed_record_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     run = runner(tmp_path, poisoned(samples(3), 1), [GUARD])
     said = []
     monkeypatch.setattr(run.logger, "warning", said.append)
@@ -261,7 +261,7 @@ def test_a_lost_record_never_ends_a_run(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 class Mask(Hook):
-    """Gives the model a buffer with numbers that are not finite on purpose, before or within training."""
+    """Adds a buffer with infinite numbers, and can change one of its numbers during training."""
 
     def __init__(self, later: bool = False, becomes: float | None = None) -> None:
         self.later, self.becomes = later, becomes
@@ -276,14 +276,14 @@ class Mask(Hook):
 
 
 @pytest.mark.parametrize("hooks", [[], [EMA]], ids=["plain", "ema"])
-def test_a_mask_of_infinities_is_not_judged(tmp_path: Path, hooks: list) -> None:
+def test_a_buffer_that_is_infinite_from_the_start_is_ignored(tmp_path: Path, hooks: list) -> None:
     runner(tmp_path, poisoned(samples(3), 1), [Mask(), GUARD, *hooks]).train()
     saved = torch.load(tmp_path / "epoch_1.pth", weights_only=True)
     assert saved["state_dict"]["neck.mask"].isinf().sum() == 6
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["was finite", "was infinite and is NaN"])
-def test_a_number_in_it_that_becomes_non_finite_is(tmp_path: Path, later: bool) -> None:
+def test_a_number_of_this_buffer_that_becomes_nan_is_an_error(tmp_path: Path, later: bool) -> None:
     with pytest.raises(NonFiniteError, match="no checkpoint is written.*neck.mask"):
         runner(tmp_path, samples(1), [Mask(later, float("nan")), GUARD]).train()
 

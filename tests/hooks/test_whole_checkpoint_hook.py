@@ -1,4 +1,4 @@
-"""Whatever goes wrong while a checkpoint is written, a whole one is there; tests/e2e kills the process for it."""
+"""A failed write leaves the previous checkpoint complete; tests/e2e also kills the process during a write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOOK = dict(type="gfl_plugin.WholeCheckpointHook", interval=1)
 
 
 class FullDisk:
-    """Some checkpoints, by default the second, find no room."""
+    """Makes writing some checkpoints, by default the second, fail for lack of space."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, full: tuple[int, ...] = (2,)) -> None:
         self.plain, self.calls, self.full = os.fsync, 0, full
@@ -36,7 +36,7 @@ class FullDisk:
 
 
 class Score(Hook):
-    """Validates without a data set: every epoch is the best."""
+    """Reports a better score after every epoch, without validation data."""
 
     def after_train_epoch(self, runner) -> None:
         for hook in runner.hooks:
@@ -45,7 +45,7 @@ class Score(Hook):
 
 
 @pytest.mark.parametrize("kept", ["last", "best"])
-def test_the_old_one_stands_until_the_new_one_is_whole(
+def test_the_previous_checkpoint_remains_until_the_new_one_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:
     FullDisk(monkeypatch)
@@ -64,7 +64,7 @@ def test_the_old_one_stands_until_the_new_one_is_whole(
         assert (tmp_path / "last_checkpoint").read_text() == str(left)
 
 
-def test_keeps_as_many_as_told_and_clears_what_was_left(tmp_path: Path) -> None:
+def test_keeps_max_keep_ckpts_and_removes_partial_files(tmp_path: Path) -> None:
     (tmp_path / ".epoch_9.pth.123.part").write_bytes(b"half")
     settings = dict(HOOK, max_keep_ckpts=2, save_best="score", rule="greater")
     run = runner(tmp_path, samples(1), [Score()], epochs=4, default_hooks=dict(checkpoint=settings))
@@ -84,10 +84,10 @@ def warnings_of(run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["Runner", "FlexibleRunner"])
-def test_training_goes_on_when_a_checkpoint_finds_no_room(
+def test_training_continues_when_a_checkpoint_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """The one before stands meanwhile, and the next interval tries again."""
+    """The previous checkpoint remains, and the next one is written at the next interval."""
     FullDisk(monkeypatch, full=(2, 3))
     settings = dict(checkpoint=dict(HOOK, max_keep_ckpts=1))
     there = []
@@ -97,7 +97,7 @@ def test_training_goes_on_when_a_checkpoint_finds_no_room(
             there.append([path.name for path in tmp_path.glob("*.pth")])
 
     flexible = FlexibleRunner if kind == "FlexibleRunner" else None
-    if flexible:  # whose strategies write files themselves
+    if flexible:  # its strategies write files themselves
         settings["checkpoint"]["save_param_scheduler"] = False
     run = runner(tmp_path, samples(1), [Look()], epochs=5, kind=flexible, default_hooks=settings)
     said = warnings_of(run, monkeypatch)
@@ -113,7 +113,7 @@ def test_training_goes_on_when_a_checkpoint_finds_no_room(
 
 
 def test_ends_after_too_many_failures_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    FullDisk(monkeypatch, full=(2, 4, 5, 6))  # one that succeeds begins the count anew
+    FullDisk(monkeypatch, full=(2, 4, 5, 6))  # a successful write resets the count
     run = runner(tmp_path, samples(1), [], epochs=9, default_hooks=dict(checkpoint=dict(HOOK, max_failures=2)))
     with pytest.raises(OSError, match="No space left"):
         run.train()
@@ -125,7 +125,7 @@ def test_ends_after_too_many_failures_in_a_row(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("room_at_the_end", [True, False])
-def test_the_last_one_is_tried_again_when_training_ends(
+def test_the_last_checkpoint_is_written_again_when_training_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_at_the_end: bool
 ) -> None:
     FullDisk(monkeypatch, full=(2,) if room_at_the_end else (2, 3))
@@ -140,7 +140,7 @@ def test_the_last_one_is_tried_again_when_training_ends(
         assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_1.pth")
 
 
-def test_a_best_checkpoint_without_room_leaves_the_score_to_beat(
+def test_a_failed_best_checkpoint_does_not_change_the_best_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     FullDisk(monkeypatch, full=(2,))
@@ -152,7 +152,7 @@ def test_a_best_checkpoint_without_room_leaves_the_score_to_beat(
     assert run.message_hub.get_info("best_ckpt").endswith("best_score_epoch_0.pth")
 
 
-def test_a_training_that_may_overwrite_anothers_checkpoints_says_so(
+def test_a_training_that_may_overwrite_other_checkpoints_gives_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hooks = dict(checkpoint=dict(HOOK))
@@ -163,7 +163,7 @@ def test_a_training_that_may_overwrite_anothers_checkpoints_says_so(
         assert sum("which this training may overwrite" in text for text in said) == (number == 1)
 
 
-def test_goes_on_from_what_it_saved(tmp_path: Path) -> None:
+def test_resumes_from_its_own_checkpoints(tmp_path: Path) -> None:
     hooks = dict(checkpoint=dict(HOOK, max_keep_ckpts=1))
     runner(tmp_path, samples(1), [], epochs=1, default_hooks=hooks).train()
     run = runner(tmp_path, samples(1), [], epochs=3, default_hooks=hooks, resume=True)

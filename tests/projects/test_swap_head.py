@@ -1,4 +1,4 @@
-"""Any dense detector's config gets a GFL head, and keeps everything else."""
+"""The config of any dense detector gets a GFL head, and everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gfl_plugin.analysis.swap_check import STOCK, check_all, dense_configs
 from gfl_plugin.projects.swap_head import DENSE_HEADS, swap_config_file
 
 ROOT = Path(__file__).resolve().parents[2]
-# One a family, light ones; `python tools/check_swaps.py` tries them all.
-ONE_A_FAMILY = [
+# One small config per family; `python tools/check_swaps.py` tests all of them.
+ONE_PER_FAMILY = [
     "atss/atss_r18_fpn_8xb8-amp-lsj-200e_coco.py",
     "autoassign/autoassign_r50-caffe_fpn_1x_coco.py",
     "centernet/centernet-update_r18_fpn_8xb8-amp-lsj-200e_coco.py",
@@ -49,15 +49,15 @@ def stock(name: str) -> Config:
 
 @pytest.mark.once
 def test_all_dense_configs_are_found() -> None:
-    """197 in MMDetection 3.3.0: of each kind of head there is at least one, or it has a config only through another."""
+    """MMDetection 3.3.0 has 197, and every dense head except RTMDetHead is in one of them."""
     found = dense_configs()
     assert len(found) == 197
     assert set(DENSE_HEADS) - {head for _, head in found} == {"RTMDetHead"}
-    assert set(ONE_A_FAMILY) <= {name for name, _ in found}
+    assert set(ONE_PER_FAMILY) <= {name for name, _ in found}
 
 
-@pytest.mark.parametrize("name", ONE_A_FAMILY, ids=lambda name: name.split("/")[0])
-def test_a_family_builds_trains_a_step_and_predicts(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ONE_PER_FAMILY, ids=lambda name: name.split("/")[0])
+def test_a_config_of_each_family_builds_trains_a_step_and_predicts(name: str, tmp_path: Path) -> None:
     (check,) = check_all(named(name), tmp_path)
     assert check.failure is None
 
@@ -83,7 +83,7 @@ def test_qfl_alone(name: str, tmp_path: Path) -> None:
 
 
 def test_only_detector_head_and_settings_change(tmp_path: Path) -> None:
-    """Data, schedule, backbone and neck are the base's, and in memory as through a file."""
+    """Data, schedule, backbone and neck are those of the base, in the written config and in memory."""
     base = stock("retinanet/retinanet_r50_fpn_1x_coco.py")
     before = base.to_dict()
     swapped = gfl_plugin.swap_head(base)
@@ -132,11 +132,11 @@ def test_unlike_channels_get_a_channel_mapper_behind_the_neck() -> None:
     assert [neck["type"] for neck in several.neck] == ["FPN", "DyHead"]
 
 
-def test_a_data_sets_own_number_of_detections_stays() -> None:
+def test_max_per_img_of_the_base_is_kept() -> None:
     assert gfl_plugin.swap_head(stock("ssd/ssd300_coco.py")).model.test_cfg.max_per_img == 200
 
 
-def test_overrides_are_the_heads() -> None:
+def test_overrides_are_settings_of_the_head() -> None:
     cfg = gfl_plugin.swap_head(stock("fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py"), reg_max=8, loss_cls=dict(beta=1.5))
     assert cfg.model.bbox_head.reg_max == 8
     assert cfg.model.bbox_head.loss_cls == dict(type="QualityFocalLoss", use_sigmoid=True, beta=1.5, loss_weight=1.0)
@@ -145,7 +145,7 @@ def test_overrides_are_the_heads() -> None:
     assert head.gfl_reg.out_channels == 36 and head.loss_cls.beta == 1.5
 
 
-def test_imports_of_the_base_stay() -> None:
+def test_imports_of_the_base_are_kept() -> None:
     base = stock("retinanet/retinanet_r50_fpn_1x_coco.py")
     base.custom_imports = dict(imports=["json"], allow_failed_imports=False)
     assert gfl_plugin.swap_head(base).custom_imports.imports == ["json", "gfl_plugin"]
@@ -169,7 +169,7 @@ def test_swapping_again_changes_nothing() -> None:
         ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl' or 'qfl'"),
     ],
 )
-def test_where_it_cannot(name: str, head: str, message: str) -> None:
+def test_configs_that_cannot_be_swapped_are_an_error(name: str, head: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gfl_plugin.swap_head(stock(name), head)
 
@@ -248,7 +248,7 @@ train_dataloader = dict(
 
 @pytest.fixture
 def new_style(tmp_path: Path) -> Path:
-    """A config of Python objects, which imports its data's config."""
+    """A config of Python objects that imports the config of its data."""
     (tmp_path / "new_style_data.py").write_text(NEW_STYLE_DATA)
     (tmp_path / "new_style.py").write_text(NEW_STYLE)
     return tmp_path / "new_style.py"
@@ -256,7 +256,7 @@ def new_style(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("head", "kind"), [("gfl", "GFLHead"), ("qfl", "RetinaQFLHead")])
 def test_new_style_configs(new_style: Path, tmp_path: Path, head: str, kind: str) -> None:
-    """What is written loads, builds in any default scope, and keeps the rest; in memory, too."""
+    """The swapped config loads, builds in any default scope, and keeps the rest, in a file and in memory."""
     base = Config.fromfile(new_style)
     written = Config.fromfile(swap_config_file(new_style, tmp_path / "written.py", head))
     for cfg in (written, gfl_plugin.swap_head(base, head)):
@@ -288,7 +288,7 @@ def test_the_tool_writes_a_config_that_inherits_and_never_overwrites(tmp_path: P
     assert unknown.returncode == 2 and "config not found: mmdet::nowhere/a.py" in unknown.stderr
 
 
-def test_a_persons_own_config_is_named_by_its_path(tmp_path: Path) -> None:
+def test_a_users_own_config_is_named_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     mine = tmp_path / "mine" / "a.py"
     mine.write_text(

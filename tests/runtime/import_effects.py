@@ -18,7 +18,7 @@ import threading
 import types
 import warnings
 
-if importlib.util.find_spec("mmcv._ext") is None:  # mmcv-lite: the baseline needs something to import
+if importlib.util.find_spec("mmcv._ext") is None:  # mmcv-lite; the baseline imports mmcv._ext
 
     class _Ops(types.ModuleType):
         def __getattr__(self, name: str) -> object:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def folder(path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_written_by_somebody_else_gets_its_name(tmp_path: Path, there: bool) -> None:
-    """As DeepSpeed's checkpoints are; also over the one of the same step that a killed training has left."""
+def test_a_folder_written_by_another_library_is_put_in_place(tmp_path: Path, there: bool) -> None:
+    """DeepSpeed writes such folders. A folder of the same name, left by a killed training, is replaced."""
     whole = tmp_path / "epoch_1.pth"
     if there:
         folder(whole, "old")
@@ -26,14 +26,14 @@ def test_a_folder_written_by_somebody_else_gets_its_name(tmp_path: Path, there: 
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
-def test_a_file_written_by_somebody_else_gets_its_name(tmp_path: Path) -> None:
+def test_a_file_written_by_another_library_is_put_in_place(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     (tmp_path / ".a.part").write_text("new")
     put_in_place(tmp_path / ".a.part", tmp_path / "a")
     assert (tmp_path / "a").read_text() == "new" and not (tmp_path / ".a.part").exists()
 
 
-def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+def test_partial_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     folder(tmp_path / ".epoch_2.pth.part", "half")
     (tmp_path / ".epoch_1.pth.99.part").write_text("half")
     write_whole(tmp_path / "epoch_1.pth", "whole")
@@ -41,5 +41,5 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
-def test_what_is_not_there_is_removed_without_a_word(tmp_path: Path) -> None:
+def test_removing_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
     remove(tmp_path / "nothing")

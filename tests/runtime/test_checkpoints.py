@@ -1,4 +1,4 @@
-"""Files from strangers: nothing in them is run, and what is wrong with them is said in a line."""
+"""Untrusted checkpoints: no code in them is run, and errors are one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     trace, bad = tmp_path / "it_ran", tmp_path / "bad.pth"
     head = our_head()
     torch.save({"state_dict": head.state_dict(), "meta": RunsCode(trace)}, bad)
-    pickle.loads(pickle.dumps(RunsCode(trace)))  # what a plain reader would do
+    pickle.loads(pickle.dumps(RunsCode(trace)))  # without protection, reading runs the code
     assert trace.exists()
     trace.unlink()
     for load in (lambda: read(str(bad)), lambda: load_checkpoint(head, str(bad))):
@@ -46,8 +46,8 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_protocol_0_pickle_is_refused(tmp_path: Path) -> None:
-    """Not PyTorch's zip, but a bare pickle, whose first bytes could already do harm."""
+def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
+    """A pickle that is not in PyTorch's zip format is refused before it is unpickled."""
     trace, bad = tmp_path / "it_ran", tmp_path / "bad.pth"
     bad.write_bytes(pickle.dumps(RunsCode(trace), protocol=2))
     with pytest.raises(CheckpointError):
@@ -56,7 +56,7 @@ def test_protocol_0_pickle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "truncated", "text", "picture", "list"])
-def test_what_is_no_checkpoint(tmp_path: Path, kind: str) -> None:
+def test_other_files_are_one_line_errors(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": our_head().state_dict()}, path)
     whole = path.read_bytes()
@@ -88,12 +88,12 @@ def trained(path: Path) -> torch.nn.Module:
     return head
 
 
-def test_published_weights_are_the_same_and_need_no_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_weights_are_equal_and_load_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = trained(tmp_path / "epoch_3.pth")
     out = publish(tmp_path / "epoch_3.pth", tmp_path / "released")
     assert out.parent.name == "released"
     assert re.fullmatch(r"epoch_3-[0-9a-f]{8}\.safetensors", out.name)
-    assert publish(tmp_path / "epoch_3.pth", tmp_path / "released") == out  # again, the same bytes
+    assert publish(tmp_path / "epoch_3.pth", tmp_path / "released") == out  # the same bytes again are not an error
     monkeypatch.setattr(pickle, "Unpickler", None)
     monkeypatch.setattr(torch, "load", None)
     other = our_head()
@@ -104,7 +104,7 @@ def test_published_weights_are_the_same_and_need_no_pickle(tmp_path: Path, monke
     assert loaded["meta"]["cfg"].startswith("model")
 
 
-def test_changed_weights_are_noticed(tmp_path: Path) -> None:
+def test_changed_weights_are_an_error(tmp_path: Path) -> None:
     trained(tmp_path / "epoch_3.pth")
     out = publish(tmp_path / "epoch_3.pth")
     content = bytearray(out.read_bytes())

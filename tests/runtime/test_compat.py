@@ -1,4 +1,4 @@
-"""NMS without compiled ops is exact, other ops say what to install, and MMEngine's checkpoints load safely."""
+"""NMS without compiled ops is exact, other ops name the installation command, and checkpoints load safely."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def greedy(boxes: torch.Tensor, scores: torch.Tensor, threshold: float, offset: 
 @pytest.mark.parametrize("count", [0, 1, 7, 300, 1100])
 @pytest.mark.parametrize("offset", [0, 1])
 def test_nms_is_greedy(count: int, offset: int) -> None:
-    """Above one block's size too; clusters make long chains of suppression."""
+    """Counts include more than one block; clusters cause long chains of suppression."""
     boxes = random_boxes(count, 60, 80) if count < 1000 else random_boxes(count, 300, 300)
     scores = torch.rand(count)
     for threshold in (0.3, 0.6) if count < 1000 else (0.5,):
@@ -49,7 +49,7 @@ def test_nms_is_greedy(count: int, offset: int) -> None:
 
 def test_nms_of_identical_and_empty_boxes() -> None:
     boxes = torch.tensor([[1.0, 1.0, 5.0, 5.0]]).repeat(700, 1)
-    boxes[-2:] = 3.0  # no area: 0/0 suppresses nothing
+    boxes[-2:] = 3.0  # no area: an IoU of 0/0 suppresses nothing
     assert mmcv_ops.nms(boxes, torch.linspace(1, 0.1, 700), 0.5).tolist() == [0, 698, 699]
 
 
@@ -75,13 +75,13 @@ def test_softnms_equals_the_compiled_op(method: int) -> None:
 
 
 @needs_compiled
-def test_compiled_ops_stay() -> None:
+def test_compiled_ops_are_not_replaced() -> None:
     assert not isinstance(ext, mmcv_ops._OpsStandIn)
 
 
 @pytest.mark.parametrize("method", [0, 1, 2])
-def test_softnms_by_hand(method: int) -> None:
-    """Two boxes of IoU 1/3 and one apart."""
+def test_softnms_of_three_boxes(method: int) -> None:
+    """Scores are those of the definition for two boxes with an IoU of 1/3 and one separate box."""
     boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [1.0, 0.0, 3.0, 1.0], [10.0, 0.0, 11.0, 1.0]])
     dets = torch.zeros(3, 5)
     kept = mmcv_ops.softnms(boxes, torch.tensor([0.9, 0.8, 0.3]), dets, 0.3, 0.5, 0.05, method, 0)
@@ -108,7 +108,7 @@ def _of_class(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, l
 
 
 @needs_stand_in
-def test_other_ops_name_themselves_and_the_remedy() -> None:
+def test_errors_of_other_ops_name_the_op_and_the_installation_command() -> None:
     from mmcv.ops import RoIAlign
 
     with pytest.raises(NotImplementedError, match="'roi_align_forward'.*pip install 'mmcv"):
@@ -133,7 +133,7 @@ class _Attribute:
 @pytest.mark.parametrize(
     ("owner", "name"), [(HistoryBuffer, "__init__"), (HistoryBuffer, "update"), (torch.Tensor, "min")]
 )
-def test_getattr_in_a_checkpoint_reaches_nothing_else(tmp_path, owner: object, name: str) -> None:
+def test_other_uses_of_getattr_in_a_checkpoint_are_refused(tmp_path, owner: object, name: str) -> None:
     torch.save({"attribute": _Attribute(owner, name)}, tmp_path / "checkpoint.pth")
     with pytest.raises(Exception, match="which is refused|[Ww]eights.only"):
         torch.load(tmp_path / "checkpoint.pth", weights_only=True)
@@ -151,16 +151,16 @@ def test_other_classes_are_still_refused(tmp_path, capsys) -> None:
     assert "must not run" not in capsys.readouterr().out
 
 
-def test_an_import_says_one_short_line_on_stderr() -> None:
+def test_an_import_prints_one_short_line_to_stderr() -> None:
     code = "import gfl_plugin; gfl_plugin.compat.prepare(); gfl_plugin.compat.prepare(); print(7)"
     output = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert output.stdout == "7\n"  # a shell that captures a tool's output gets that output only
+    assert output.stdout == "7\n"  # stdout contains the tool's output only
     (line,) = output.stderr.splitlines()
     assert line.startswith("gfl_plugin: applied ") and len(line) <= 100
 
 
 def test_numpy_without_core_multiarray_is_enough() -> None:
-    """As NumPy 1.26, which has numpy._core and nothing in it; before, the import of the plugin failed."""
+    """The plugin can be imported with NumPy 1.26, whose numpy._core is empty."""
     code = "import mmengine.runner, sys, numpy; vars(sys.modules.get('numpy._core', numpy)).pop('multiarray', 0); "
     output = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code + "import gfl_plugin"], capture_output=True, text=True
@@ -168,7 +168,7 @@ def test_numpy_without_core_multiarray_is_enough() -> None:
     assert output.returncode == 0, output.stderr
 
 
-def test_that_line_is_at_info_level_and_its_details_stay_available() -> None:
+def test_the_line_has_info_level_and_its_details_are_available() -> None:
     code = (
         "import logging; logging.getLogger('gfl_plugin').setLevel('WARNING'); import gfl_plugin; "
         "print('; '.join(gfl_plugin.compat.prepare()))"
@@ -178,7 +178,7 @@ def test_that_line_is_at_info_level_and_its_details_stay_available() -> None:
 
 
 def test_an_ssd_head_predicts() -> None:
-    """MMDetection 3.3.0's own asks it for a loss_cls it never had."""
+    """SSDHead predicts; in MMDetection 3.3.0 it reads an attribute loss_cls that it does not have."""
     head = MODELS.build(dict(type="SSDHead", num_classes=3, in_channels=(4, 4), anchor_generator=SSD_ANCHORS))
     outputs = head([torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)])
     settings = ConfigDict(score_thr=0.02, nms_pre=100, nms=dict(type="nms", iou_threshold=0.5), max_per_img=10)

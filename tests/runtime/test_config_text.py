@@ -1,4 +1,4 @@
-"""Config texts out of files: what MMEngine writes is read, and nothing is ever run."""
+"""Config texts in files: what MMEngine writes can be read, and no code is run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gfl_plugin.runtime.config_text import ConfigTextError, parse, texts_are_dat
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts)[::4]
 
 
-def test_what_mmengine_writes_is_read_as_it_is() -> None:
+def test_texts_written_by_mmengine_are_read_unchanged() -> None:
     assert len(CONFIGS) > 15
     for path in CONFIGS:
         cfg = Config.fromfile(path, import_custom_modules=False)
         assert parse(cfg.pretty_text)._cfg_dict == cfg._cfg_dict, path
 
 
-def test_every_kind_of_value_that_it_writes() -> None:
+def test_every_kind_of_value_that_mmengine_writes() -> None:
     values = dict(
         a=[1, -2.5, None, True], b=("x", {"y.z": {1, 2}}), c={}, d=float("inf"), e="'\n\"\\", f={3: dict(g=1)}
     )
@@ -70,7 +70,7 @@ def test_anything_else_is_refused_in_one_line_and_not_run(tmp_path: Path, kind: 
     assert not trace.exists()
 
 
-def test_bases_and_imports_stay_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bases_and_imports_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "base.py").write_text(f"made = open({str(tmp_path / 'it_ran')!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
     cfg = parse(f"_base_ = {str(tmp_path / 'base.py')!r}\ncustom_imports = dict(imports=['base'])\n")
@@ -79,7 +79,7 @@ def test_bases_and_imports_stay_texts(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_other_threads_and_callers_are_not_affected() -> None:
-    """MMEngine's Config.fromstring runs a text of the user's own as before."""
+    """MMEngine's Config.fromstring still runs a user's own text in other threads and afterwards."""
     text, elsewhere = "a = 1 + 1", []
     assert Config.fromstring(text, ".py").a == 2
     with texts_are_data():

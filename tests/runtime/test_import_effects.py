@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from gfl_plugin.runtime import compat
 
 SCRIPT = Path(__file__).parent / "import_effects.py"
-# Whether the last column of the table of changed attributes holds here.
+# Whether each condition in the last column of the table of changed attributes is true in this environment.
 HOLDS = {
     "always": True,
     "without an accelerator": get_device() == "cpu",
@@ -45,7 +45,7 @@ def test_changed_attributes_are_those_of_the_document(effects: dict) -> None:
 
 
 def test_no_setting_changes_but_the_file_backends(effects: dict) -> None:
-    """Environment, paths, warnings, loggers, signals, random states, threads, settings of NumPy and PyTorch."""
+    """Settings are environment, paths, warnings, loggers, signals, random states, threads, NumPy and PyTorch."""
     settings = dict(effects["settings"])
     before, after = settings.pop("file backends")
     assert sorted(set(after) - set(before)) == ["gfl_plugin.whole"] and set(before) < set(after)
@@ -53,20 +53,20 @@ def test_no_setting_changes_but_the_file_backends(effects: dict) -> None:
 
 
 def test_nothing_is_started(effects: dict) -> None:
-    """No thread, no connection, no function for forked processes."""
+    """The import starts no thread, opens no connection and registers no function for forked processes."""
     assert effects["calls"] == []
 
 
 def test_safe_globals_and_registries_are_those_of_the_document(effects: dict) -> None:
     text = DOCUMENT.read_text()
     missing = [name for name in effects["safe globals"] + effects["children"] if f"`{name}`" not in text]
-    own = [name for name in missing if not name.startswith("mmdet.registry.MMENGINE_")]  # other names of MMEngine's
+    own = [name for name in missing if not name.startswith("mmdet.registry.MMENGINE_")]  # aliases of MMEngine's
     assert own == []
 
 
 @pytest.mark.once
-def test_the_script_notices_changes() -> None:
-    """A changed attribute, setting and call are found: the other tests can fail."""
+def test_the_script_detects_changes() -> None:
+    """A changed attribute, setting and call are found, so the other tests can fail."""
     code = SCRIPT.read_text().replace(
         "import gfl_plugin  # noqa: E402",
         "import gfl_plugin, mmengine.utils; mmengine.utils.is_str = None; os.environ['X_Y'] = '1'; "
@@ -80,7 +80,7 @@ def test_the_script_notices_changes() -> None:
 
 
 @pytest.mark.parametrize("gap", compat._GAPS, ids=lambda gap: gap.__name__.rsplit(".", 1)[1])
-def test_each_patch_says_problem_versions_change_and_when_it_can_go(gap) -> None:
+def test_each_patch_describes_problem_versions_change_and_removal(gap) -> None:
     assert all(patch_of(gap.__doc__).values())
 
 

@@ -1,4 +1,4 @@
-"""Messages about missing packages name a command that works where they are printed."""
+"""Messages about missing packages name a command that works in the same environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import gfl_plugin
 from gfl_plugin.runtime import install_advice
 from gfl_plugin.runtime.install_advice import MissingPackageError, install_command, module_or_advice
 
-WITHOUT = (  # a Python that finds none of these packages
+WITHOUT = (  # Python without these packages
     "import importlib.util as u; find = u.find_spec; "
     "u.find_spec = lambda name, *a: None if name in ('torch', 'mmdet') else find(name, *a); import gfl_plugin"
 )
@@ -32,12 +32,12 @@ def told_without_mmdetection(package: Path) -> str:
 
 
 def command_in(message: str) -> list[str]:
-    """What a shell makes of the command in a message."""
+    """The words of the command in a message, as a shell splits them."""
     return shlex.split(re.search(r"pip install .+?(?= \(or|$)", message)[0])
 
 
 def dry_run(command: list[str]) -> subprocess.CompletedProcess:
-    """The pasted command, which only looks at what it would do: no build isolation, nothing fetched."""
+    """Run the command with --dry-run, without downloads and build isolation."""
     pip = [sys.executable, "-m", *command, "--dry-run", "--no-index", "--no-deps", "--no-build-isolation"]
     return subprocess.run(pip, capture_output=True, text=True, cwd="/")
 
@@ -79,14 +79,14 @@ def test_a_copy_without_metadata_names_the_packages(monkeypatch: pytest.MonkeyPa
     assert install_command("demo", ["scikit-learn"]) == "pip install scikit-learn"
 
 
-def test_a_markers_other_conditions_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_conditions_of_a_marker_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     required = ['a>=1; extra == "demo"', 'b; python_version < "3.11" and extra == "demo"', "c", 'd; extra == "dev"']
     monkeypatch.setattr(install_advice, "__file__", str(tmp_path / "gfl_plugin" / "runtime" / "install_advice.py"))
     monkeypatch.setattr(install_advice.metadata, "requires", lambda name: required)
     assert shlex.split(install_command("demo", [])) == ["pip", "install", "a>=1", 'b; python_version < "3.11"']
 
 
-def test_an_optional_packages_advice_is_the_same_command() -> None:
+def test_the_error_of_an_optional_package_names_the_same_command() -> None:
     with pytest.raises(MissingPackageError) as error:
         module_or_advice("no_such_package.part", "publish")
     assert str(error.value) == (
@@ -94,8 +94,8 @@ def test_an_optional_packages_advice_is_the_same_command() -> None:
     )
 
 
-def test_no_message_names_what_pip_does_not_find(root: Path) -> None:
-    """The package is not on PyPI, so ``pip install 'gfl_plugin[...]'`` finds nothing."""
+def test_no_message_names_a_package_that_pip_cannot_find(root: Path) -> None:
+    """The package is not on PyPI, so ``pip install 'gfl_plugin[...]'`` would fail."""
     sources = [path for folder in ("gfl_plugin", "tools") for path in (root / folder).rglob("*.py")]
     assert len(sources) > 50 and Path(gfl_plugin.__file__) in sources
     assert [path.name for path in sources if re.search(r"(?<!\})gfl_plugin\[", path.read_text())] == []
@@ -111,7 +111,7 @@ def test_no_message_names_what_pip_does_not_find(root: Path) -> None:
         ("mmengine", "runtime", ("replay.py", "record.pth")),
     ],
 )
-def test_a_tool_without_its_extra_ends_in_one_line(
+def test_a_tool_without_its_extra_is_a_one_line_error(
     root: Path, tmp_path: Path, blocked: str, extra: str, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{blocked!r}] = None\n")  # cannot be imported

@@ -1,4 +1,4 @@
-"""Configs of installed packages load without pkg_resources, as with it."""
+"""Configs of installed packages load the same with and without pkg_resources."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_mmdet_bases_load_without_pkg_resources(root: Path) -> None:
 
 
 def test_paths_are_those_of_pkg_resources() -> None:
-    """By the name that pip knows, and by the module's."""
+    """They are found by the name of the distribution and by the name of the module."""
     for package, module in (("mmdet", mmdet), ("mmcv", mmcv), (_mmcv_distribution(), mmcv)):
         assert Path(package_paths.get_installed_path(package)) == Path(module.__file__).parent
         assert package_paths.is_installed(package)
@@ -48,7 +48,7 @@ def test_paths_are_those_of_pkg_resources() -> None:
 
 
 @pytest.mark.parametrize("function", [package_paths.get_installed_path, package_paths.package2module])
-def test_a_package_that_is_not_there_is_named(function) -> None:
+def test_the_error_names_a_package_that_is_not_installed(function) -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         function("no_such_package")
     assert not package_paths.is_installed("no_such_package")

@@ -21,7 +21,7 @@ USES = files_by_name()
 @pytest.mark.parametrize("one", PRIVATE_NAMES, ids=lambda one: one.path)
 def test_each_exists_in_the_installed_versions(one: PrivateName) -> None:
     if one.path.startswith("numpy.") and np.lib.NumpyVersion(np.__version__) < "2.0.0":
-        pytest.skip("NumPy 2 has introduced the name")
+        pytest.skip("the name was introduced in NumPy 2")
     *parents, name = one.path.split(".")
     found = importlib.import_module(parents[0])
     for number, parent in enumerate(parents[1:], 2):
@@ -31,7 +31,7 @@ def test_each_exists_in_the_installed_versions(one: PrivateName) -> None:
     if not hasattr(found, name):
         try:
             importlib.import_module(one.path)
-        except ImportError:  # an attribute that instances have
+        except ImportError:  # an attribute of instances
             classes = inspect.getmro(found) if isinstance(found, type) else [found]
             own = (kind for kind in classes if kind is not object)
             assert any(re.search(rf"\b{name}\b", inspect.getsource(kind)) for kind in own), one.path
@@ -39,7 +39,7 @@ def test_each_exists_in_the_installed_versions(one: PrivateName) -> None:
 
 @pytest.mark.parametrize("one", PRIVATE_NAMES, ids=lambda one: one.path)
 def test_each_is_used(one: PrivateName) -> None:
-    assert files_of(one.path, USES), f"{one.path} is not used any more: remove it from PRIVATE_NAMES"
+    assert files_of(one.path, USES), f"{one.path} is not used: remove it from PRIVATE_NAMES"
 
 
 def test_no_use_is_missing() -> None:
@@ -69,7 +69,7 @@ def test_uses_are_found(code: str, found: set[str]) -> None:
 
 
 def test_inherited_names_are_found() -> None:
-    """Calls on self and overridden methods, too."""
+    """Names are found in calls on self and in overridden methods."""
     assert "hooks/whole_checkpoint_hook.py" in USES["_save_best_checkpoint"]
     assert "runtime/sharding.py" in USES["_is_full_state_dict"]
     assert "_failures" not in USES  # the hook's own

@@ -1,4 +1,4 @@
-"""``--resume`` goes on from the newest complete checkpoint, and says which; it never begins anew over others."""
+"""``--resume`` continues from the newest complete checkpoint and reports it; it never overwrites checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict]
 
 
 def resumed(folder: Path, hooks: dict, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
-    """The epoch that a resumed training began with, and what was said of checkpoints."""
+    """The first epoch of a resumed training, and its messages about checkpoints."""
     said: list[str] = []
     monkeypatch.setattr(
         "gfl_plugin.runtime.compat.resume.print_log", lambda text, **settings: said.append(text), raising=False
@@ -54,12 +54,12 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_from_the_last_one_where_nothing_is_wrong(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undamaged_last_checkpoint_is_used(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
     assert resumed(*trained, monkeypatch) == (3, [])
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_from_the_newest_whole_one(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, damage) -> None:
+def test_the_newest_complete_one_is_used(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, damage) -> None:
     folder, hooks = trained
     damage(folder / "epoch_3.pth")
     epoch, (said,) = resumed(folder, hooks, monkeypatch)
@@ -72,7 +72,7 @@ def test_from_the_newest_whole_one(trained: tuple[Path, dict], monkeypatch: pyte
 def test_without_last_checkpoint_nothing_is_overwritten(
     trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch, left: bytes | None
 ) -> None:
-    """The newest is told by what is inside, not by names or by times of files, which a copy changes."""
+    """The newest checkpoint is found by its content; file times change when files are copied."""
     folder, hooks = trained
     (folder / "last_checkpoint").unlink()
     if left is not None:
@@ -92,9 +92,7 @@ def test_a_folder_that_was_moved(trained: tuple[Path, dict], tmp_path_factory, m
     assert resumed(moved, hooks, monkeypatch) == (3, [])
 
 
-def test_weights_beside_checkpoints_are_passed_over(
-    trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_with_weights_only_are_ignored(trained: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, hooks = trained
     (folder / "last_checkpoint").unlink()
     torch.save({"w": torch.zeros(1)}, folder / "zz_pretrained.pth")
@@ -102,7 +100,7 @@ def test_weights_beside_checkpoints_are_passed_over(
     assert resumed(folder, hooks, monkeypatch)[0] == 3
 
 
-def test_nothing_whole_is_an_error_and_nothing_there_a_beginning(
+def test_only_damaged_checkpoints_are_an_error_and_an_empty_folder_starts_a_training(
     trained: tuple[Path, dict], tmp_path_factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, hooks = trained

@@ -1,4 +1,4 @@
-"""Sharding as one process can show it; several processes are in tests/e2e/test_workers.py."""
+"""Sharding in one process; tests/e2e/test_workers.py tests several processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIP = 0.5  # far below the norm of the gradients
 
 @pytest.fixture
 def process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process group of this process alone."""
+    """A process group with one process."""
     monkeypatch.setenv("LOCAL_RANK", "0")
     store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
@@ -33,12 +33,12 @@ def process_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 def detector() -> nn.Module:
     torch.manual_seed(0)
     model = MODELS.build(model_config())
-    model.init_weights()  # the strategy would, otherwise
+    model.init_weights()  # otherwise the strategy would do it
     return model.train()
 
 
 def step(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str, float]:
-    """The losses of a training step."""
+    """Make a training step and return its losses."""
     batch = pseudo_collate([a_sample(seed) for seed in range(2)])
     return {name: float(value.detach()) for name, value in model.train_step(batch, optim_wrapper).items()}
 
@@ -52,7 +52,7 @@ def copies(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def test_a_step_of_the_fsdp_config_is_the_step_without_it(process_group: None) -> None:
-    """Losses, clipped weights, and the names and shapes of weights, of which some have no dimension."""
+    """Losses, updated weights, and names and shapes of weights are equal, also for 0-dim parameters."""
     init_default_scope("mmdet")
     MessageHub.get_instance("sharding")
     strategy = STRATEGIES.build(dict(Config.fromfile(CONFIGS / "gfl_r18_demo_fsdp.py").strategy))
@@ -70,8 +70,8 @@ def test_a_step_of_the_fsdp_config_is_the_step_without_it(process_group: None) -
     detector().load_state_dict(found, strict=True)
 
 
-def test_deepspeed_clips_once_and_at_the_norm_of_the_config_that_it_is_made_from() -> None:
-    """DeepSpeed divides gradients among processes, so its own clipping replaces that of the optimizer wrapper."""
+def test_deepspeed_clips_once_and_at_the_norm_of_the_base_config() -> None:
+    """DeepSpeed shards gradients, so its own clipping replaces that of the optimizer wrapper."""
     cfg, base = (Config.fromfile(CONFIGS / f"gfl_r18_demo{name}.py") for name in ("_deepspeed", ""))
     assert cfg.optim_wrapper.get("clip_grad") is None
     assert cfg.strategy.gradient_clipping == base.optim_wrapper.clip_grad.max_norm
@@ -85,6 +85,6 @@ def test_the_deepspeed_configs_strategy_builds() -> None:
 
 
 @pytest.mark.parametrize("kind", ["local", dict(state_dict_type="LOCAL_STATE_DICT")])
-def test_checkpoints_nobody_else_could_load_are_refused(kind: object) -> None:
+def test_sharded_checkpoints_that_only_fsdp_can_load_are_refused(kind: object) -> None:
     with pytest.raises(ValueError, match="LOCAL_STATE_DICT.*write state_dict_cfg='full'"):
         STRATEGIES.build(dict(type="gfl_plugin.FSDPStrategy", state_dict_cfg=kind))

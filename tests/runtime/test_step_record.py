@@ -1,4 +1,4 @@
-"""Batches as plain values, and back: what the model gets of them is the same."""
+"""A batch that is recorded as plain values and restored gives the model the same input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MULTI_BRANCH = dict(type="mmdet.MultiBranchDataPreprocessor", data_preprocessor=
 
 
 def branched(seed: int, branches: list[str]) -> dict:
-    """One image as a semi-supervised pipeline of MMDetection gives it: None in the branches of other images."""
+    """One image from a semi-supervised pipeline of MMDetection, with None in the branches of other images."""
     item = a_sample(seed)
     sample = item["data_samples"]
     results = dict(
@@ -47,7 +47,7 @@ def written_and_read(plain: dict) -> dict:
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """Equal tensors, samples and values, in dicts and lists of the same form."""
+    """Check that nested dicts and lists have equal tensors, samples and values."""
     if isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one:
@@ -65,7 +65,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one branch", "multi-branch"])
-def test_the_model_gets_the_same_of_a_recorded_batch(several: bool) -> None:
+def test_a_recorded_batch_gives_the_same_model_input(several: bool) -> None:
     preprocessor = MODELS.build(MULTI_BRANCH if several else PREPROCESSOR)
 
     def batch() -> dict:
@@ -75,8 +75,8 @@ def test_the_model_gets_the_same_of_a_recorded_batch(several: bool) -> None:
     assert_same(preprocessor(again, True), preprocessor(batch(), True))
 
 
-def test_a_batch_that_the_preprocessor_has_had_is_recorded_too() -> None:
-    """MultiBranchDataPreprocessor takes None out of the batch itself."""
+def test_a_batch_that_the_preprocessor_has_changed_can_be_recorded() -> None:
+    """MultiBranchDataPreprocessor removes None from the batch in place."""
     batch = multi_branch_batch()
     preprocessor = MODELS.build(MULTI_BRANCH)
     expected = preprocessor(batch, True)

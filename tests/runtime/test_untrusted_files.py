@@ -1,4 +1,4 @@
-"""Untrusted checkpoints, weights and records: nothing in them is run by any route, and what is wrong is one line."""
+"""Untrusted checkpoints, weights and records: no code in them is run by any route, and errors are one line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ read = gfl_plugin.checkpoints.read
 
 
 class RunsCode:
-    """An object whose unpickling makes a file."""
+    """An object whose unpickling creates a folder."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -56,7 +56,7 @@ class RunsCode:
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Iterator[Path]:
-    """What code in a file would make; it must not be there afterwards."""
+    """A path that code in a file would create; it must not exist after the test."""
     path = tmp_path / "it_ran"
     yield path
     assert not path.exists(), "code in a file was run"
@@ -67,13 +67,13 @@ def in_a_line(error: BaseException) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Every way to a file
+# All routes to a file
 # ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
-    """A folder that a server on this machine hands out, and its address."""
+    """A folder that a local server serves, and its address."""
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -97,7 +97,7 @@ SCHEMES += ["s3", "petrel", "pavi"]
 
 
 def address(scheme: str, name: str, folder: Path, url: str, patch: pytest.MonkeyPatch) -> str:
-    """A file's address in one of MMEngine's schemes, whose tables of names and stores lead to this machine."""
+    """A file's address in one of MMEngine's schemes; its name tables and stores are replaced by local ones."""
     table = {name: f"{url}/{name}"}
     if scheme == "openmmlab file":
         patch.setenv("MMENGINE_HOME", str(folder))
@@ -129,12 +129,12 @@ def test_every_scheme_reads_tensors_only(
         assert in_a_line(error.value)
 
 
-def test_schemes_that_are_tried_are_all_there_are() -> None:
+def test_all_schemes_of_mmengine_are_tested() -> None:
     known = {scheme.split("://")[0].split(")?")[-1] for scheme in CheckpointLoader._schemes if scheme}
     assert known == {scheme.split()[0] for scheme in SCHEMES} | {"https"}
 
 
-def test_what_cannot_be_fetched_is_one_line(served: tuple[Path, str]) -> None:
+def test_a_failed_download_is_a_one_line_error(served: tuple[Path, str]) -> None:
     _, url = served
     with pytest.raises(CheckpointError, match="nothing.pth could not be downloaded .*404") as error:
         load_checkpoint(our_head(), f"{url}/nothing.pth")
@@ -154,7 +154,7 @@ def test_the_test_script_refuses_a_url(served: tuple[Path, str], trace: Path) ->
 
 
 # ---------------------------------------------------------------------------------------------------
-# Configs inside of files
+# Configs in files
 # ---------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +186,7 @@ def test_resume_does_not_run_the_config_of_a_checkpoint(tmp_path: Path, trace: P
 
 
 def test_a_training_with_milestones_is_resumed(tmp_path: Path) -> None:
-    """MMEngine's MultiStepLR keeps its milestones in a Counter, so that checkpoints hold one."""
+    """Its checkpoints contain a Counter, in which MMEngine's MultiStepLR stores milestones."""
 
     def train(folder: str, epochs: int, **settings: object) -> dict:
         schedule = dict(type="MultiStepLR", milestones=[1, 2], gamma=0.5, by_epoch=True, end=9)
@@ -207,7 +207,7 @@ def test_a_counter_of_anything_else_is_refused(tmp_path: Path, argument: object)
         read(path)
 
 
-def test_resume_from_weights_alone_says_so(tmp_path: Path) -> None:
+def test_resume_from_weights_only_is_a_clear_error(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="contains weights, but no training state to resume") as error:
         runner(tmp_path, samples(1), [], load_from=str(tmp_path / "weights.pth"), resume=True).train()
@@ -215,7 +215,7 @@ def test_resume_from_weights_alone_says_so(tmp_path: Path) -> None:
 
 
 def released(folder: Path, config: str) -> Path:
-    """A model's weights with a config, published."""
+    """Publish a model's weights with a config."""
     model = gfl_plugin.registry.MODELS.build(model_config())
     meta = dict(cfg=config, dataset_meta={"classes": [str(number) for number in range(10)]})
     torch.save({"state_dict": model.state_dict(), "meta": meta, "message_hub": {}}, folder / "model.pth")
@@ -231,8 +231,8 @@ def inferencer_config() -> str:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
-def test_an_inferencer_does_not_build_from_the_config_inside(tmp_path: Path, trace: Path, kind: str) -> None:
-    """Not even from one that is plain data: any function may be named as a type."""
+def test_an_inferencer_does_not_use_the_embedded_config(tmp_path: Path, trace: Path, kind: str) -> None:
+    """Not even if it is plain data, because any function can be named as a type."""
     for config in (hostile_config(trace), f"model = dict(type='os.mkdir', path={str(trace)!r})\n"):
         weights = released(tmp_path, config) if kind == "safetensors" else tmp_path / "model.pth"
         if kind == "pth":
@@ -244,7 +244,7 @@ def test_an_inferencer_does_not_build_from_the_config_inside(tmp_path: Path, tra
         gfl_plugin.embedded_config(str(released(tmp_path, hostile_config(trace))))
 
 
-def test_an_inferencer_takes_the_config_inside_where_it_is_handed_over(tmp_path: Path) -> None:
+def test_an_inferencer_uses_the_embedded_config_if_it_is_passed(tmp_path: Path) -> None:
     weights = str(released(tmp_path, inferencer_config()))
     inferencer = DetInferencer(
         model=gfl_plugin.embedded_config(weights), weights=weights, device="cpu", show_progress=False
@@ -294,7 +294,7 @@ def test_replay_with_a_config_of_the_users_own(record: Path, tmp_path: Path) -> 
     assert "not finite; first: data_preprocessor" in told.stdout
 
 
-def test_damaged_records_are_one_line(record: Path, tmp_path: Path) -> None:
+def test_damaged_records_are_one_line_errors(record: Path, tmp_path: Path) -> None:
     content = torch.load(record, weights_only=True)
     path = tmp_path / "record.pth"
     wrong = {"config": 3, "iteration": "x", "state_dict": [], "batch": None, "losses": {}}
@@ -324,7 +324,7 @@ def test_damaged_records_are_one_line(record: Path, tmp_path: Path) -> None:
 
 
 def rewritten(path: Path, out: Path, **changes: str) -> Path:
-    """The same tensors beside other texts."""
+    """The same tensors with other metadata."""
     with safe_open(str(path), framework="pt") as file:
         about = {**file.metadata(), **changes}
     save_file(load_file(str(path)), str(out), {key: value for key, value in about.items() if value is not None})
@@ -340,7 +340,7 @@ def test_the_hash_covers_config_and_classes(tmp_path: Path, change: dict) -> Non
 
 
 def test_an_older_files_config_is_not_used(tmp_path: Path) -> None:
-    """The hash of the first format did not cover it, so anybody could have exchanged it."""
+    """The hash of the first format does not cover the config, so it may have been replaced."""
     from gfl_plugin.runtime.published_weights import _hash_of_weights
 
     path = released(tmp_path, "model = dict(type='x')\n")
@@ -356,7 +356,7 @@ def test_an_older_files_config_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000, '{"classes": NaN'])
-def test_broken_texts_in_safetensors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_broken_safetensors_metadata_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     path = released(tmp_path, "")
     changed = rewritten(path, tmp_path / "changed.safetensors", dataset_meta=text)
     monkeypatch.setattr("gfl_plugin.runtime.published_weights.hash_of", lambda weights, about: about["sha256"])
@@ -365,7 +365,7 @@ def test_broken_texts_in_safetensors_are_one_line(tmp_path: Path, monkeypatch: p
     assert in_a_line(error.value)
 
 
-def test_damaged_safetensors_are_one_line(tmp_path: Path) -> None:
+def test_damaged_safetensors_are_one_line_errors(tmp_path: Path) -> None:
     whole = released(tmp_path, "").read_bytes()
     path, chance = tmp_path / "damaged.safetensors", random.Random(0)
     for _ in range(200):
@@ -379,7 +379,7 @@ def test_damaged_safetensors_are_one_line(tmp_path: Path) -> None:
             read(path)
         except CheckpointError as error:
             assert in_a_line(error)
-        else:  # a header that says the same, with a space for instance; or that is another program's
+        else:  # the header has the same meaning (such as one more space), or that of another program's file
             assert read_published(path)["meta"] == {} or json.loads(whole[8 : whole.index(b"}}")] + b"}}")
 
 
@@ -389,7 +389,7 @@ def test_damaged_safetensors_are_one_line(tmp_path: Path) -> None:
 
 
 class CraftedDtype:
-    """A dtype of plain numbers that gets a field a thousand bytes beyond each number."""
+    """A dtype of plain numbers whose field lies a thousand bytes after each number."""
 
     def __reduce__(self) -> tuple:
         fields = {"a": (np.dtype("f8"), 1000)}
@@ -437,14 +437,14 @@ def test_crafted_numpy_objects_are_refused(tmp_path: Path, what: str) -> None:
     assert in_a_line(error.value)
 
 
-def test_ordinary_numpy_objects_come_back_as_they_were(tmp_path: Path) -> None:
+def test_ordinary_numpy_objects_are_read_unchanged(tmp_path: Path) -> None:
     arrays = [np.arange(6).reshape(2, 3), np.asfortranarray(np.ones((2, 3))), np.zeros((0, 3), np.float16)]
     arrays += [np.array(True), np.arange(3, dtype=">f4"), np.arange(3, dtype=np.uint8)]
     numbers = [np.float64(1.5), np.int32(4), np.bool_(True), np.float32(2)]
     buffer = HistoryBuffer([1.0, 2.5], [1, 1])
     path = tmp_path / "ordinary.pth"
     content = dict(arrays=arrays, numbers=numbers, buffer=buffer)
-    for _ in range(2):  # also what has been read once, as a resumed training writes it
+    for _ in range(2):  # the second time with objects that were read, as in a resumed training
         torch.save(content, path)
         content = read(path)
     for one, other in zip(arrays, content["arrays"]):
@@ -458,12 +458,12 @@ def test_ordinary_numpy_objects_come_back_as_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("numpy.core", "numpy._core"), ("numpy._core", "numpy.core")], ids=["of 1", "of 2"])
 def test_arrays_and_numbers_of_the_other_numpy_load(tmp_path: Path, names: tuple[str, str]) -> None:
-    """NumPy 1 and NumPy 2 write the same functions under other modules' names, which differ in length."""
+    """NumPy 1 and NumPy 2 write the same functions with different module names, which differ in length."""
     wanted, other = names
     path = tmp_path / "checkpoint.pth"
     content = {"array": np.arange(3.0), "number": np.float64(1.5), "buffer": HistoryBuffer([1.0, 2.5], [1, 1])}
     torch.save(content, path, _use_new_zipfile_serialization=False)
-    line = {name: f"c{name}.multiarray\n".encode() for name in names}  # pickle's opcode GLOBAL names modules so
+    line = {name: f"c{name}.multiarray\n".encode() for name in names}  # format of pickle's opcode GLOBAL
     written = path.read_bytes().replace(line[other], line[wanted])
     assert line[wanted] in written and line[other] not in written
     path.write_bytes(written)
@@ -485,7 +485,7 @@ def test_a_users_choice_to_load_everything_is_respected(tmp_path: Path, monkeypa
         assert made.exists()
 
 
-def test_that_choice_is_said_once() -> None:
+def test_this_choice_gives_one_warning() -> None:
     environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
     told = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "import gfl_plugin"], capture_output=True, text=True, env=environment
@@ -502,7 +502,7 @@ def checkpoint_bytes() -> bytes:
 
 
 def said(value: object) -> object:
-    """What a checkpoint says, to the last digit, comparable."""
+    """The content of a checkpoint as comparable values."""
     if isinstance(value, dict):
         return {key: said(item) for key, item in value.items()}
     if isinstance(value, HistoryBuffer):
@@ -512,7 +512,7 @@ def said(value: object) -> object:
 
 @pytest.mark.scaled
 def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
-    """Wherever it is, the file is refused in one line, or says what it said: some bytes of a zip file mean nothing."""
+    """The file is refused with a one-line error, or read unchanged: some bytes of a zip file have no meaning."""
     whole, path = checkpoint_bytes(), tmp_path / "flipped.pth"
     path.write_bytes(whole)
     before, refused = read(path), 0
@@ -521,19 +521,19 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
         content = bytearray(whole)
         content[position] ^= 0xFF
         path.write_bytes(content)
-        torch.full((64,), 7.0)  # or memory that PyTorch does not fill may hold the right numbers by chance
+        torch.full((64,), 7.0)  # else memory that PyTorch does not fill could contain the right numbers by chance
         try:
             after = read(path)
         except CheckpointError as error:
             assert in_a_line(error)
             refused += 1
         else:
-            assert said(before) == said(after), f"byte {position} changed the checkpoint, and nobody noticed"
+            assert said(before) == said(after), f"byte {position} changed the checkpoint without an error"
     assert refused > len(positions) / 4
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """A pickle with bytes exchanged, left out, doubled, or cut off."""
+    """A pickle with bytes replaced, deleted, duplicated or inserted."""
     content = bytearray(content)
     for _ in range(chance.choice([1, 1, 2, 5])):
         place = chance.randrange(len(content))
@@ -562,7 +562,7 @@ def test_mutated_pickles_are_read_or_refused_in_one_line(tmp_path: Path, trace: 
         content = {name: parts.read(name) for name in names}
     refused = 0
     for _ in range(MUTATIONS):
-        with zipfile.ZipFile(path, "w") as out:  # whose checksums are right
+        with zipfile.ZipFile(path, "w") as out:  # with correct checksums
             for name in names:
                 out.writestr(name, mutated(content[name], chance) if name == pickled else content[name])
         try:
