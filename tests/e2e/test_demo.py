@@ -113,6 +113,6 @@ def test_a_finished_demo_is_not_trained_again(
 def test_a_folder_of_another_size_is_kept(work_dir: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["demo", "--images", "17", "--work-dir", str(work_dir)]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("gfl-plugin demo: ") and "holds a demo set made with" in message
+    assert message.startswith("gfl-plugin demo: ") and "contains a demo dataset with the settings" in message
     assert cli.main(["demo", "--epochs", "0"]) == 2
     assert "--epochs is 0; it must be at least 1" in capsys.readouterr().err

@@ -276,8 +276,8 @@ def test_replay_does_not_run_the_config_of_a_record(record: Path, tmp_path: Path
     torch.save(evil, tmp_path / "evil.pth")
     torch.save({**content, "config": f"model = dict(type='os.mkdir', path={str(trace)!r})\n"}, tmp_path / "built.pth")
     for arguments, why in (
-        ([tmp_path / "evil.pth"], "name the training's config, too"),
-        ([tmp_path / "built.pth"], "name the training's config, too"),
+        ([tmp_path / "evil.pth"], "pass the config of the training"),
+        ([tmp_path / "built.pth"], "pass the config of the training"),
         ([tmp_path / "evil.pth", "--trust"], "contains a Call in line 1"),
     ):
         told = replay(*arguments)
