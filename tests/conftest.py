@@ -11,6 +11,7 @@ import pytest
 import torch
 from cases import FIGURES, LARGEST_DIFFERENCES
 from hypothesis import HealthCheck, settings
+from mmengine.logging import MMLogger
 from sizes import SCALE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,6 +86,15 @@ def two_threads() -> Generator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_closed_streams() -> None:
+    """Loggers of MMEngine do not write to the captured streams of earlier tests, which are closed."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in list(logger.handlers):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                logger.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
