@@ -88,6 +88,8 @@ class InDouble(torch.nn.Module):
 def compare_losses(theirs, ours, batch: Batch) -> None:
     """Check that losses agree to 1e-5 and gradients to 1e-6 of the largest with MMDetection's QFL in fp64.
 
+    With more than 100 objects in an image the limit of box gradients is 1.5e-6.
+
     The difference to MMDetection's QFL in fp32 may exceed that limit by MMDetection's own rounding error only.
     """
     found, stock = losses_and_gradients(ours, batch), losses_and_gradients(theirs, batch)
@@ -96,7 +98,9 @@ def compare_losses(theirs, ours, batch: Batch) -> None:
     exact = losses_and_gradients(theirs, batch)
     theirs.loss_cls = loss
     name = "with positives" if any(stock[0]["loss_bbox"]) else "without positives"
-    limits = (1e-5, 1e-6, 1e-6)
+    # In crowded images weights are divided by sums of thousands of terms, which both heads add in another order.
+    crowded = max(len(instances) for instances in batch.gt_instances) > 100
+    limits = (1e-5, 1e-6, 1.5e-6 if crowded else 1e-6)
     to_exact, to_stock, own = (compare(a, b) for a, b in ((exact, found), (stock, found), (exact, stock)))
     parts = ("losses, relative", "gradients of class logits, of the largest", "gradients of box logits, of the largest")
     for part, limit, difference, as_it_is, rounding in zip(parts, limits, to_exact, to_stock, own):

@@ -164,3 +164,12 @@ def test_pytorch_keeps_its_number_of_threads() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=120)
     assert "threads 1" in done.stdout, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_the_sum_of_a_large_map_is_as_exact_as_that_of_a_small_one(name: str, beta: float) -> None:
+    """Sums of 240,000 elements that are added one after the other in fp32 lose several digits."""
+    level = 3 * torch.randn(1, 2, 300, 400) - 12
+    sums, _ = swept(name, Negatives([level], [True], torch.tensor(1.0), beta))
+    assert float(sums) == pytest.approx(float(exact(level, beta)[0].sum()), rel=2e-6)
