@@ -73,3 +73,12 @@ def test_the_best_variance_of_the_gaussian_loss_is_the_squared_error() -> None:
         gaussian_nll_loss(torch.cat([torch.zeros(1, 1), log_variance], dim=1), torch.tensor([0.4])).sum().backward()
         optimizer.step()
     assert abs(float(log_variance.exp()) - 0.16) < 1e-3
+
+
+def test_a_single_number_has_no_standard_deviation() -> None:
+    """A Dirac delta has zero width on each side, in fp32 whatever the dtype, and other widths are refused."""
+    coder = DiracBBoxCoder()
+    deviation = coder.std(torch.randn(2, 5, 4, dtype=torch.bfloat16))
+    assert torch.equal(deviation, torch.zeros(2, 5, 4))
+    with pytest.raises(ValueError, match="last dimension of the box prediction is 8; DiracBBoxCoder needs 4"):
+        coder.std(torch.zeros(3, 8))
