@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a folder of configs/ablation; the error for an unknown name lists them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
-        "--scale", choices=["demo", "bccd", "coco"], default="demo", help="small detector on small data, or COCO"
+        "--scale",
+        choices=["demo", "bccd", "demo_long", "bccd_long", "coco"],
+        default="demo",
+        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images), or COCO",
     )
     parser.add_argument(
         "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"

@@ -5,10 +5,12 @@ ablation = dict(
     order=6,
     title="SSD512",
     # The anchors of SSD512, for images with a quarter of its width.
-    small_head=dict(
-        anchor_generator=dict(
-            min_sizes=[5, 13, 33, 54, 74, 95, 115],
-            max_sizes=[13, 33, 54, 74, 95, 115, 136],
+    small_model=dict(
+        bbox_head=dict(
+            anchor_generator=dict(
+                min_sizes=[5, 13, 33, 54, 74, 95, 115],
+                max_sizes=[13, 33, 54, 74, 95, 115, 136],
+            )
         )
     ),
 )

@@ -28,8 +28,8 @@ def demo_study(configs: Path) -> Study:
     """
     folder = configs / "demo"
     variants = (
-        Variant("atss", folder / "atss_r18_demo.py", "ATSS (baseline)", order=0, against=None, small_head={}),
-        Variant("gfl", folder / "gfl_r18_demo.py", "GFL", order=1, against="atss", small_head={}),
+        Variant("atss", folder / "atss_r18_demo.py", "ATSS (baseline)", order=0, against=None, small_model={}),
+        Variant("gfl", folder / "gfl_r18_demo.py", "GFL", order=1, against="atss", small_model={}),
     )
     missing = [str(variant.path) for variant in variants if not variant.path.is_file()]
     if missing:

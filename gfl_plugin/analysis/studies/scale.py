@@ -55,6 +55,7 @@ class SmallScale:
     batch: int  # images per step
     classes: int  # number of classes
     image_scale: tuple[int, int] | None  # (width, height) to which images are resized; None to keep their size
+    detector: str = "small_detector.py"  # file in configs/_base_
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
@@ -63,8 +64,8 @@ class SmallScale:
         os.environ[self.data.variable] = str(data)
         cfg = Config.fromfile(base / "small_schedule.py")
         cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
-        cfg.model = self._model(full.model, Config.fromfile(base / "small_detector.py").model)
-        cfg.model.bbox_head.merge(variant.small_head)
+        cfg.model = self._model(full.model, Config.fromfile(base / self.detector).model)
+        cfg.model.merge(variant.small_model)
         cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
         train_for(cfg, self.epochs)
         cfg.default_hooks.checkpoint.update(save_optimizer=False)
@@ -77,10 +78,12 @@ class SmallScale:
         return cfg
 
     def _model(self, full: dict, small: dict) -> dict:
-        """The small backbone and neck with the full head, reduced to the width, depth and classes of the small head."""
-        model = small.copy()
-        model.type = full.type
-        head = full.bbox_head.copy()
+        """The full model with the small backbone and neck; its head gets the size and the classes of the small one."""
+        model = full.copy()
+        model.setdefault("train_cfg", None)
+        for part in ("data_preprocessor", "backbone", "neck"):
+            model[part] = small[part].copy()
+        head = model.bbox_head = full.bbox_head.copy()
         levels = len(head.in_channels) if isinstance(head.in_channels, (list, tuple)) else None
         width = small.bbox_head.in_channels
         head.in_channels = width if levels is None else [width] * levels
@@ -88,8 +91,6 @@ class SmallScale:
         for key in ("feat_channels", "stacked_convs"):
             if key in head:
                 head[key] = small.bbox_head[key]
-        model.bbox_head = head
-        model.train_cfg, model.test_cfg = full.get("train_cfg"), full.test_cfg
         if levels is not None:
             model.neck.num_outs = levels
         return model
@@ -108,6 +109,16 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd": SmallScale(BccdData(), "bccd_data.py", epochs=10, batch=4, classes=3, image_scale=(200, 150)),
+    # Ten minutes on one core: the data and the schedules of configs/demo and configs/bccd.
+    "demo_long": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=160)),
+        "demo_data.py",
+        epochs=10,
+        batch=4,
+        classes=10,
+        image_scale=None,
+    ),
+    "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
     "coco": FullScale(CocoData()),
 }
 

@@ -19,7 +19,7 @@ class Variant:
     title: str  # in the table
     order: int  # row of the table
     against: str | None  # name of the variant with which its AP is compared; None for a baseline
-    small_head: dict  # settings of its head that are different in the small detector
+    small_model: dict  # settings of its model that are different in the small detector
 
 
 @dataclass(frozen=True)
@@ -94,5 +94,5 @@ def _variant(path: Path) -> Variant:
         title=settings["title"],
         order=settings["order"],
         against=settings.get("against"),
-        small_head=settings.get("small_head", {}),
+        small_model=settings.get("small_model", {}),
     )
