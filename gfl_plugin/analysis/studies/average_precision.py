@@ -8,21 +8,29 @@ from pathlib import Path
 
 import numpy as np
 
-# The mean over the IoU thresholds 0.5, 0.55, ..., 0.95, and the value at each of them.
-ALL_METRICS = ("AP", *(f"AP{percent}" for percent in range(50, 100, 5)))
+# Limits of the area of the objects of a metric, in pixels: those of COCO, and a smaller one.
+_AREAS = {
+    "AP": (0.0, 1e10),
+    "APt": (0.0, 8.0**2),
+    "APs": (0.0, 32.0**2),
+    "APm": (32.0**2, 96.0**2),
+    "APl": (96.0**2, 1e10),
+}
+# The mean over the IoU thresholds 0.5, 0.55, ..., 0.95; the value at each of them; the mean for objects of one size.
+ALL_METRICS = ("AP", *(f"AP{percent}" for percent in range(50, 100, 5)), "APt", "APs", "APm", "APl")
 PAPER_METRICS = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")  # the columns of the GFL paper's tables
 
 
 def average_precisions(truth: Path, detections: Path, metrics: Sequence[str] = PAPER_METRICS) -> dict[str, float]:
-    """Compute average precision in percent over all object sizes, with at most 100 detections per image.
+    """Compute average precision in percent, with at most 100 detections per image.
 
     Args:
         truth: annotations in COCO's format.
         detections: results in COCO's format; the file may be missing.
-        metrics: names from ``ALL_METRICS``.
+        metrics: names from ``ALL_METRICS``. APt (tiny), APs, APm and APl count objects of one size only.
 
     Returns:
-        The value of each metric; 0 if there are no detections.
+        The value of each metric; 0 if there are no detections. A metric without an object of its size is left out.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -32,20 +40,28 @@ def average_precisions(truth: Path, detections: Path, metrics: Sequence[str] = P
         return dict.fromkeys(metrics, 0.0)
     annotations = COCO(str(truth))
     evaluation = COCOeval(annotations, annotations.loadRes(found), "bbox")
+    sizes = sorted({_size(name) for name in metrics})
+    evaluation.params.areaRng = [list(_AREAS[size]) for size in sizes]
+    evaluation.params.areaRngLbl = sizes
     evaluation.evaluate()
     evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class): all sizes, 100 detections
-    return {name: _mean(precision[_thresholds(name, evaluation.params.iouThrs)]) for name in metrics}
+    precision = evaluation.eval["precision"][..., -1]  # (IoU, recall, class, size): 100 detections
+    thresholds = evaluation.params.iouThrs
+    values = {}
+    for name in metrics:
+        valued = precision[_thresholds(name, thresholds), ..., sizes.index(_size(name))]
+        valued = valued[valued > -1]  # -1 for classes without objects
+        if len(valued):
+            values[name] = 100 * float(valued.mean())
+    return values
+
+
+def _size(metric: str) -> str:
+    return metric if metric in _AREAS else "AP"
 
 
 def _thresholds(metric: str, thresholds: np.ndarray) -> np.ndarray:
     """Mask (T,) of the IoU thresholds over which a metric averages."""
-    if metric == "AP":
+    if metric in _AREAS:
         return np.ones(len(thresholds), bool)
     return np.isclose(thresholds, int(metric.removeprefix("AP")) / 100)
-
-
-def _mean(precision: np.ndarray) -> float:
-    """Mean in percent. Entries of -1 belong to classes without objects and are ignored."""
-    valid = precision[precision > -1]
-    return 100 * float(valid.mean()) if len(valid) else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from statistics import mean, median, stdev
 
 from scipy.stats import ttest_rel
@@ -30,7 +31,7 @@ class Row:
     variant: Variant
     seeds: tuple[int, ...]  # seeds of finished runs
     planned: int  # number of seeds of the study
-    values: dict[str, tuple[float, ...]]  # percent, one value per seed, for each metric of the study
+    values: dict[str, tuple[float, ...]]  # percent, for each metric of the study and each seed; NaN if a run has none
     parameters: int
     step_ms: float  # median over seeds
     difference: Difference | None
@@ -69,7 +70,9 @@ def compare(study: Study, runs: list[Run], results: dict[str, RunResult]) -> lis
                 variant=variant,
                 seeds=tuple(own),
                 planned=planned,
-                values={name: tuple(result.metrics[name] for result in own.values()) for name in study.metrics},
+                values={
+                    name: tuple(result.metrics.get(name, nan) for result in own.values()) for name in study.metrics
+                },
                 parameters=next(iter(own.values())).parameters,
                 step_ms=median(result.step_ms for result in own.values()),
                 difference=_difference(titles[variant.against], *pair) if shared else None,

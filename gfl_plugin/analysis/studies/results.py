@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ...runtime.atomic_files import write_whole
 from ..machine import this_machine
+from .average_precision import ALL_METRICS
 from .plan import Run
+from .score_ranking import RANKING_METRICS
 from .train_run import FIGURES
 
 _FILE = "result.json"
@@ -123,7 +125,7 @@ def _result(content: dict, taken_from: Path | None = None) -> RunResult:
         variant=content["variant"],
         seed=content["seed"],
         fingerprint=content["fingerprint"],
-        metrics={name: value for name, value in content.items() if name.startswith("AP")},
+        metrics={name: content[name] for name in (*ALL_METRICS, *RANKING_METRICS) if name in content},
         parameters=content["parameters"],
         step_ms=content["step_ms"],
         taken_from=taken_from,

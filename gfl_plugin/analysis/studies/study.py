@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .average_precision import PAPER_METRICS
+from .average_precision import ALL_METRICS, PAPER_METRICS
+from .score_ranking import RANKING_METRICS
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Variant:
     order: int  # row of the table
     against: str | None  # name of the variant with which its AP is compared; None for a baseline
     small_model: dict  # settings of its model that are different in the small detector
+    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Study:
 
     name: str
     variants: tuple[Variant, ...]
-    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table, including AP
+    metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table, those of the baselines
 
 
 def find_study(folder: Path, name: str) -> Study:
@@ -43,7 +45,7 @@ def find_study(folder: Path, name: str) -> Study:
 
     Raises:
         ValueError: if the study is unknown (the message lists the studies), a config has no complete ``ablation``, or
-            a variant is compared with an unknown variant.
+            a variant is compared with an unknown variant, or a metric is unknown.
     """
     studies = sorted(
         path.name for path in folder.glob("*") if path.is_dir() and path.name[0] not in "_." and any(path.glob("*.py"))
@@ -57,7 +59,14 @@ def find_study(folder: Path, name: str) -> Study:
             raise ValueError(
                 f"{variant.path}: ablation.against is {variant.against!r}; it must be one of {', '.join(names)}"
             )
-    return Study(name, variants)
+    columns = dict.fromkeys(metric for variant in variants if variant.against is None for metric in variant.metrics)
+    unknown = set(columns) - {*ALL_METRICS, *RANKING_METRICS}
+    if unknown:
+        raise ValueError(
+            f"study {name}: ablation.metrics has {', '.join(sorted(unknown))}; the metrics are: "
+            f"{', '.join((*ALL_METRICS, *RANKING_METRICS))}"
+        )
+    return Study(name, variants, tuple(columns))
 
 
 def select_variants(study: Study, names: list[str] | None) -> Study:
@@ -95,4 +104,5 @@ def _variant(path: Path) -> Variant:
         order=settings["order"],
         against=settings.get("against"),
         small_model=settings.get("small_model", {}),
+        metrics=tuple(settings.get("metrics", PAPER_METRICS)),
     )

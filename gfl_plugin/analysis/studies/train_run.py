@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from ...runtime.atomic_files import write_whole
 from .average_precision import ALL_METRICS, average_precisions
+from .score_ranking import score_rankings
 from .training_progress import ProgressHook
 
 DETECTIONS = "val.bbox.json"  # CocoMetric's file for outfile_prefix "val"
@@ -32,8 +33,8 @@ def train_and_test(folder: Path) -> dict[str, float]:
         folder: folder of the run; it contains ``config.py``.
 
     Returns:
-        Each of ``ALL_METRICS`` in percent, ``parameters``, ``step_ms`` (median time per training step in milliseconds,
-        without data loading) and ``seconds`` (training and test).
+        ``ALL_METRICS`` and ``RANKING_METRICS`` in percent, ``parameters``, ``step_ms`` (median time per training step
+        in milliseconds, without data loading) and ``seconds`` (training and test).
     """
     cfg = Config.fromfile(folder / "config.py")
     cfg.work_dir = str(folder)
@@ -48,8 +49,10 @@ def train_and_test(folder: Path) -> dict[str, float]:
     history = runner.message_hub.log_scalars
     step = median(history["train/time"].data[0]) - median(history["train/data_time"].data[0])
     truth = folder / "val.gt.json"  # the metric writes it if the annotations are not in COCO's format
+    truth = truth if truth.exists() else Path(metric.ann_file)
     return {
-        **average_precisions(truth if truth.exists() else Path(metric.ann_file), folder / DETECTIONS, ALL_METRICS),
+        **average_precisions(truth, folder / DETECTIONS, ALL_METRICS),
+        **score_rankings(truth, folder / DETECTIONS),
         "parameters": sum(p.numel() for p in runner.model.parameters()),
         "step_ms": 1000 * step,
         "seconds": time.monotonic() - started,
