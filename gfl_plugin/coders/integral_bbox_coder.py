@@ -123,7 +123,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return (probability * (bins - mean).square()).sum(dim=-1).sqrt()
 
     def position(self, distance: Tensor, eps: float = 0.1) -> Tensor:
-        """Positions on the bins, the targets of DFL: index of the bin to the left plus fraction of the step to the next.
+        """Positions on the bins, the targets of DFL: index of the bin to the left plus fraction of the next step.
 
         Args:
             distance: in strides, any shape.

@@ -5,9 +5,9 @@ r"""Distribution Focal Loss (Li et al., arXiv 2006.04388, Eq. 6).
 
 P is the softmax over the bins :math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`.
 
-For bins with other steps, :math:`\Delta` is :math:`y_{i+1} - y_i`, so that only the position of y between its two neighbors
-counts: ``distribution_focal_loss(logits, fractional_index(distance, bins))``, see ``ops.fractional_index``. Inside GFLHead
-the box coder's ``position`` does this.
+For bins with other steps, :math:`\Delta` is :math:`y_{i+1} - y_i`, so that only the position of y between its two
+neighbors counts: ``distribution_focal_loss(logits, fractional_index(distance, bins))``, see ``ops.fractional_index``.
+Inside GFLHead, the box coder's ``position`` does this.
 """
 
 from __future__ import annotations
