@@ -10,9 +10,9 @@ The rule, for a minimum of k positives per object:
    IoUs the one of nearest center, of equally near ones the first prior.
 2. A candidate is open if it overlaps the object (IoU > 0), belongs to the image, is not in an ignored region, and is
    not positive, or is positive for another object that has more than k positives.
-3. Of several objects that ask for one prior, the one of highest IoU gets it, of equal IoUs the one of nearest center,
-   of equally near ones the first object. The same order decides between objects that ask for priors of one other
-   object, which gives up one prior at a time.
+3. A free prior goes to one of the objects that ask for it. An object with more than k positives gives up one of them
+   at a time, to one of the objects that ask for any of them. Each time, this is the object that overlaps the prior it
+   asks for most, of equal IoUs the one of nearest center, of equally near ones the first object.
 4. The objects that still have fewer than k positives ask again, until none has an open candidate.
 
 The IoU of equal priors decreases with the horizontal and with the vertical distance from the object's center. The best
@@ -31,9 +31,9 @@ from ..ops.host_values import on_host
 from ..structures.ground_truths import GroundTruths
 from .candidates import IGNORED, Candidates
 
-# Rounds where the host cannot read whether objects still ask: on a GPU, and in programs that torch.compile records.
-# Each round is one more object that competes for the same priors.
-MAX_ROUNDS = 8
+# Rounds in excess of k where the host cannot read whether objects still ask: on a GPU, and in programs that
+# torch.compile records. An object loses one round to each object that overlaps its best open prior more.
+LOST_ROUNDS = 7
 
 
 def give_best_priors(
@@ -41,8 +41,8 @@ def give_best_priors(
 ) -> Tensor:
     """Give each object with fewer than ``min_positives`` positives its best open candidates, see the module.
 
-    On a GPU there are at most ``MAX_ROUNDS`` rounds and no synchronization with the host. On a CPU there are as many as
-    objects ask for.
+    On a CPU there are as many rounds as objects ask for. On a GPU there are at most k + ``LOST_ROUNDS``, without
+    synchronization with the host.
 
     Args:
         truths: the objects.
@@ -60,7 +60,7 @@ def give_best_priors(
         rounds = len(truths) * min_positives if len(needy) else 0
     else:
         needy = torch.arange(len(few), device=few.device)
-        rounds = min(max(truths.counts, default=0) * min_positives, MAX_ROUNDS)
+        rounds = min(max(truths.counts, default=0) * min_positives, min_positives + LOST_ROUNDS)
     if not rounds:
         return positive
     slots = truths.image[:, None] * num_priors + candidates.prior  # (G, M) number of the prior in the batch
@@ -129,14 +129,14 @@ def _round(holders: _Holders, asking: _Asking, k: int) -> bool:
         return False
     prior = torch.where(rank == best[:, None], asking.slots, spare_prior).amin(dim=1)
     prior = torch.where(asks, prior, spare_prior)
-    wins = asks & _first_of_best(prior, best, asking.object, len(holders.of_prior))
-    previous = torch.where(wins, holders.of_prior[prior], -1)
+    previous = holders.of_prior[prior]
     taken = previous >= 0
-    previous = torch.where(taken, previous, spare_object)
-    wins = wins & (~taken | _first_of_best(previous, best, asking.object, len(holders.count)))
-    holders.of_prior[torch.where(wins, prior, spare_prior)] = asking.object
+    # Objects compete for a free prior, or for one of the priors of an object.
+    target = torch.where(taken, len(holders.of_prior) + previous, prior)
+    wins = asks & _first_of_best(target, best, asking.object, len(holders.of_prior) + spare_object)
+    holders.of_prior[torch.where(wins, prior, spare_prior)] = torch.where(wins, asking.object, -1)
     holders.count.index_add_(0, asking.object, wins.long())
-    holders.count.index_add_(0, previous, -(wins & taken).long())
+    holders.count.index_add_(0, torch.where(taken, previous, spare_object), -(wins & taken).long())
     return True
 
 

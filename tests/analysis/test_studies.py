@@ -39,7 +39,7 @@ CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "precision": 3,
-    "min_positives": 2, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "spacing": 4,
+    "min_positives": 3, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "spacing": 4,
 }  # fmt: skip
 
 

@@ -235,7 +235,7 @@ def test_a_fixed_number_of_rounds_gives_the_same(images: list[list[list[float]]]
     assignment = ATSSAssigner(9, min_positives=k).select(truths, grid, regions)
     with (
         mock.patch.object(best_priors, "on_host", lambda tensor: False),
-        mock.patch.object(best_priors, "MAX_ROUNDS", 12),
+        mock.patch.object(best_priors, "LOST_ROUNDS", 12),
     ):
         fixed = assignment.positive
     assert torch.equal(fixed, assignment.positive)
