@@ -39,7 +39,7 @@ CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "precision": 3,
-    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
+    "min_positives": 3, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "spacing": 4,
 }  # fmt: skip
 
 
@@ -92,6 +92,15 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
 def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
     for variant in find_study(CONFIGS / "ablation", name).variants:
         try_out(SCALES["demo"].config(variant, CONFIGS, DATA))
+
+
+def test_at_demo_large_the_head_has_one_level() -> None:
+    """Neck, priors and strides are those of the single-level detector; the bins are those of the config."""
+    for variant in find_study(CONFIGS / "ablation", "range").variants:
+        full, small = Config.fromfile(variant.path).model, SCALES["demo_large"].config(variant, CONFIGS, DATA).model
+        assert small.neck.type == "mmdet.CTResNetNeck" and small.bbox_head.anchor_generator.strides == [8]
+        assert small.bbox_head.reg_max == full.bbox_head.reg_max
+        try_out(SCALES["demo_large"].config(variant, CONFIGS, DATA))
 
 
 def test_at_coco_scale_a_config_is_unchanged() -> None:

@@ -33,8 +33,7 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             len(view.unassigned) > _MAX_UNASSIGNED * view.objects,
             view.unassigned,
             view.objects,
-            "if they are tiny, enlarge images (Resize), add a level with a smaller stride, or lower the threshold with "
-            "a hook of gfl_plugin.ATSSAssigner",
+            _unassigned_advice(head),
         )
     ]
     coder = head.bbox_coder
@@ -57,3 +56,13 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             serious = clipped > _MAX_CLIPPED * len(every)
             found.append(Finding("sides beyond the last bin", serious, clipped, len(every), tuple(shares), advice))
     return [one for one in found if one.count]
+
+
+def _unassigned_advice(head: GFLHead) -> str:
+    larger = "if they are tiny, enlarge images (Resize), or add a level with a smaller stride"
+    if getattr(head.assigner, "min_positives", 0):  # these objects overlap no prior that is free
+        return larger
+    return (
+        "give each object its best prior with train_cfg.assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9, "
+        f"min_positives=1); {larger}"
+    )

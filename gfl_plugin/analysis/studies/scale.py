@@ -56,6 +56,7 @@ class SmallScale:
     classes: int  # number of classes
     image_scale: tuple[int, int] | None  # (width, height) to which images are resized; None to keep their size
     detector: str = "small_detector.py"  # file in configs/_base_
+    own_levels: bool = False  # whether levels and priors are those of the small detector, not of the configs' heads
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
@@ -88,6 +89,8 @@ class SmallScale:
         width = small.bbox_head.in_channels
         head.in_channels = width if levels is None else [width] * levels
         head.num_classes = self.classes
+        if self.own_levels:
+            head.anchor_generator = small.bbox_head.anchor_generator
         for key in ("feat_channels", "stacked_convs"):
             if key in head:
                 head[key] = small.bbox_head[key]
@@ -98,7 +101,7 @@ class SmallScale:
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
-# A run at a small scale takes about one minute on one core.
+# A run at the scales demo and bccd takes about one minute on one core.
 SCALES: dict[str, Scale] = {
     "demo": SmallScale(
         EmbeddedData(DemoSize(train=600, val=300, side=128)),
@@ -119,6 +122,26 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
+    # The data and the schedule of demo_long with digits shorter than the finest stride.
+    "demo_tiny": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=160, digits="tiny")),
+        "demo_data.py",
+        epochs=10,
+        batch=4,
+        classes=10,
+        image_scale=None,
+    ),
+    # Digits of 190 to 310 px on one level of stride 8: the paper's bins end at 128 px.
+    "demo_large": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=320, digits="large")),
+        "demo_data.py",
+        epochs=10,
+        batch=4,
+        classes=10,
+        image_scale=None,
+        detector="small_single_level.py",
+        own_levels=True,
+    ),
     "coco": FullScale(CocoData()),
 }
 
