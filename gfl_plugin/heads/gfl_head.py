@@ -18,7 +18,7 @@ from ..structures.class_targets import ClassTargets
 from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
-from .box_losses import box_losses, match
+from .box_losses import PositiveLosses, box_losses, match
 from .checks import check_bins_of, check_box_loss, check_instances, check_labels, check_maps, check_state_dict
 from .gfl_defaults import LOSS_BBOX
 from .gfl_settings import build_quality, build_side_loss, class_loss_config, coder_config, scoped, train_settings
@@ -150,9 +150,18 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
         score_factors: list[Tensor] | None = None,
+        **more: list[Tensor],
     ) -> dict[str, list[Tensor]]:
         truths, ignored, metas = unpack_gt_instances(batch_data_samples)
-        return self.loss_by_feat(cls_scores, bbox_preds, truths, metas, ignored, score_factors)
+        return self.loss_by_feat(
+            cls_scores,
+            bbox_preds,
+            truths,
+            metas,
+            batch_gt_instances_ignore=ignored,
+            score_factors=score_factors,
+            **more,
+        )
 
     def loss_by_feat(
         self,
@@ -162,6 +171,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
         score_factors: list[Tensor] | None = None,
+        more_losses: PositiveLosses | None = None,
     ) -> dict[str, list[Tensor]]:
         """Losses of a batch, computed in fp32 also under autocast.
 
@@ -172,10 +182,11 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             batch_img_metas: ``img_shape`` and ``pad_shape`` of each image.
             batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image, or None.
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them.
+            more_losses: computes further losses at the positives, for subclasses.
 
         Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, and the losses of ``quality``, each a list of one
-            scalar per level, fp32.
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, the losses of ``quality``, and ``more_losses``,
+            each a list of one scalar per level, fp32.
 
         Raises:
             ValueError: for a label that is not a class index, an image without a location, a batch without an image, or
@@ -217,6 +228,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
                 "loss_cls": self.quality.class_losses(self.loss_cls, cls_scores, targets),
                 **box_losses(matched, share, positives, self.bbox_coder, self.loss_bbox, self.loss_dfl),
                 **self.quality.quality_losses(score_factors, targets),
+                **(more_losses(matched, weight, positives) if more_losses else {}),
             }
 
     @property
