@@ -213,7 +213,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             constants = matched.detached()
             quality = self.quality.target(constants)
             weight = torch.where(positives.active, self.quality.box_weight(constants, quality), 0.0)
-            share = weight / reduce_mean(weight.sum()).clamp(min=1)
+            share = weight / self._box_avg_factor(weight.sum())
             # As in MMDetection, an image without a positive counts as one.
             per_image = quality.new_zeros(len(truths.counts))
             per_image.index_add_(0, positives.image, positives.active.to(quality))
@@ -230,6 +230,10 @@ class GFLHead(DensePrediction, MMDetGFLHead):
                 **self.quality.quality_losses(score_factors, targets),
                 **(more_losses(matched, weight, positives) if more_losses else {}),
             }
+
+    def _box_avg_factor(self, total: Tensor) -> Tensor:
+        """Divisor of the box losses, from the sum of all weights of this worker."""
+        return reduce_mean(total).clamp(min=1)
 
     @property
     def _pos_weight(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mmdet.structures import SampleList
-from mmdet.utils import InstanceList, OptInstanceList
+from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from torch import Tensor
 
 from ..registry import MODELS
@@ -17,6 +17,8 @@ from .gfl_defaults import LOSS_LD
 from .gfl_head import GFLHead
 from .gfl_settings import scoped
 
+_EPS = 1e-6  # MMDetection's; keeps the divisor of the box losses above 0 where there is no positive
+
 
 @MODELS.register_module()
 class LDHead(GFLHead):
@@ -24,8 +26,9 @@ class LDHead(GFLHead):
 
     .. math:: L = L_{GFL} + \lambda \sum_z w_z \tfrac{1}{4} \sum_{side} L_{LD}(z, side)
 
-    :math:`w_z` is the weight of a positive's box losses. Unlike these, the sum is not divided by the sum of all
-    weights, as in MMDetection's ``LDHead``, whose layers, interface and numbers this head has.
+    :math:`w_z` is the weight of a positive's box losses. Layers, interface and numbers are those of MMDetection's
+    ``LDHead``, so two sums are divided by other numbers than one could expect: the distillation losses by none, and the
+    box losses by the sum of all weights even where it is below 1, as for low scores at the start of a training.
 
     Args:
         *args: as GFLHead.
@@ -98,6 +101,9 @@ class LDHead(GFLHead):
             score_factors,
             more_losses=partial(self._distillation, soft_targets),
         )
+
+    def _box_avg_factor(self, total: Tensor) -> Tensor:
+        return reduce_mean(total + _EPS)
 
     def _distillation(
         self, soft_targets: list[Tensor], matched: Matched, weight: Tensor, positives: Positives
