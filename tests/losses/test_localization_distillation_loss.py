@@ -1,4 +1,4 @@
-"""LD equals its formula and MMDetection's loss, its gradient equals finite differences, and it rejects invalid input."""
+"""LD equals its formula, MMDetection's loss and, in its gradient, finite differences; it rejects invalid input."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 _base_ = "student.py"
 model = dict(
     type="gfl_plugin.KnowledgeDistillationSingleStageDetector",
-    teacher_config="{{ fileDirname }}/teacher.py",
+    teacher_config="gfl_plugin::ablation/distillation/teacher.py",
     teacher_ckpt="{{$GFL_TEACHER:teacher.pth}}",
     bbox_head=dict(type="gfl_plugin.LDHead"),
 )

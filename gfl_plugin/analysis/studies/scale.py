@@ -10,6 +10,7 @@ from typing import Protocol
 from mmengine.config import Config
 
 from ...demo.dataset import DemoSize
+from ...runtime.config_files import find_config
 from .study import Variant
 from .study_data import BccdData, CocoData, EmbeddedData, StudyData
 
@@ -99,7 +100,7 @@ class SmallScale:
         if levels is not None:
             model.neck.num_outs = levels
         if "teacher_config" in full:
-            model.teacher_config = dict(model=self._model(Config.fromfile(full.teacher_config), small))
+            model.teacher_config = dict(model=self._model(Config.fromfile(find_config(full.teacher_config)), small))
         model.merge(cfg.ablation.get("small_model", {}))
         return model
 
