@@ -76,6 +76,34 @@ def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], image
             )
 
 
+def check_soft_targets(soft_targets: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> None:
+    """Check that a teacher's box maps have the shapes and the device of the student's.
+
+    Args:
+        soft_targets: L maps (B, D, H, W) of the teacher.
+        bbox_preds: L maps (B, D, H, W) of the student.
+
+    Raises:
+        ValueError: for maps that do not fit together.
+    """
+    if len(soft_targets) != len(bbox_preds):
+        raise ValueError(
+            f"the teacher gives box maps of {len(soft_targets)} levels, the student of {len(bbox_preds)}; their necks "
+            "and anchor generators must have the same levels"
+        )
+    for number, (teacher, student) in enumerate(zip(soft_targets, bbox_preds)):
+        if teacher.shape != student.shape:
+            raise ValueError(
+                f"level {number}: the teacher's box map has shape {tuple(teacher.shape)}, the student's "
+                f"{tuple(student.shape)}; both need the same strides and the same bins"
+            )
+        if teacher.device != student.device:
+            raise ValueError(
+                f"level {number}: the teacher's box map lies on {teacher.device}, the student's on {student.device}; "
+                "bring both to one device"
+            )
+
+
 def check_instances(instances: Sequence[InstanceData] | None, images: int) -> None:
     """Check the number of images that have annotations.
 

@@ -18,7 +18,7 @@ from ..structures.class_targets import ClassTargets
 from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
-from .box_losses import box_losses, match
+from .box_losses import PositiveLosses, box_losses, match
 from .checks import (
     check_bins_of,
     check_box_loss,
@@ -158,9 +158,18 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
         score_factors: list[Tensor] | None = None,
+        **more: list[Tensor],
     ) -> dict[str, list[Tensor]]:
         truths, ignored, metas = unpack_gt_instances(batch_data_samples)
-        return self.loss_by_feat(cls_scores, bbox_preds, truths, metas, ignored, score_factors)
+        return self.loss_by_feat(
+            cls_scores,
+            bbox_preds,
+            truths,
+            metas,
+            batch_gt_instances_ignore=ignored,
+            score_factors=score_factors,
+            **more,
+        )
 
     def loss_by_feat(
         self,
@@ -170,6 +179,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
         score_factors: list[Tensor] | None = None,
+        more_losses: PositiveLosses | None = None,
     ) -> dict[str, list[Tensor]]:
         """Losses of a batch, computed in fp32 also under autocast.
 
@@ -180,10 +190,11 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             batch_img_metas: ``img_shape`` and ``pad_shape`` of each image.
             batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image, or None.
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them.
+            more_losses: computes further losses at the positives, for subclasses.
 
         Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, and the losses of ``quality``, each a list of one
-            scalar per level, fp32.
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, the losses of ``quality``, and ``more_losses``,
+            each a list of one scalar per level, fp32.
 
         Raises:
             ValueError: for a label that is not a class index, an image without a location, a batch without an image, or
@@ -210,7 +221,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             constants = matched.detached()
             quality = self.quality.target(constants)
             weight = torch.where(positives.active, self.quality.box_weight(constants, quality), 0.0)
-            share = weight / reduce_mean(weight.sum()).clamp(min=1)
+            share = weight / self._box_avg_factor(weight.sum())
             # As in MMDetection, an image without a positive counts as one.
             per_image = quality.new_zeros(len(truths.counts))
             per_image.index_add_(0, positives.image, positives.active.to(quality))
@@ -225,7 +236,12 @@ class GFLHead(DensePrediction, MMDetGFLHead):
                 "loss_cls": self.quality.class_losses(self.loss_cls, cls_scores, targets),
                 **box_losses(matched, share, positives, self.bbox_coder, self.loss_bbox, self.loss_dfl),
                 **self.quality.quality_losses(score_factors, targets),
+                **(more_losses(matched, weight, positives) if more_losses else {}),
             }
+
+    def _box_avg_factor(self, total: Tensor) -> Tensor:
+        """Divisor of the box losses, from the sum of all weights of this worker."""
+        return reduce_mean(total).clamp(min=1)
 
     @property
     def _pos_weight(self) -> float:

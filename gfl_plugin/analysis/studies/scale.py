@@ -10,6 +10,7 @@ from typing import Protocol
 from mmengine.config import Config
 
 from ...demo.dataset import DemoSize
+from ...runtime.config_files import find_config
 from .study import Variant
 from .study_data import BccdData, CocoData, EmbeddedData, StudyData
 
@@ -42,6 +43,7 @@ class FullScale:
         """See :class:`Scale`."""
         cfg = Config.fromfile(variant.path)
         cfg.pop("ablation")
+        require_teacher(variant, cfg.model)
         return cfg
 
 
@@ -62,11 +64,11 @@ class SmallScale:
         """See :class:`Scale`."""
         base = configs / "_base_"
         full = Config.fromfile(variant.path)
+        require_teacher(variant, full.model)
         os.environ[self.data.variable] = str(data)
         cfg = Config.fromfile(base / "small_schedule.py")
         cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
-        cfg.model = self._model(full.model, Config.fromfile(base / self.detector).model)
-        cfg.model.merge(variant.small_model)
+        cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
         cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
         train_for(cfg, self.epochs)
         cfg.default_hooks.checkpoint.update(save_optimizer=False)
@@ -78,8 +80,12 @@ class SmallScale:
                         step["scale"] = self.image_scale
         return cfg
 
-    def _model(self, full: dict, small: dict) -> dict:
-        """The full model with the small backbone and neck; its head gets the size and the classes of the small one."""
+    def _model(self, cfg: Config, small: dict) -> dict:
+        """The full model with the small backbone and neck; its head gets the size and the classes of the small one.
+
+        A teacher gets the same scale, with the settings of its own variant.
+        """
+        full = cfg.model
         model = full.copy()
         model.setdefault("train_cfg", None)
         for part in ("data_preprocessor", "backbone", "neck"):
@@ -96,6 +102,9 @@ class SmallScale:
                 head[key] = small.bbox_head[key]
         if levels is not None:
             model.neck.num_outs = levels
+        if "teacher_config" in full:
+            model.teacher_config = dict(model=self._model(Config.fromfile(find_config(full.teacher_config)), small))
+        model.merge(cfg.ablation.get("small_model", {}))
         return model
 
 
@@ -144,6 +153,27 @@ SCALES: dict[str, Scale] = {
     ),
     "coco": FullScale(CocoData()),
 }
+
+
+def require_teacher(variant: Variant, model: dict) -> None:
+    """Check that the weights of a teacher exist, before runs are trained.
+
+    Args:
+        variant: variant of a study.
+        model: its model.
+
+    Raises:
+        ValueError: if they do not; the message says how to train them.
+    """
+    weights = model.get("teacher_ckpt")
+    if weights is None or "://" in weights or os.path.isfile(weights):
+        return
+    teacher, study = Path(model.teacher_config).stem, variant.path.parent.name
+    raise ValueError(
+        f"variant {variant.name} learns from a trained {teacher}, but there is no file {weights}; train it with "
+        f"gfl-plugin ablate {study} --variants {teacher}, and set GFL_TEACHER to its checkpoint, "
+        f"WORK_DIR/{teacher}/seed_0/epoch_N.pth"
+    )
 
 
 def train_for(cfg: Config, epochs: int) -> None:
