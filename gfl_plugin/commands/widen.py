@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reg-max", type=int, metavar="N", help="index of the last new bin")
     parser.add_argument("--first", type=float, help="first new bin, in strides (default: the old one)")
     parser.add_argument("--step", type=float, help="spacing of the new bins, in strides (default: the old one)")
-    parser.add_argument("--bins", type=_numbers, metavar="LIST", help="all new bins, such as 0,1,2,4,8, not --reg-max")
+    parser.add_argument("--bins", type=_numbers, metavar="LIST", help="all new bins, such as 0,1,2,4,8")
     parser.add_argument("--config", help="config of the checkpoint's training (default: the one in the checkpoint)")
 
 
@@ -75,4 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(word) for word in text.split(",")]
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1,2,4,8") from error

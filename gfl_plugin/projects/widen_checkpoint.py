@@ -47,8 +47,8 @@ def widen_checkpoint(
     """Write a copy of a checkpoint whose GFL head has more bins, and the same outputs to 0.001 px.
 
     Weights (also of EMAHook's moving average) and ``meta`` are kept, with the new bins in the config that ``meta``
-    holds. Optimizer, schedulers and the other state of the training are left out, because they belong to the old shapes:
-    start the next training with ``load_from``.
+    holds. Optimizer, schedulers and the other state of the training are left out, because they belong to the old
+    shapes: start the next training with ``load_from``.
 
     Args:
         checkpoint: the file.
