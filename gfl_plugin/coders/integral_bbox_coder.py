@@ -1,20 +1,24 @@
 r"""A box side as a general distribution over distances (Li et al., arXiv 2006.04388, Eq. 3-4).
 
 The distances from a location to the left, top, right and bottom sides are represented on the bins
-:math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`. The network gives n + 1 logits per side; with their softmax P the
-distance is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
+:math:`y_0 < y_1 < \dots < y_n`, by default :math:`0, 1, \dots, 16`. The network gives n + 1 logits per side; with their
+softmax P the distance is the integral :math:`\hat y = \sum_i P(y_i)\,y_i`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalLoss
 from torch import Tensor
 
 from ..losses import DistributionFocalLoss
+from ..ops.fractional_index import fractional_index
 from ..ops.tensor_cache import cached
 from ..registry import TASK_UTILS
 from .base import DistanceBBoxCoder
+from .bin_spacings import check_increasing, listed_bins, spaced_bins
 
 DEFAULT_REG_MAX = 16  # the paper's n
 
@@ -24,30 +28,60 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
     """Represents a box by four distributions over distances; bins and distances are in units of ``stride``.
 
     Args:
-        reg_max: n, the index of the last bin, >= 1.
+        reg_max: n, the index of the last bin, >= 1; 16 by default, or as many as ``bins`` lists.
         first: y_0, the first bin's distance.
         step: Δ, the bins' spacing, > 0.
+        bins: other bins, in place of ``first`` and ``step``: a list of n + 1 increasing distances, or a named spacing
+            with its settings, see ``bin_spacings``: ``dict(spacing="uniform", last=16)``,
+            ``dict(spacing="geometric", last=64, first_step=1)`` or ``dict(spacing="d_fine", up=0.5, reg_scale=4.0)``.
         **kwargs: settings of DistanceBBoxCoder.
 
     Raises:
-        ValueError: for a setting outside its range.
+        ValueError: for a setting outside its range, or settings that contradict each other.
     """
 
     side_losses = (DistributionFocalLoss, MMDetDistributionFocalLoss)
     default_side_loss = {"type": "DistributionFocalLoss", "loss_weight": 0.25}
 
-    def __init__(self, reg_max: int = DEFAULT_REG_MAX, first: float = 0.0, step: float = 1.0, **kwargs) -> None:
-        if not (isinstance(reg_max, int) and reg_max >= 1):
-            raise ValueError(f"reg_max is {reg_max!r}; it must be a whole number >= 1 (the paper's is 16)")
+    def __init__(
+        self,
+        reg_max: int | None = None,
+        first: float = 0.0,
+        step: float = 1.0,
+        bins: Sequence[float] | Mapping | None = None,
+        **kwargs,
+    ) -> None:
+        n = number_of_steps(reg_max, bins)
         if not step > 0:
             raise ValueError(f"step is {step!r}; the bins' spacing must be > 0")
-        super().__init__(encode_size=4 * (reg_max + 1), **kwargs)
-        self.reg_max = reg_max
+        if bins is not None and (first, step) != (0.0, 1.0):
+            raise ValueError(f"first={first!r}, step={step!r} and bins are given; write bins alone")
+        super().__init__(encode_size=4 * (n + 1), **kwargs)
+        self.reg_max = n
         self.first = float(first)
-        self.step = float(step)
+        self.step: float | None = float(step)  # None where steps differ
+        self._values: tuple[float, ...] | None = None  # the bins, None where first and step give them
+        if isinstance(bins, Mapping) and bins.get("spacing") == "uniform":
+            values = spaced_bins(n, bins)
+            self.first, self.step = values[0], (values[-1] - values[0]) / n
+        elif bins is not None:
+            self._values = spaced_bins(n, bins) if isinstance(bins, Mapping) else listed_bins(bins)
+            check_increasing(self._values)
+            self.first, self.step = self._values[0], None
+
+    @property
+    def last(self) -> float:
+        """The last bin, in strides."""
+        return self.first + self.step * self.reg_max if self._values is None else self._values[-1]
 
     def bins(self, device: torch.device | str | None = None) -> Tensor:
-        return _bins(self.reg_max, self.first, self.step, torch.device(device or "cpu")).clone()
+        return self._constant_bins(device).clone()
+
+    def _constant_bins(self, device: torch.device | str | None) -> Tensor:
+        device = torch.device(device or "cpu")
+        if self._values is None:
+            return _uniform(self.reg_max, self.first, self.step, device)
+        return _listed(self._values, device)
 
     def distribution(self, logits: Tensor) -> Tensor:
         """Probabilities of the bins.
@@ -80,8 +114,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         Raises:
             ValueError: for another last dimension.
         """
-        probability = self.distribution(logits)
-        return _Expectation.apply(probability, _bins(self.reg_max, self.first, self.step, logits.device))
+        return _Expectation.apply(self.distribution(logits), self._constant_bins(logits.device))
 
     def std(self, logits: Tensor) -> Tensor:
         probability = self.distribution(logits)
@@ -90,7 +123,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return (probability * (bins - mean).square()).sum(dim=-1).sqrt()
 
     def position(self, distance: Tensor, eps: float = 0.1) -> Tensor:
-        """Positions on the bins, the targets of DFL.
+        """Positions on the bins, the targets of DFL: index of the bin to the left plus fraction of the next step.
 
         Args:
             distance: in strides, any shape.
@@ -99,7 +132,11 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         Returns:
             Positions in [0, n - eps], 0 at the first bin; distances outside the bins are clamped.
         """
-        return ((distance - self.first) / self.step).clamp(min=0.0, max=self.reg_max - eps)
+        if self._values is None:
+            position = (distance - self.first) / self.step
+        else:
+            position = fractional_index(distance, self._constant_bins(distance.device))
+        return position.clamp(min=0.0, max=self.reg_max - eps)
 
     def distances(self, raw: Tensor) -> Tensor:
         """Expected distances.
@@ -116,10 +153,42 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         return raw if raw.shape[-1] == 4 else self.integral(raw)
 
 
+def number_of_steps(reg_max: int | None, bins: Sequence[float] | Mapping | None) -> int:
+    """n, the index of the last bin.
+
+    Args:
+        reg_max: n, or None if it is not given.
+        bins: as IntegralBBoxCoder's.
+
+    Returns:
+        ``reg_max`` if it is given, else that of the listed bins, else the default.
+
+    Raises:
+        ValueError: for a ``reg_max`` that is not a whole number >= 1, or not that of the listed bins.
+    """
+    if reg_max is not None and not (isinstance(reg_max, int) and reg_max >= 1):
+        raise ValueError(f"reg_max is {reg_max!r}; it must be a whole number >= 1 (the paper's is 16)")
+    if bins is None or isinstance(bins, Mapping):
+        return DEFAULT_REG_MAX if reg_max is None else reg_max
+    count = len(listed_bins(bins))
+    if reg_max not in (None, count - 1):
+        raise ValueError(
+            f"reg_max is {reg_max}, but bins lists {count} numbers, so that it would be {count - 1}; write "
+            f"reg_max={count - 1} (or None), or list {reg_max + 1} bins"
+        )
+    return count - 1
+
+
 @cached(maxsize=32)
-def _bins(reg_max: int, first: float, step: float, device: torch.device) -> Tensor:
-    """The bins, cached; callers must not modify them."""
+def _uniform(reg_max: int, first: float, step: float, device: torch.device) -> Tensor:
+    """Bins with equal steps, cached; callers must not modify them."""
     return first + step * torch.arange(reg_max + 1, dtype=torch.float32, device=device)
+
+
+@cached(maxsize=32)
+def _listed(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Any bins, cached; callers must not modify them."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 class _Expectation(torch.autograd.Function):

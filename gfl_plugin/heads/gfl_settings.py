@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from ..coders import DistanceBBoxCoder, IntegralBBoxCoder
-from ..coders.integral_bbox_coder import DEFAULT_REG_MAX
+from ..coders.integral_bbox_coder import number_of_steps
 from ..quality import QualityRepresentation
 from ..registry import MODELS, SCOPE, TASK_UTILS
 
@@ -126,5 +126,5 @@ def coder_config(config: dict | None, reg_max: int | None) -> ConfigDict:
         raise ValueError(
             f"reg_max is {reg_max} in bbox_head and {coder_reg_max} in its bbox_coder; write it once, in bbox_head"
         )
-    config["reg_max"] = next(value for value in (reg_max, coder_reg_max, DEFAULT_REG_MAX) if value is not None)
+    config["reg_max"] = number_of_steps(coder_reg_max if reg_max is None else reg_max, config.get("bins"))
     return scoped(config)

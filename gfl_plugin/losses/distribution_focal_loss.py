@@ -4,6 +4,10 @@ r"""Distribution Focal Loss (Li et al., arXiv 2006.04388, Eq. 6).
    \qquad y_i \le y \le y_{i+1} = y_i + \Delta
 
 P is the softmax over the bins :math:`y_0, y_0 + \Delta, \dots, y_0 + n\Delta`.
+
+For bins with other steps, :math:`\Delta` is :math:`y_{i+1} - y_i`, so that only the position of y between its two
+neighbors counts: ``distribution_focal_loss(logits, fractional_index(distance, bins))``, see ``ops.fractional_index``.
+Inside GFLHead, the box coder's ``position`` does this.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
 
     Args:
         logits: (N, n + 1), one logit per bin.
-        target: (N,) distances in the unit of the bins, in [first, first + n·step].
+        target: (N,) distances in the unit of the bins, in [first, first + n·step]; for bins with other steps, leave
+            ``first`` and ``step`` out and give fractional indices of bins, in [0, n].
         first: y_0, the first bin.
         step: Δ, the bins' spacing, > 0.
 
