@@ -5,6 +5,7 @@ exactly, and it can be trained on: for objects larger than the old last bin, or 
 finer spacing. More examples:
   gfl-plugin widen epoch_12.pth -o finer.pth --reg-max 32 --step 0.5
   gfl-plugin widen epoch_12.pth -o negative.pth --reg-max 18 --first=-2
+  gfl-plugin widen epoch_12.pth -o uneven.pth --add 20,24,32
 The new bins must contain the old ones; otherwise the error names bins that do.
 """
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=float, help="first new bin, in strides (default: the old one)")
     parser.add_argument("--step", type=float, help="spacing of the new bins, in strides (default: the old one)")
     parser.add_argument("--bins", type=_numbers, metavar="LIST", help="all new bins, such as 0,1,2,4,8")
+    parser.add_argument("--add", type=_numbers, metavar="LIST", help="bins to add to the old ones, such as 20,24,32")
     parser.add_argument("--config", help="config of the checkpoint's training (default: the one in the checkpoint)")
 
 
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.first,
         arguments.step,
         arguments.bins,
+        arguments.add,
         arguments.config,
     )
     console = output_console()
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     for note in written.notes:
         print(escape_unprintable(note))
     print(f"wrote {written.path}. To train on, write into your config:")
-    print(f"model = {as_code({'bbox_head': written.settings})}")
+    print(f"model = {as_code(dict(bbox_head=written.settings))}")
     print(f"load_from = {as_code(str(written.path))}")
     return 0
 

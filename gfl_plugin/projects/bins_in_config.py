@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from mmengine.config import Config, ConfigDict
 
 from .dense_head import class_name
-from .wider_bins import Bins, spacing
+from .wider_bins import Bins, shortest, spacing
 
 _HEAD, _CODER = "gfl_plugin.GFLHead", "gfl_plugin.IntegralBBoxCoder"
+_IMPORTS = ("gfl_plugin",)
 _BIN_SETTINGS = ("reg_max", "first", "step", "bins")
 
 
@@ -28,30 +29,28 @@ def gfl_heads(cfg: Config) -> list[ConfigDict]:
 
 
 def bin_settings(head: ConfigDict, bins: Bins) -> dict:
-    """The settings of a head that give it bins.
+    """The settings of a head that give it bins, for a config that inherits from the head's.
 
     Args:
         head: settings of a GFL head; not changed.
         bins: in strides.
 
     Returns:
-        ``reg_max`` for 0, 1, ..., n; also ``bbox_coder``, and ``type`` where only this package's head has such bins.
+        ``reg_max``; also ``bbox_coder`` for other bins than 0, 1, ..., n, and ``type`` where only this package's head
+        has such bins. MMEngine's ``_delete_`` stands in ``bbox_coder`` if its old bins must not be inherited.
     """
-    step, first = spacing(bins), bins[0]
-    coder = {key: value for key, value in (head.get("bbox_coder") or {}).items() if key not in _BIN_SETTINGS}
-    had_bins = any(key in (head.get("bbox_coder") or {}) for key in _BIN_SETTINGS)
-    if step is None:
-        given: dict = {"bins": list(bins)}
-    else:
-        given = {**({"first": first} if first else {}), **({"step": step} if step != 1.0 else {})}
-    settings: dict = {} if step is None else {"reg_max": len(bins) - 1}
+    old = head.get("bbox_coder") or {}
+    coder = {key: value for key, value in old.items() if key not in _BIN_SETTINGS}
+    had_bins = len(coder) < len(old)
+    settings: dict = {"reg_max": len(bins) - 1}
+    given = _coder_bins(bins)
     if given:
         if class_name(head.get("type")) == "GFLHead":
             settings["type"] = _HEAD
         if class_name(coder.get("type", "")) in ("", "DistancePointBBoxCoder"):
             coder["type"] = _CODER
     if given or had_bins:
-        settings["bbox_coder"] = {**coder, **given}
+        settings["bbox_coder"] = {**({"_delete_": True} if had_bins else {}), **coder, **given}
     return settings
 
 
@@ -64,12 +63,22 @@ def set_bins(cfg: Config, head: ConfigDict, bins: Bins) -> None:
         bins: in strides.
     """
     settings = bin_settings(head, bins)
-    if "reg_max" not in settings:
-        head.pop("reg_max", None)
+    settings.get("bbox_coder", {}).pop("_delete_", None)
     if settings.get("type", head.get("type")) != head.get("type"):
         imports = list(cfg.get("custom_imports", {}).get("imports", []))
-        cfg.custom_imports = dict(imports=[*imports, "gfl_plugin"], allow_failed_imports=False)
-    head.update(settings)
+        imports += [name for name in _IMPORTS if name not in imports]
+        cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
+    for key, value in settings.items():  # ``update`` of MMEngine's dicts would keep old entries of bbox_coder
+        head[key] = value
+
+
+def _coder_bins(bins: Bins) -> dict:
+    """The settings of IntegralBBoxCoder that differ from its default: 0, 1, ..., n."""
+    step = spacing(bins)
+    if step is None:
+        return {"bins": list(bins)}
+    first = shortest(bins[0])
+    return {**({"first": first} if first else {}), **({"step": step} if step != 1.0 else {})}
 
 
 def _heads(settings: object) -> Iterator[ConfigDict]:

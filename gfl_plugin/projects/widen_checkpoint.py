@@ -42,6 +42,7 @@ def widen_checkpoint(
     first: float | None = None,
     step: float | None = None,
     bins: Sequence[float] | None = None,
+    add: Sequence[float] | None = None,
     config: Path | str | None = None,
 ) -> WidenedCheckpoint:
     """Write a copy of a checkpoint whose GFL head has more bins, and the same outputs to 0.001 px.
@@ -57,6 +58,7 @@ def widen_checkpoint(
         first: the first new bin, in strides.
         step: the new spacing, in strides.
         bins: all new bins in strides, instead of ``reg_max``.
+        add: bins in strides to add to the old ones, instead of ``reg_max``.
         config: of the checkpoint's training, for its strides; None for the config in the checkpoint.
 
     Returns:
@@ -75,11 +77,13 @@ def widen_checkpoint(
     parts = {key: content[key] for key in _WEIGHTS if isinstance(content.get(key), Mapping)} if whole else {"": content}
     main = next(iter(parts.values()))
     prefix = head_prefixes(main)[0]
-    new_bins = requested_bins(bins_of(main, prefix), reg_max, first, step, bins)
+    new_bins = requested_bins(bins_of(main, prefix), reg_max, first, step, bins, add)
     cfg, notes = _config_of(content.get("meta") if whole else None)
     used = Config.fromfile(find_config(config), import_custom_modules=False) if config is not None else cfg
     if used is None:
         notes.append("the checkpoint contains no config that can be read; change the config of its training")
+    base = next(iter(gfl_heads(used) if used is not None else []), ConfigDict(type="gfl_plugin.GFLHead"))
+    settings = bin_settings(base, new_bins)
     strides = _strides(used, len(scales_of(main, prefix)))
 
     widened = {key: _widened(part, new_bins, strides) for key, part in parts.items()}
@@ -104,8 +108,7 @@ def widen_checkpoint(
         for head in heads
         if head.has_statistics
     ]
-    base = next(iter(gfl_heads(used) if used is not None else []), ConfigDict(type="gfl_plugin.GFLHead"))
-    return WidenedCheckpoint(out, heads, strides, bin_settings(base, new_bins), tuple(notes))
+    return WidenedCheckpoint(out, heads, strides, settings, tuple(notes))
 
 
 def _check_out(out: Path) -> None:

@@ -44,7 +44,7 @@ def spacing(bins: Bins) -> float | None:
     step = (bins[-1] - bins[0]) / (len(bins) - 1)
     rounding = _ROUNDING * max(map(abs, bins))
     same = all(abs(bin_ - (bins[0] + step * index)) <= rounding for index, bin_ in enumerate(bins))
-    return _short(step) if same else None
+    return shortest(step) if same else None
 
 
 def requested_bins(
@@ -53,36 +53,49 @@ def requested_bins(
     first: float | None = None,
     step: float | None = None,
     bins: Sequence[float] | None = None,
+    add: Sequence[float] | None = None,
 ) -> Bins:
-    """The bins that a user asks for: a list, or uniform ones that take from the old bins what is not given.
+    """The bins that a user asks for: uniform ones, a list, or the old ones and more.
 
     Args:
         old: the checkpoint's bins.
-        reg_max: index of the last new bin.
-        first: the first new bin, in strides.
-        step: the new spacing, in strides.
+        reg_max: index of the last new bin; the bins are uniform.
+        first: the first new bin, in strides; the old one if not given.
+        step: the new spacing, in strides; the old one if not given.
         bins: all new bins, in strides.
+        add: bins to add to the old ones, in strides.
 
     Returns:
-        The new bins.
+        The new bins. Those that are old ones up to rounding have the old values.
 
     Raises:
-        ValueError: if neither or both of ``reg_max`` and ``bins`` are given, if the bins are not increasing, or if
-            uniform bins take a step from old bins that are not uniform.
+        ValueError: if not exactly one of ``reg_max``, ``bins`` and ``add`` is given, if the bins are not increasing,
+            or if uniform bins take a step from old bins that are not uniform.
     """
-    if (reg_max is None) == (bins is None):
-        raise ValueError("give the new bins either as reg_max (with first and step if they change), or as bins")
-    if bins is not None:
+    if [reg_max is None, bins is None, add is None].count(False) != 1:
+        raise ValueError("give the new bins in one way: reg_max (with first and step if they change), bins, or add")
+    if reg_max is None:
         if first is not None or step is not None:
-            raise ValueError("bins is the list of all new bins; leave first and step out")
-        new = tuple(map(float, bins))
+            raise ValueError("first and step go with reg_max; leave them out")
+        added = (
+            () if add is None else tuple(old[index] for index in range(len(old)) if not _close(old[index], add, old))
+        )
+        new = tuple(map(float, bins)) if add is None else tuple(sorted([*added, *map(float, add)]))
         if len(new) < 2 or not all(low < high < math.inf for low, high in zip(new, new[1:])) or new[0] == -math.inf:
-            raise ValueError(f"bins is {show(new)}; it must hold at least two increasing, finite distances")
-        return new
-    step = spacing(old) if step is None else step
-    if step is None:
-        raise ValueError(f"the checkpoint's bins {show(old)} are not uniform; give all new bins as a list (bins)")
-    return uniform_bins(reg_max, old[0] if first is None else first, step)
+            raise ValueError(f"the new bins are {show(new)}; they must be at least two increasing, finite distances")
+    else:
+        step = spacing(old) if step is None else step
+        if step is None:
+            raise ValueError(
+                f"the checkpoint's bins {show(old)} are not uniform; give bins to add (add), or all (bins)"
+            )
+        new = uniform_bins(reg_max, old[0] if first is None else first, step)
+    return tuple(next(iter(_close(bin_, old, old)), bin_) for bin_ in new)
+
+
+def _close(bin_: float, others: Sequence[float], old: Bins) -> list[float]:
+    """Those of some bins that are this one up to rounding."""
+    return [other for other in others if abs(other - bin_) <= _ROUNDING * max(map(abs, old))]
 
 
 def kept_indices(old: Bins, new: Bins) -> tuple[int, ...]:
@@ -101,7 +114,7 @@ def kept_indices(old: Bins, new: Bins) -> tuple[int, ...]:
     indices = []
     for bin_ in old:
         nearest = min(range(len(new)), key=lambda index: abs(new[index] - bin_))
-        if abs(new[nearest] - bin_) > _ROUNDING * max(map(abs, old)):
+        if not _close(bin_, new[nearest : nearest + 1], old):
             raise ValueError(
                 f"the checkpoint's bin {bin_:g} is not among the new bins {show(new)}. The outputs stay the same only "
                 f"if all its {len(old)} bins {show(old)} are kept: {_advice(old, new)}"
@@ -140,11 +153,27 @@ def show(bins: Bins) -> str:
     return f"({', '.join(texts)})"
 
 
+def shortest(number: float) -> float:
+    """The number with the fewest digits among those that cannot be told apart in fp32.
+
+    Args:
+        number: as computed in fp32.
+
+    Returns:
+        The number as a person would have written it.
+    """
+    for digits in range(1, 17):
+        short = float(f"{number:.{digits}g}")
+        if abs(short - number) <= _ROUNDING * abs(number):
+            return short
+    return number
+
+
 def _advice(old: Bins, new: Bins) -> str:
     """Which uniform bins contain the old ones and are nearest to those that were asked for."""
     step = spacing(old)
     if step is None:
-        return "give a list that contains them"
+        return "name those to add (add)"
     asked = spacing(new) or step
     parts = max(1, math.ceil(step / asked - _ROUNDING))  # new steps per old step
     fine = step / parts
@@ -159,12 +188,3 @@ def _advice(old: Bins, new: Bins) -> str:
     words += [f"step={fine:g}"] if parts > 1 else []
     least = "" if before or parts > 1 else " or more"
     return f"for example {', '.join(words)}{least}"
-
-
-def _short(step: float) -> float:
-    """The number with the fewest digits among those that cannot be told apart from ``step`` in fp32."""
-    for digits in range(1, 17):
-        short = float(f"{step:.{digits}g}")
-        if abs(short - step) <= _ROUNDING * abs(step):
-            return short
-    return step

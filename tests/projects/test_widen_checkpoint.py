@@ -129,8 +129,16 @@ def test_state_of_the_old_training_is_left_out_and_named(content: dict, tmp_path
                 reg_max=21, type="gfl_plugin.GFLHead", bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", first=-2.0)
             ),
         ),
+        (
+            dict(add=[20, 32]),
+            dict(
+                reg_max=18,
+                type="gfl_plugin.GFLHead",
+                bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", bins=[*map(float, range(17)), 20.0, 32.0]),
+            ),
+        ),
     ],
-    ids=["wider", "finer", "negative"],
+    ids=["wider", "finer", "negative", "uneven"],
 )
 def test_the_config_of_mmdetections_own_head(
     request_: dict, head: dict, content: dict, cfg: Config, tmp_path: Path
@@ -146,7 +154,25 @@ def test_the_config_of_mmdetections_own_head(
     assert {key: changed.model.bbox_head[key] for key in head} == head
     assert ("gfl_plugin" in changed.get("custom_imports", {}).get("imports", [])) == ("type" in head)
     built = MODELS.build(changed.model)
-    built.load_state_dict(read(widened.path)["state_dict"], strict=True)
+    weights = read(widened.path)["state_dict"]
+    built.load_state_dict(weights, strict=True)
+    if "type" in head:
+        assert torch.equal(built.bbox_head.bbox_coder.bins(), weights["bbox_head.integral.project"])
+
+
+def test_old_bins_of_a_coder_are_not_inherited(content: dict, cfg: Config, tmp_path: Path) -> None:
+    """From a list of bins to uniform ones: the config gets ``_delete_``, and other settings of the coder stay."""
+    listed = cfg.copy()
+    listed.model.bbox_head.bbox_coder = dict(
+        type="gfl_plugin.IntegralBBoxCoder", clip_border=False, bins=[float(bin_) for bin_ in range(17)]
+    )
+    old = saved(tmp_path / "old.pth", {**content, "meta": {**content["meta"], "cfg": listed.pretty_text}})
+    widened = widen_checkpoint(old, tmp_path / "new.pth", reg_max=24)
+    coder = dict(type="gfl_plugin.IntegralBBoxCoder", clip_border=False)
+    assert widened.settings == dict(reg_max=24, bbox_coder=dict(_delete_=True, **coder))
+    assert embedded_config(widened.path).model.bbox_head.bbox_coder == coder
+    listed.merge_from_dict(dict(model=dict(bbox_head=widened.settings)))
+    assert listed.model.bbox_head.bbox_coder == coder
 
 
 def test_weights_alone_and_published_weights(content: dict, tmp_path: Path) -> None:

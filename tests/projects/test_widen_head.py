@@ -265,11 +265,21 @@ def test_bins_that_lack_an_old_one_are_an_error_with_advice(new: tuple[float, ..
         kept_indices(OLD, new)
 
 
+def test_added_bins_and_those_equal_to_rounding_keep_the_old_values() -> None:
+    """Old bins in fp32 that a person writes in decimals are the same bins; their stored values stay."""
+    old = tuple(torch.tensor([0.0, 0.1, 0.7, 2.3]).double().tolist())
+    assert 0.1 not in old
+    assert requested_bins(old, bins=[-1, 0, 0.1, 0.7, 2.3, 4]) == (-1.0, *old, 4.0)
+    assert requested_bins(old, add=[4, 0.7, -1]) == (-1.0, *old, 4.0)
+
+
 def test_a_wrong_request_is_an_error() -> None:
     for request, message in (
-        ({}, "either as reg_max"),
-        (dict(reg_max=20, bins=[0, 1]), "either as reg_max"),
-        (dict(bins=[0, 1], step=0.5), "leave first and step out"),
+        ({}, "in one way: reg_max"),
+        (dict(reg_max=20, bins=[0, 1]), "in one way: reg_max"),
+        (dict(add=[20], bins=[0, 1]), "in one way: reg_max"),
+        (dict(bins=[0, 1], step=0.5), "first and step go with reg_max"),
+        (dict(add=[18, 18]), "increasing, finite"),
         (dict(bins=[0, 2, 1]), "increasing, finite"),
         (dict(bins=[0, float("nan")]), "increasing, finite"),
         (dict(bins=[3]), "at least two"),
