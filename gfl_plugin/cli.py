@@ -37,6 +37,7 @@ COMMANDS = (
     "check-data",
     "replay",
     "publish",
+    "widen",
     "benchmark",
     "check-swaps",
 )
@@ -51,6 +52,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
+ add bins        gfl-plugin widen CHECKPOINT --reg-max 24 -o NEW.pth
 
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study

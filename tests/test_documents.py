@@ -62,6 +62,7 @@ RUN = (
     "gfl-plugin swap",
     "gfl-plugin check-data",
     "gfl-plugin publish",
+    "gfl-plugin widen",
     "tools/check_data.py",
     "tools/publish_model.py",
 )

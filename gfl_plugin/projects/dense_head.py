@@ -92,7 +92,7 @@ def pyramid_of(head: ConfigDict) -> Pyramid:
     Raises:
         ValueError: if a setting is missing, or strides are not square.
     """
-    strides = _strides(head)
+    strides = strides_of(head)
     in_channels = _setting(head, "in_channels")
     channels = (in_channels,) * len(strides) if isinstance(in_channels, int) else tuple(in_channels)
     if len(channels) != len(strides):
@@ -113,8 +113,18 @@ def pyramid_of(head: ConfigDict) -> Pyramid:
     )
 
 
-def _strides(head: ConfigDict) -> tuple[int, ...]:
-    """Distance of neighboring locations in pixels, one per level, from any of the settings that heads keep it in."""
+def strides_of(head: ConfigDict) -> tuple[int, ...]:
+    """Read the distances of neighboring locations, from any of the settings that heads keep them in.
+
+    Args:
+        head: settings of a dense head.
+
+    Returns:
+        Pixels, one per level.
+
+    Raises:
+        ValueError: if there are none, or they differ in x and y.
+    """
     for generator in ("anchor_generator", "square_anchor_generator"):
         found = (head.get(generator) or {}).get("strides")
         if found:

@@ -99,6 +99,8 @@ def test_train_help_is_followed_by_mmdetections_flags() -> None:
         (["swap", "x.py", "-o", "y.py", "--set", "reg_max"], "gfl-plugin swap: --set reg_max has no value; write "),
         (["check-data", "x.py"], "gfl-plugin check-data: config not found: x.py. Name a file, one of this package"),
         (["publish", "x.pth"], "gfl-plugin publish: checkpoint not found: x.pth"),
+        (["widen", "x.pth", "--reg-max", "24", "-o", "y.pth"], "gfl-plugin widen: checkpoint not found: x.pth"),
+        (["widen", "x.pth", "--bins", "0,a", "-o", "y.pth"], "gfl-plugin widen: error: argument --bins: '0,a' is not "),
         (["replay", "x.pth"], "gfl-plugin replay: checkpoint not found: x.pth"),
         (
             ["train", "gfl_plugin::gfl/gfl_r50_fpn_1x.py"],
