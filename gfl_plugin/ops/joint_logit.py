@@ -36,8 +36,8 @@ def joint_logit(cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
     dtype = torch.promote_types(torch.promote_types(cls_logits.dtype, quality_logits.dtype), torch.float32)
     a, b = cls_logits.to(dtype), quality_logits.to(dtype)
     both = a + b
-    # The sum of exponentials divided by the largest one. That factor cancels in the slopes, hence detach(). They are the
-    # terms' shares of the sum, which are accurate even where 1 - p is below fp32's precision.
+    # The sum of exponentials divided by the largest one. That factor cancels in the slopes, hence detach(). They
+    # are the terms' shares of the sum, accurate even where 1 - p is below fp32's precision.
     least = torch.minimum(torch.minimum(a, b), both).detach()
     return least - torch.log((least - a).exp() + (least - b).exp() + (least - both).exp())
 
