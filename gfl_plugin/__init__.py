@@ -31,7 +31,13 @@ from .hooks import (  # noqa: E402
 )
 from .losses import DistributionFocalLoss, GaussianNLLLoss, GIoULoss, QualityFocalLoss  # noqa: E402
 from .projects.swap_head import swap_head  # noqa: E402
-from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
+from .quality import (  # noqa: E402
+    DistributionGuidedQuality,
+    GuidedQuality,
+    JointQuality,
+    NoQuality,
+    QualityBranch,
+)
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
@@ -42,6 +48,7 @@ __all__ = [
     "BadBoxesHook",
     "DiracBBoxCoder",
     "DistributionFocalLoss",
+    "DistributionGuidedQuality",
     "ExactResumeHook",
     "FCOSAssigner",
     "FCOSQFLHead",

@@ -44,8 +44,10 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         num_classes: C.
         in_channels: channels of the feature maps.
         reg_max: n, the index of a side's last bin. May be left out where ``bbox_coder`` gives it.
-        quality: JointQuality by default; NoQuality, QualityBranch, GuidedQuality, or your own QualityRepresentation.
-        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality, else a FocalLoss.
+        quality: JointQuality by default; DistributionGuidedQuality (GFLV2), NoQuality, QualityBranch, GuidedQuality, or
+            your own QualityRepresentation.
+        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality and
+            DistributionGuidedQuality, else a FocalLoss.
         loss_dfl: loss of sides as ``bbox_coder`` represents them: DistributionFocalLoss for an IntegralBBoxCoder,
             GaussianNLLLoss for a GaussianBBoxCoder. None for no such loss; "by_coder" for the default
             of the coder.
@@ -86,6 +88,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             **kwargs,
         )
         self.quality = quality
+        self.quality.check_coder(self.bbox_coder)
         self.quality.init_layers(self.feat_channels)
         self.quality.check_loss_cls(self.loss_cls)
         self.loss_dfl = build_side_loss(loss_dfl, self.bbox_coder)
@@ -227,4 +230,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_state_dict(state_dict, prefix, self.gfl_reg.out_channels)
+        outer = tuple(prefix + name for name in self.quality.outer_prefixes)
+        for key in [key for key in state_dict if key.startswith(outer)]:
+            state_dict[f"{prefix}quality.{key[len(prefix) :]}"] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -38,8 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
-    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "precision": 3,
-    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "gflv2": 2,
+    "precision": 3, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
 }  # fmt: skip
 
 
