@@ -19,7 +19,15 @@ from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
 from .box_losses import box_losses, match
-from .checks import check_bins_of, check_box_loss, check_instances, check_labels, check_maps, check_state_dict
+from .checks import (
+    check_bins_of,
+    check_box_loss,
+    check_instances,
+    check_labels,
+    check_maps,
+    check_quality_weights,
+    check_state_dict,
+)
 from .gfl_defaults import LOSS_BBOX
 from .gfl_settings import build_quality, build_side_loss, class_loss_config, coder_config, scoped, train_settings
 from .location_weights import location_weights
@@ -230,6 +238,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_state_dict(state_dict, prefix, self.gfl_reg.out_channels)
+        check_quality_weights(state_dict, prefix, list(self.quality.state_dict()))
         outer = tuple(prefix + name for name in self.quality.outer_prefixes)
         for key in [key for key in state_dict if key.startswith(outer)]:
             state_dict[f"{prefix}quality.{key[len(prefix) :]}"] = state_dict.pop(key)

@@ -39,7 +39,8 @@ CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "gflv2": 2,
-    "precision": 3, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
+    "gflv2_statistics": 14, "gflv2_width": 6, "precision": 3, "qfl_detectors": 10, "quality_atss": 6,
+    "quality_fcos": 6, "spacing": 4,
 }  # fmt: skip
 
 
