@@ -32,7 +32,7 @@ def top_probabilities(
         ValueError: if the number of channels is not a multiple of 4, if there are fewer than k bins, or if no number
             is asked for.
     """
-    _check(box_logits, topk, values or mean or variance)
+    check_top_probabilities(box_logits, topk, values or mean or variance)
     images, channels, height, width = box_logits.shape
     sides = box_logits.view(images, 4, channels // 4, height, width)
     dtype = torch.promote_types(box_logits.dtype, torch.float32)
@@ -48,7 +48,17 @@ def top_probabilities(
     return torch.cat(numbers, dim=2).flatten(1, 2)
 
 
-def _check(box_logits: Tensor, topk: int, wanted: bool) -> None:
+def check_top_probabilities(box_logits: Tensor, topk: int, wanted: bool) -> None:
+    """Check the arguments of :func:`top_probabilities`.
+
+    Args:
+        box_logits: as there.
+        topk: as there.
+        wanted: whether any statistic is asked for.
+
+    Raises:
+        ValueError: as there.
+    """
     channels = box_logits.shape[1]
     if channels % 4:
         raise ValueError(f"box_logits has {channels} channels; it must have 4·(n+1), the bins of four sides")
