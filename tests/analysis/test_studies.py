@@ -89,6 +89,16 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
     assert len({repr(head) for head in heads}) == len(heads)
 
 
+def test_gfl_is_the_same_config_in_all_studies_with_it() -> None:
+    """Its runs are then reused."""
+    paths = ("distillation/student.py", "gflv2/gfl.py", "gflv2_statistics/none.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
+    paths = ("gflv2/gflv2.py", "gflv2_statistics/top_4_mean.py", "gflv2_width/hidden_64.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
+
+
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
     for variant in find_study(CONFIGS / "ablation", name).variants:
