@@ -38,7 +38,13 @@ from .losses import (  # noqa: E402
     QualityFocalLoss,
 )
 from .projects.swap_head import swap_head  # noqa: E402
-from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
+from .quality import (  # noqa: E402
+    DistributionGuidedQuality,
+    GuidedQuality,
+    JointQuality,
+    NoQuality,
+    QualityBranch,
+)
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
@@ -51,6 +57,7 @@ __all__ = [
     "BadBoxesHook",
     "DiracBBoxCoder",
     "DistributionFocalLoss",
+    "DistributionGuidedQuality",
     "ExactResumeHook",
     "FCOSAssigner",
     "FCOSQFLHead",

@@ -36,7 +36,7 @@ def test_builds(path: Path) -> None:
     plugin = named.startswith("gfl_plugin.")
     assert plugin or path.parent.name in ("components", "qfl_detectors") or "atss" in path.name
     assert type(detector.bbox_head).__name__ == named.split(".")[-1]
-    if path.parent.name in ("gfl", "ld", "demo", "bccd") and plugin:
+    if path.parent.name in ("gfl", "gflv2", "ld", "demo", "bccd") and plugin:
         head = detector.bbox_head
         parts = (head.assigner, head.loss_cls, head.loss_dfl, *([head.loss_ld] if "ld_" in path.name else []))
         assert all(type(part).__module__.startswith("gfl_plugin.") for part in parts)
@@ -63,6 +63,29 @@ def test_distillation_changes_only_types_and_the_place_of_the_teachers_config() 
     assert _plain(ours) == _plain(stock)
     distilled["model"].pop("teacher_ckpt")
     assert distilled == student
+
+
+def test_gflv2_differs_from_gfl_in_quality_and_scales() -> None:
+    """The authors' six models: GFL's, with their quality; in multi-scale training images are up to 960 px high."""
+    names = {path.name.removeprefix("gflv2_") for path in (CONFIGS / "gflv2").glob("*.py")}
+    own = {"res2net-101-dconv-c4-c5_fpn_ms-2x_coco.py"}
+    without_gflv2 = {"x101-32x4d_fpn_ms-2x_coco.py"}
+    assert names == {path.name.removeprefix("gfl_") for path in COCO} - without_gflv2 | own
+    for name in sorted(names):
+        ours = Config.fromfile(CONFIGS / "gflv2" / f"gflv2_{name}").to_dict()
+        base = "x101-32x4d-dconv-c4-c5_fpn_ms-2x_coco.py" if name in own else name
+        gfl = Config.fromfile(CONFIGS / "gfl" / f"gfl_{base}").to_dict()
+        assert ours["model"]["bbox_head"].pop("quality") == dict(type="DistributionGuidedQuality")
+        if "ms-2x" in name:
+            scales = [cfg.pop("train_pipeline")[2].pop("scale") for cfg in (ours, gfl)]
+            assert scales == [[(1333, 480), (1333, 960)], [(1333, 480), (1333, 800)]]
+            for cfg in (ours, gfl):
+                cfg["train_dataloader"]["dataset"]["pipeline"][2].pop("scale")
+        if name in own:
+            stock = Config.fromfile(STOCK.parent / "res2net" / "faster-rcnn_res2net-101_fpn_2x_coco.py").to_dict()
+            deformable = {key: gfl["model"]["backbone"][key] for key in ("dcn", "stage_with_dcn")}
+            gfl["model"]["backbone"] = {**stock["model"]["backbone"], **deformable}
+        assert _plain(ours) == _plain(gfl)
 
 
 def _plain(value: object) -> object:

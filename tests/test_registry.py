@@ -18,6 +18,7 @@ NAMES = [
     ("MODELS", "DistributionFocalLoss"),
     *(("MODELS", f"{family}QFLHead") for family in ("Retina", "FCOS", "Fovea", "SSD")),
     *(("MODELS", quality) for quality in ("JointQuality", "QualityBranch", "GuidedQuality", "NoQuality")),
+    ("MODELS", "DistributionGuidedQuality"),
     ("MODELS", "GaussianNLLLoss"),
     *(("MODELS", f"{name}Loss") for name in ("LocalizationDistillation", "KnowledgeDistillationKLDiv")),
     ("MODELS", "LDHead"),

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="config to write; never overwritten")
     parser.add_argument(
-        "--head", choices=["gfl", "qfl"], default="gfl", help="the GFL head, or the detector's own head with QFL"
+        "--head",
+        choices=["gfl", "gflv2", "qfl"],
+        default="gfl",
+        help="the GFL head, that of GFLV2, or the detector's own head with QFL",
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the new head")
 

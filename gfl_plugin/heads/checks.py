@@ -141,6 +141,25 @@ def check_labels(truths: GroundTruths, classes: int) -> None:
             )
 
 
+def check_quality_weights(state_dict: dict, prefix: str, own: Sequence[str]) -> None:
+    """Check that a checkpoint of GFLV2 is loaded by a head of GFLV2; in others, its scores would lack a factor.
+
+    Args:
+        state_dict: the checkpoint's weights.
+        prefix: of the head's keys.
+        own: names of the weights of the head's quality representation.
+
+    Raises:
+        ValueError: for weights of GFLV2's quality layers that the head does not have.
+    """
+    outer = (f"{prefix}reg_conf.", f"{prefix}quality.reg_conf.")
+    if any(key.startswith(outer) for key in state_dict) and not any(name.startswith("reg_conf.") for name in own):
+        raise ValueError(
+            "the checkpoint is one of GFLV2, whose scores are products of class score and quality; write "
+            "bbox_head.quality=dict(type='DistributionGuidedQuality')"
+        )
+
+
 def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
     """Check that weights are those of this head; MMEngine would only log differing keys and keep random weights.
 

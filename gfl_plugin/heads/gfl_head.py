@@ -25,6 +25,7 @@ from .checks import (
     check_instances,
     check_labels,
     check_maps,
+    check_quality_weights,
     check_state_dict,
     keep_bins,
 )
@@ -52,8 +53,10 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         num_classes: C.
         in_channels: channels of the feature maps.
         reg_max: n, the index of a side's last bin. May be left out where ``bbox_coder`` gives it.
-        quality: JointQuality by default; NoQuality, QualityBranch, GuidedQuality, or your own QualityRepresentation.
-        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality, else a FocalLoss.
+        quality: JointQuality by default; DistributionGuidedQuality (GFLV2), NoQuality, QualityBranch, GuidedQuality, or
+            your own QualityRepresentation.
+        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality and
+            DistributionGuidedQuality, else a FocalLoss.
         loss_dfl: loss of sides as ``bbox_coder`` represents them: DistributionFocalLoss for an IntegralBBoxCoder,
             GaussianNLLLoss for a GaussianBBoxCoder. None for no such loss; "by_coder" for the default
             of the coder.
@@ -94,6 +97,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             **kwargs,
         )
         self.quality = quality
+        self.quality.check_coder(self.bbox_coder)
         self.quality.init_layers(self.feat_channels)
         self.quality.check_loss_cls(self.loss_cls)
         self.loss_dfl = build_side_loss(loss_dfl, self.bbox_coder)
@@ -252,4 +256,8 @@ class GFLHead(DensePrediction, MMDetGFLHead):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_state_dict(state_dict, prefix, self.gfl_reg.out_channels)
         keep_bins(state_dict, prefix, self.bbox_coder.bins())
+        check_quality_weights(state_dict, prefix, list(self.quality.state_dict()))
+        outer = tuple(prefix + name for name in self.quality.outer_prefixes)
+        for key in [key for key in state_dict if key.startswith(outer)]:
+            state_dict[f"{prefix}quality.{key[len(prefix) :]}"] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)

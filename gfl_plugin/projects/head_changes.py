@@ -18,6 +18,8 @@ QFL_HEADS = {
 }
 # Heads that get QFL as a GFL head whose box sides are single numbers.
 _QFL_BY_GFL = ("ATSSHead", "GFLHead")
+# GFL heads, with what they add to GFL's settings.
+_GFL_QUALITIES: dict[str, dict] = {"gfl": {}, "gflv2": {"quality": {"type": "DistributionGuidedQuality"}}}
 _IMPORTS = ["gfl_plugin"]
 
 
@@ -26,7 +28,7 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
 
     Args:
         cfg: of a single-stage dense detector.
-        head: "gfl" for the GFL head, "qfl" for the old head with QFL.
+        head: "gfl" for the GFL head, "gflv2" for GFLV2's, "qfl" for the old head with QFL.
         overrides: settings of the new head, merged into its config.
 
     Returns:
@@ -39,14 +41,14 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
     old = dense_head(cfg)
     # Without MMDetection's default scope (as in new-style configs) MMEngine finds its classes only by their scope.
     scope = "" if cfg.get("default_scope") == "mmdet" else "mmdet."
-    if head == "gfl":
+    if head in _GFL_QUALITIES:
         chosen = chosen_range(cfg, head, overrides)
         changed = overrides if chosen is None else {"reg_max": chosen.reg_max, **overrides}
-        model = _gfl_model(cfg.model, pyramid_of(old), changed, scope)
+        model = _gfl_model(cfg.model, pyramid_of(old), _merged(_GFL_QUALITIES[head], changed), scope)
     elif head == "qfl":
         model = _qfl_model(cfg.model, old, overrides, scope)
     else:
-        raise ValueError(f"head is {head!r}; it must be 'gfl' or 'qfl'")
+        raise ValueError(f"head is {head!r}; it must be 'gfl', 'gflv2' or 'qfl'")
     imports = list(cfg.get("custom_imports", {}).get("imports", []))
     imports += [name for name in _IMPORTS if name not in imports]
     return dict(custom_imports=dict(imports=imports, allow_failed_imports=False), model=model)
@@ -67,7 +69,7 @@ def chosen_range(cfg: Config, head: str, overrides: dict) -> SideRange | None:
         ValueError: see :func:`swap_changes`.
     """
     sets_bins = {"reg_max", "bbox_coder"} & set(overrides)
-    return None if head != "gfl" or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
+    return None if head not in _GFL_QUALITIES or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
 
 
 def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -> dict:

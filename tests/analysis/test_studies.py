@@ -40,8 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
-    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 3, "precision": 3,
-    "min_positives": 3, "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "spacing": 4,
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 3, "gflv2": 2,
+    "gflv2_statistics": 14, "gflv2_width": 6, "precision": 3, "min_positives": 3, "qfl_detectors": 10, "quality_atss": 6,
+    "quality_fcos": 6, "range": 3, "spacing": 4,
 }  # fmt: skip
 
 
@@ -102,6 +103,16 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
         rest.append(small)
     assert all(other == rest[0] for other in rest)
     assert len({repr(head) for head in heads}) == len(heads)
+
+
+def test_gfl_is_the_same_config_in_all_studies_with_it() -> None:
+    """Its runs are then reused."""
+    paths = ("distillation/student.py", "gflv2/gfl.py", "gflv2_statistics/none.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
+    paths = ("gflv2/gflv2.py", "gflv2_statistics/top_4_mean.py", "gflv2_width/hidden_64.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
 
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
