@@ -12,11 +12,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+BINS = dict(bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", bins=dict(spacing="geometric", last=64)))
 HEAD = dict(train_cfg=dict(assigner=dict(ignore_iof_thr=0.3), allowed_border=0, pos_weight=2.0))
 CASES = [
     pytest.param(Recipe(images=3, objects=(4, 9, 0)), {}, id="padded"),
     pytest.param(Recipe(images=2, objects=(5, 3), same_size=True), {}, id="one size"),
     pytest.param(Recipe(images=2, objects=(5, 3), ignored=(3, 0)), HEAD, id="ignored, border, weights"),
+    pytest.param(Recipe(images=2, objects=(5, 3)), BINS, id="geometric bins"),
 ]
 
 
