@@ -50,16 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..projects.wider_bins import show
     from ..runtime.terminal_text import escape_unprintable
 
-    written = widen_checkpoint(
-        arguments.checkpoint,
-        arguments.out,
-        arguments.reg_max,
-        arguments.first,
-        arguments.step,
-        arguments.bins,
-        arguments.add,
-        arguments.config,
-    )
+    request = {name: getattr(arguments, name) for name in ("reg_max", "first", "step", "bins", "add")}
+    written = widen_checkpoint(arguments.checkpoint, arguments.out, arguments.config, **request)
     console = output_console()
     columns = (Column("level"), Column("stride"), Column("new logits"), Column("boxes change by less than"))
     for head in written.heads:

@@ -39,7 +39,8 @@ def bin_settings(head: ConfigDict, bins: Bins) -> dict:
         ``reg_max``; also ``bbox_coder`` for other bins than 0, 1, ..., n, and ``type`` where only this package's head
         has such bins. MMEngine's ``_delete_`` stands in ``bbox_coder`` if its old bins must not be inherited.
     """
-    old = head.get("bbox_coder") or {}
+    old = head.get("bbox_coder")
+    old = old if isinstance(old, dict) else {}
     coder = {key: value for key, value in old.items() if key not in _BIN_SETTINGS}
     had_bins = len(coder) < len(old)
     settings: dict = {"reg_max": len(bins) - 1}

@@ -214,13 +214,14 @@ def test_a_config_that_cannot_be_changed_is_reported(content: dict, tmp_path: Pa
     assert read(widened.path)["meta"]["cfg"] == "model = build()\n"
 
 
-def test_gflv2_statistics_layers_are_kept(content: dict, tmp_path: Path) -> None:
-    weights = {**content["state_dict"], "bbox_head.reg_conf.0.weight": torch.randn(64, 20, 1, 1)}
+@pytest.mark.parametrize("name", ["bbox_head.reg_conf.0.weight", "bbox_head.quality.reg_conf.0.weight"])
+def test_gflv2_statistics_layers_are_kept(name: str, content: dict, tmp_path: Path) -> None:
+    """The authors' name and this package's."""
+    weights = {**content["state_dict"], name: torch.randn(64, 20, 1, 1)}
     widened = widen_checkpoint(saved(tmp_path / "old.pth", weights), tmp_path / "new.pth", reg_max=24)
     (note,) = [one for one in widened.notes if "reg_conf" in one]
-    assert note.startswith("bbox_head.reg_conf is kept: the probabilities that it reads change by less than ")
+    assert note.startswith("bbox_head.: GFLV2's reg_conf is kept: the probabilities that it reads change by less than ")
     assert widened.heads[0].new_probability < 1e-6
-    name = "bbox_head.reg_conf.0.weight"
     assert torch.equal(read(widened.path)[name], weights[name])
 
 

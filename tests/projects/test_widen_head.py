@@ -20,6 +20,7 @@ from gfl_plugin.projects.wider_bins import kept_indices, requested_bins, uniform
 
 CHANNELS = 6
 OLD = uniform_bins(16)
+LAYER = {"gfl_reg.weight": torch.zeros(68, 1), "gfl_reg.bias": torch.zeros(68)}
 # Supersets of 0, 1, ..., 16: wider, on both sides, finer, and uneven.
 SUPERSETS = [
     uniform_bins(17),
@@ -135,6 +136,18 @@ def test_a_whole_head_loads_strictly_and_gives_the_same_outputs(kind: type) -> N
         assert (after - before).abs().max() < TOLERANCE
 
 
+def test_without_dfl_the_new_bins_are_not_used() -> None:
+    """The documents say so: GIoU's gradient at a new bin is proportional to its probability."""
+    torch.manual_seed(0)
+    old = gfl(16, strides=(8,))
+    torch.nn.init.zeros_(old.gfl_cls.bias)
+    weights = old.state_dict()
+    changed, _ = widen_head(weights, "", uniform_bins(24), (8,))
+    new = gfl(24, strides=(8,), loss_dfl=None)
+    new.load_state_dict({**weights, **changed}, strict=True)
+    assert trained(new, 60, torch.float32) < 16
+
+
 def trained(head: GFLHead, steps: int, dtype: torch.dtype) -> float:
     """Train on one object of 40 strides; return the smallest predicted distance of the location at its center."""
     torch.manual_seed(0)
@@ -228,13 +241,16 @@ def test_a_bias_outside_the_range_of_fp16_is_an_error() -> None:
 def test_channels_that_are_no_distributions_are_an_error() -> None:
     for channels, message in ((70, "70 channels; GFL has four sides"), (4, "DiracBBoxCoder"), (8, "GaussianBBoxCoder")):
         with pytest.raises(ValueError, match=message):
-            bins_of({"gfl_reg.weight": torch.zeros(channels, 1)})
+            bins_of({"gfl_reg.weight": torch.zeros(channels, 1), "gfl_reg.bias": torch.zeros(channels)})
     with pytest.raises(ValueError, match="holds 5 bins; they must increase, and gfl_reg has 17 numbers"):
-        bins_of({"gfl_reg.weight": torch.zeros(68, 1), "integral.project": torch.arange(5)})
+        bins_of({**LAYER, "integral.project": torch.arange(5)})
+    for damaged in ({}, {"gfl_reg.bias": torch.zeros(67)}, {"gfl_reg.bias": torch.zeros(68, dtype=torch.int8)}):
+        with pytest.raises(ValueError, match="no weight and bias of floating-point numbers"):
+            bins_of({"gfl_reg.weight": torch.zeros(68, 1), **damaged})
 
 
 def test_without_saved_bins_they_are_whole_strides() -> None:
-    assert bins_of({"gfl_reg.weight": torch.zeros(68, 1)}) == OLD
+    assert bins_of(LAYER) == OLD
 
 
 @pytest.mark.parametrize("old", [OLD, uniform_bins(7, 0.5, 0.1), (0.0, 1.0, 4.0, 9.0)], ids=len)
