@@ -155,5 +155,5 @@ def _notes(content: Mapping, kept: Mapping, heads: Sequence[WidenedHead]) -> Ite
         )
     for head in heads:
         if head.has_statistics:
-            change = f"{head.new_probability:.0e}"
-            yield f"{head.prefix}: GFLV2's reg_conf is kept: the probabilities that it reads change by less than {change}"
+            change = f"the probabilities that it reads change by less than {head.new_probability:.0e}"
+            yield f"{head.prefix}: GFLV2's reg_conf is kept; {change}"

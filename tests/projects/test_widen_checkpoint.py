@@ -220,7 +220,7 @@ def test_gflv2_statistics_layers_are_kept(name: str, content: dict, tmp_path: Pa
     weights = {**content["state_dict"], name: torch.randn(64, 20, 1, 1)}
     widened = widen_checkpoint(saved(tmp_path / "old.pth", weights), tmp_path / "new.pth", reg_max=24)
     (note,) = [one for one in widened.notes if "reg_conf" in one]
-    assert note.startswith("bbox_head.: GFLV2's reg_conf is kept: the probabilities that it reads change by less than ")
+    assert note.startswith("bbox_head.: GFLV2's reg_conf is kept; the probabilities that it reads change by less than ")
     assert widened.heads[0].new_probability < 1e-6
     assert torch.equal(read(widened.path)[name], weights[name])
 

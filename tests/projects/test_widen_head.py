@@ -136,18 +136,6 @@ def test_a_whole_head_loads_strictly_and_gives_the_same_outputs(kind: type) -> N
         assert (after - before).abs().max() < TOLERANCE
 
 
-def test_without_dfl_the_new_bins_are_not_used() -> None:
-    """The documents say so: GIoU's gradient at a new bin is proportional to its probability."""
-    torch.manual_seed(0)
-    old = gfl(16, strides=(8,))
-    torch.nn.init.zeros_(old.gfl_cls.bias)
-    weights = old.state_dict()
-    changed, _ = widen_head(weights, "", uniform_bins(24), (8,))
-    new = gfl(24, strides=(8,), loss_dfl=None)
-    new.load_state_dict({**weights, **changed}, strict=True)
-    assert trained(new, 60, torch.float32) < 16
-
-
 def trained(head: GFLHead, steps: int, dtype: torch.dtype) -> float:
     """Train on one object of 40 strides; return the smallest predicted distance of the location at its center."""
     torch.manual_seed(0)
