@@ -17,10 +17,11 @@ from .runtime import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, heads, hooks, losses, quality  # noqa: E402
+from . import assigners, coders, detectors, heads, hooks, losses, quality  # noqa: E402
 from .assigners import ATSSAssigner, FCOSAssigner  # noqa: E402
 from .coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder  # noqa: E402
-from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, RetinaQFLHead, SSDQFLHead  # noqa: E402
+from .detectors import KnowledgeDistillationSingleStageDetector  # noqa: E402
+from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, LDHead, RetinaQFLHead, SSDQFLHead  # noqa: E402
 from .hooks import (  # noqa: E402
     AssignmentStatsHook,
     BadBoxesHook,
@@ -29,12 +30,26 @@ from .hooks import (  # noqa: E402
     NonFiniteGuardHook,
     WholeCheckpointHook,
 )
-from .losses import DistributionFocalLoss, GaussianNLLLoss, GIoULoss, QualityFocalLoss  # noqa: E402
+from .losses import (  # noqa: E402
+    DistributionFocalLoss,
+    GaussianNLLLoss,
+    GIoULoss,
+    LocalizationDistillationLoss,
+    QualityFocalLoss,
+)
 from .projects.swap_head import swap_head  # noqa: E402
-from .quality import GuidedQuality, JointQuality, NoQuality, QualityBranch  # noqa: E402
+from .quality import (  # noqa: E402
+    DistributionGuidedQuality,
+    GuidedQuality,
+    JointQuality,
+    NoQuality,
+    QualityBranch,
+)
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
+
+KnowledgeDistillationKLDivLoss = LocalizationDistillationLoss  # MMDetection's name, which its configs use
 
 __all__ = [
     "ATSSAssigner",
@@ -42,6 +57,7 @@ __all__ = [
     "BadBoxesHook",
     "DiracBBoxCoder",
     "DistributionFocalLoss",
+    "DistributionGuidedQuality",
     "ExactResumeHook",
     "FCOSAssigner",
     "FCOSQFLHead",
@@ -54,6 +70,10 @@ __all__ = [
     "GuidedQuality",
     "IntegralBBoxCoder",
     "JointQuality",
+    "KnowledgeDistillationKLDivLoss",
+    "KnowledgeDistillationSingleStageDetector",
+    "LDHead",
+    "LocalizationDistillationLoss",
     "NoQuality",
     "NonFiniteGuardHook",
     "QualityBranch",
@@ -65,6 +85,7 @@ __all__ = [
     "checkpoints",
     "coders",
     "compat",
+    "detectors",
     "embedded_config",
     "find_config",
     "heads",

@@ -72,7 +72,7 @@ def check_all(configs: list[tuple[str, str]], folder: Path, head: str = "gfl") -
     Args:
         configs: return value of :func:`dense_configs`, or a part of it.
         folder: folder for the new configs.
-        head: "gfl" or "qfl", see :func:`gfl_plugin.swap_head`.
+        head: "gfl", "gflv2" or "qfl", see :func:`gfl_plugin.swap_head`.
 
     Yields:
         One result per config.

@@ -44,9 +44,13 @@ class ATSSAssigner(MMDetATSSAssigner):
             and it is not positive; negative or 0 to disable.
         hooks: callables, or configs of registered callables. They are called one after another with an
             :class:`ATSSAssignment`; if a hook returns an assignment, that replaces the current one.
+        min_positives: an object with an area that gets fewer positives is given its best candidates by IoU, see
+            :mod:`gfl_plugin.assigners.best_priors`; 0 for MMDetection's assignment, in which some objects, most of them
+            tiny, have no positive and are not learned.
 
     Raises:
-        ValueError: if topk is below 1, or a hook is not callable.
+        ValueError: if topk is below 1, a hook is not callable, or min_positives is not a whole number >= 0 or is given
+            together with alpha.
     """
 
     def __init__(
@@ -56,10 +60,22 @@ class ATSSAssigner(MMDetATSSAssigner):
         iou_calculator: dict = dict(type="mmdet.BboxOverlaps2D"),  # noqa: B006 (read only)
         ignore_iof_thr: float = -1,
         hooks: Sequence[dict | AssignerHook] = (),
+        min_positives: int = 0,
     ) -> None:
         if not (isinstance(topk, int) and topk >= 1):
             raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (9 in the paper)")
+        if isinstance(min_positives, bool) or not (isinstance(min_positives, int) and min_positives >= 0):
+            raise ValueError(
+                f"min_positives is {min_positives!r}; it must be a whole number >= 0: 1 gives each object at least one "
+                "positive, 0 is MMDetection's assignment"
+            )
+        if min_positives and alpha is not None:
+            raise ValueError(
+                f"min_positives is {min_positives} with alpha={alpha!r}; MMDetection's own code assigns objects by "
+                "DDOD's cost and gives no minimum: remove one of the two"
+            )
         super().__init__(topk=topk, alpha=alpha, iou_calculator=iou_calculator, ignore_iof_thr=ignore_iof_thr)
+        self.min_positives = min_positives
         self.hooks: list[AssignerHook] = [TASK_UTILS.build(h) if isinstance(h, dict) else h for h in hooks]
         for hook in self.hooks:
             if not callable(hook):
@@ -200,7 +216,8 @@ class ATSSAssigner(MMDetATSSAssigner):
 
     def _decide(self, ground_truths: GroundTruths, candidates: Candidates, num_priors: int) -> ATSSAssignment:
         none = torch.zeros_like(candidates.valid)
-        empty = ATSSAssignment(ground_truths, candidates, candidates.iou.new_zeros(len(none)), none, num_priors)
+        threshold = candidates.iou.new_zeros(len(none))
+        empty = ATSSAssignment(ground_truths, candidates, threshold, none, num_priors, self.min_positives)
         assignment = empty.with_threshold(candidates.threshold())
         for hook in self.hooks:
             answer = hook(assignment)

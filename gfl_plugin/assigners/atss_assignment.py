@@ -11,6 +11,7 @@ from ..ops.host_values import on_host
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.positives import Positives
+from .best_priors import give_best_priors
 from .candidates import Candidates
 
 
@@ -23,6 +24,7 @@ class ATSSAssignment:
     threshold: Tensor  # (G,) minimum IoU of a positive candidate, fp64
     selected: Tensor  # (G, M) bool, candidates that reach the threshold and have their center inside the object
     num_priors: int  # A, of one image
+    min_positives: int = 0  # an object with fewer positives gets its best candidates, see best_priors
 
     def with_threshold(self, threshold: Tensor) -> ATSSAssignment:
         """Create an assignment with other thresholds.
@@ -39,6 +41,14 @@ class ATSSAssignment:
 
     @property
     def positive(self) -> Tensor:
+        """(G, M) bool: :attr:`won`, and the candidates that objects with too few of them are given."""
+        won = self.won
+        if not self.min_positives:
+            return won
+        return give_best_priors(self.truths, self.candidates, won, self.min_positives, self.num_priors)
+
+    @property
+    def won(self) -> Tensor:
         """(G, M) bool: ``selected``, with each prior assigned to one object only.
 
         A prior that several objects select is assigned to the object with the highest IoU, and for equal IoUs to the

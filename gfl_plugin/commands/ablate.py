@@ -25,9 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
         "--scale",
-        choices=["demo", "bccd", "demo_long", "bccd_long", "coco"],
+        choices=["demo", "bccd", "demo_long", "bccd_long", "demo_tiny", "demo_large", "coco"],
         default="demo",
-        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images), or COCO",
+        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; demo_tiny, "
+        "demo_large: tiny digits, large digits on a single level), or COCO",
     )
     parser.add_argument(
         "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"

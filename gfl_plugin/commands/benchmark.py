@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step-size", type=int, default=320, help="side of these images in pixels (default: 320)")
     parser.add_argument("--bf16", action="store_true", help="run whole training steps with bf16 autocast")
     parser.add_argument("--only", default="", help="measure only rows whose name starts with this text")
+    parser.add_argument(
+        "--distribution-cost",
+        action="store_true",
+        help="instead, time a head with distributions against a head with one number per side at test time, for one "
+        "image of 1280×1280",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
         "--plot",
@@ -70,11 +76,13 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: if an argument is wrong, or the numbers of the two heads differ.
         OSError: if a file is missing.
     """
-    boxes = _boxes(arguments.boxes)
     if arguments.runs < _MIN_RUNS:
         raise ValueError(
             f"--runs is {arguments.runs}; it must be at least {_MIN_RUNS}, since a median of fewer pairs is unreliable"
         )
+    if arguments.distribution_cost:
+        return _distribution_cost(arguments)
+    boxes = _boxes(arguments.boxes)
 
     import torch
 
@@ -134,6 +142,47 @@ def run(arguments: argparse.Namespace) -> int:
         plot(points, title, arguments.plot)
     for path in filter(None, (arguments.json, arguments.plot)):
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _distribution_cost(arguments: argparse.Namespace) -> int:
+    """Run ``--distribution-cost``."""
+    import torch
+
+    from ..analysis.benchmark import distribution_cost
+    from ..analysis.machine import this_machine
+    from ..analysis.progress import output_console, progress_display
+    from ..analysis.tables import Column, Table, print_table
+    from ..runtime.atomic_files import write_whole
+
+    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's own heads cause this warning
+    torch.set_num_threads(arguments.threads)
+    console, machine = output_console(), this_machine()
+    with progress_display(console) as display, display.task("head at test time") as task:
+        costs = distribution_cost(
+            classes=arguments.classes,
+            above=arguments.above,
+            runs=arguments.runs,
+            device=arguments.device,
+            report=task.update,
+        )
+    names = ("Dirac sides", "distributions", "ratio", "quartiles")
+    rows = tuple(
+        (
+            cost.part,
+            f"{1000 * cost.dirac:.1f} ms",
+            f"{1000 * cost.general:.1f} ms",
+            f"{cost.ratio:.3f}",
+            f"{cost.low:.3f} … {cost.high:.3f}",
+        )
+        for cost in costs
+    )
+    title = f"1 image of 1280×1280, {arguments.classes} classes; {arguments.threads} threads; {machine}, {_mmcv()}"
+    print_table(console, Table((Column("", numeric=False), *map(Column, names)), rows), title)
+    if arguments.json:
+        content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
+        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
     return 0
 
 

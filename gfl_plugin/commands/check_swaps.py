@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: parser of the command.
     """
-    parser.add_argument("--head", choices=["gfl", "qfl"], default="gfl", help="new head (default: gfl)")
+    parser.add_argument("--head", choices=["gfl", "gflv2", "qfl"], default="gfl", help="new head (default: gfl)")
     parser.add_argument("--only", nargs="+", help="check only configs whose name contains one of these texts")
     parser.add_argument("--out", type=Path, help="write a table of all configs to this Markdown file")
 

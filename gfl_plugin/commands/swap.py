@@ -22,13 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="config to write; never overwritten")
     parser.add_argument(
-        "--head", choices=["gfl", "qfl"], default="gfl", help="the GFL head, or the detector's own head with QFL"
+        "--head",
+        choices=["gfl", "gflv2", "qfl"],
+        default="gfl",
+        help="the GFL head, that of GFLV2, or the detector's own head with QFL",
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the new head")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the config; see :func:`gfl_plugin.projects.swap_head.swap_config_file`.
+    """Write the config, and print the chosen range; see :func:`gfl_plugin.projects.swap_head.swap_config_file`.
 
     Args:
         arguments: parsed arguments, see :func:`add_arguments`.
@@ -36,10 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from gfl_plugin.projects.swap_head import swap_config_file
+    from gfl_plugin.projects.swap_head import range_of_swap, swap_config_file
 
     overrides = _nested(_settings(arguments.set))
     print(f"wrote {swap_config_file(arguments.base, arguments.out, arguments.head, **overrides)}")
+    chosen = range_of_swap(arguments.base, arguments.head, **overrides)
+    if chosen is not None:
+        print(chosen.reason)
     return 0
 
 

@@ -1,9 +1,9 @@
 """A detection dataset that is generated in seconds without a network: handwritten digits in photographs.
 
 The 1,797 digits (8×8 pixels) and the two photographs come with scikit-learn. Digits are drawn over a crop of a
-photograph, with heights of 12 to 45 % of the image. Some are blurred, faded or half covered by a patch of a photograph,
-so that their boundary is ambiguous; box distributions can represent that. Their box is still that of the whole digit.
-With the same library versions, equal seeds give equal files.
+photograph, with heights of 12 to 45 % of the image, or all of them tiny or large (``DIGITS``). Some are blurred, faded
+or half covered by a patch of a photograph, so that their boundary is ambiguous; box distributions can represent that.
+Their box is still that of the whole digit. With the same library versions, equal seeds give equal files.
 """
 
 from __future__ import annotations
@@ -20,17 +20,41 @@ from ..runtime.install_advice import module_or_advice
 
 # Conditions of a digit, and their probabilities.
 _CONDITIONS = {"clear": 0.52, "blurred": 0.16, "faded": 0.16, "covered": 0.16}
-_MIN_DIGITS, _MAX_DIGITS = 3, 10  # per image; a digit that would overlap another one too much is skipped
 _MAX_OVERLAP = 0.1  # of two digits: shared area divided by the area of the smaller box
 
 
 @dataclass(frozen=True)
+class Digits:
+    """Number and height of the digits of an image."""
+
+    count: tuple[int, int]  # least and largest number; a digit that would overlap another one too much is skipped
+    heights: tuple[float, float]  # least and largest height; their logarithm is uniform
+    in_pixels: bool  # heights are in pixels; otherwise in sides of the image
+    least: int  # pixels; smaller heights are enlarged to it
+
+    def height(self, random: np.random.Generator, side: int) -> float:
+        """Draw the height of a digit in pixels, for images of ``side`` pixels."""
+        low, high = (value if self.in_pixels else side * value for value in self.heights)
+        return float(np.exp(random.uniform(np.log(low), np.log(high))))
+
+
+USUAL = "usual"
+DIGITS = {
+    USUAL: Digits(count=(3, 10), heights=(0.12, 0.45), in_pixels=False, least=8),
+    # Both sides are shorter than 8 pixels, the stride of the finest level of the usual pyramids.
+    "tiny": Digits(count=(12, 24), heights=(4.6, 7.4), in_pixels=True, least=1),
+    "large": Digits(count=(4, 8), heights=(0.6, 0.97), in_pixels=False, least=8),
+}
+
+
+@dataclass(frozen=True)
 class DemoSize:
-    """Number and size of the images."""
+    """Number and size of the images, and of their digits."""
 
     train: int = 600  # images
     val: int = 150  # images
     side: int = 160  # pixels, width and height of an image
+    digits: str = USUAL  # key of DIGITS
 
 
 def make_dataset(
@@ -51,9 +75,14 @@ def make_dataset(
 
     Raises:
         FileExistsError: if the folder contains a dataset of another size or seed.
+        ValueError: if ``size.digits`` is unknown.
         MissingPackageError: if scikit-learn, which contains the digits and photographs, is not installed.
     """
+    if size.digits not in DIGITS:
+        raise ValueError(f"DemoSize.digits is {size.digits!r}; it must be one of {', '.join(DIGITS)}")
     recipe = {"train": size.train, "val": size.val, "side": size.side, "seed": seed}
+    if size.digits != USUAL:  # datasets from before there were others have no such entry
+        recipe["digits"] = size.digits
     recipe_file = root / "recipe.json"
     if recipe_file.exists():
         found = json.loads(recipe_file.read_text())
@@ -73,7 +102,7 @@ def make_dataset(
         images, annotations = [], []
         for index in range(count):
             file_name = f"{index:05d}.png"
-            picture, objects = _compose(random, photographs, digits, labels, pool, size.side)
+            picture, objects = _compose(random, photographs, digits, labels, pool, size)
             picture.save(root / name / file_name)
             images.append({"id": index, "file_name": file_name, "width": size.side, "height": size.side})
             for label, box, condition in objects:
@@ -115,21 +144,24 @@ def _compose(
     digits: np.ndarray,
     labels: np.ndarray,
     pool: np.ndarray,
-    side: int,
+    size: DemoSize,
 ) -> tuple[Image.Image, list[tuple[int, tuple[float, ...], str]]]:
     """An image, and the label, box and condition of each of its digits."""
+    kind, side = DIGITS[size.digits], size.side
     canvas = np.asarray(_crop(random, photographs, side), dtype=np.float64)
     objects: list[tuple[int, tuple[float, ...], str]] = []
-    for _ in range(int(random.integers(_MIN_DIGITS, _MAX_DIGITS + 1))):
+    for _ in range(int(random.integers(kind.count[0], kind.count[1] + 1))):
         which = int(random.choice(pool))
-        height = float(np.exp(random.uniform(np.log(side * 0.12), np.log(side * 0.45))))
+        height = kind.height(random, side)
         condition = str(random.choice(list(_CONDITIONS), p=list(_CONDITIONS.values())))
-        mask, box = _stroke(digits[which], height)
+        mask, box = _stroke(digits[which], max(kind.least, round(height)))
         if box is None:
             continue
         if condition == "blurred":
             radius = float(random.uniform(0.025, 0.06)) * height
             mask, box = _blurred(mask, box, radius)
+        if max(mask.shape) > side:  # the margin of a large blurred digit
+            continue
         x = int(random.integers(0, side - mask.shape[1] + 1))
         y = int(random.integers(0, side - mask.shape[0] + 1))
         box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
@@ -157,9 +189,8 @@ def _crop(random: np.random.Generator, photographs: list[Image.Image], side: int
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else crop
 
 
-def _stroke(digit: np.ndarray, height: float) -> tuple[np.ndarray, tuple[int, ...] | None]:
-    """Opacity (H, W) uint8 of a digit of a given height, and the box of its ink; None if there is no ink."""
-    extent = max(8, round(height))
+def _stroke(digit: np.ndarray, extent: int) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """Opacity (H, W) uint8 of a digit of ``extent`` pixels, and the box of its ink; None if there is no ink."""
     small = Image.fromarray((digit * 255).astype(np.uint8))
     smooth = np.asarray(small.resize((extent, extent), Image.Resampling.BICUBIC), dtype=np.float64)
     # Enlarging by a factor of 8 or more blurs a digit; this sharpens its edge.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -11,6 +11,10 @@ from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.matched import Matched
 from ..structures.positives import Positives, gather_locations
+
+# Losses by name, one scalar per level, of predictions and targets at the positives, the positives' weights (P,) before
+# they are divided by their sum (0 for inactive ones), and the positives.
+PositiveLosses = Callable[[Matched, Tensor, Positives], dict[str, list[Tensor]]]
 
 
 def match(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -74,6 +76,34 @@ def check_maps(cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor], image
             )
 
 
+def check_soft_targets(soft_targets: Sequence[Tensor], bbox_preds: Sequence[Tensor]) -> None:
+    """Check that a teacher's box maps have the shapes and the device of the student's.
+
+    Args:
+        soft_targets: L maps (B, D, H, W) of the teacher.
+        bbox_preds: L maps (B, D, H, W) of the student.
+
+    Raises:
+        ValueError: for maps that do not fit together.
+    """
+    if len(soft_targets) != len(bbox_preds):
+        raise ValueError(
+            f"the teacher gives box maps of {len(soft_targets)} levels, the student of {len(bbox_preds)}; their necks "
+            "and anchor generators must have the same levels"
+        )
+    for number, (teacher, student) in enumerate(zip(soft_targets, bbox_preds)):
+        if teacher.shape != student.shape:
+            raise ValueError(
+                f"level {number}: the teacher's box map has shape {tuple(teacher.shape)}, the student's "
+                f"{tuple(student.shape)}; both need the same strides and the same bins"
+            )
+        if teacher.device != student.device:
+            raise ValueError(
+                f"level {number}: the teacher's box map lies on {teacher.device}, the student's on {student.device}; "
+                "bring both to one device"
+            )
+
+
 def check_instances(instances: Sequence[InstanceData] | None, images: int) -> None:
     """Check the number of images that have annotations.
 
@@ -111,6 +141,25 @@ def check_labels(truths: GroundTruths, classes: int) -> None:
             )
 
 
+def check_quality_weights(state_dict: dict, prefix: str, own: Sequence[str]) -> None:
+    """Check that a checkpoint of GFLV2 is loaded by a head of GFLV2; in others, its scores would lack a factor.
+
+    Args:
+        state_dict: the checkpoint's weights.
+        prefix: of the head's keys.
+        own: names of the weights of the head's quality representation.
+
+    Raises:
+        ValueError: for weights of GFLV2's quality layers that the head does not have.
+    """
+    outer = (f"{prefix}reg_conf.", f"{prefix}quality.reg_conf.")
+    if any(key.startswith(outer) for key in state_dict) and not any(name.startswith("reg_conf.") for name in own):
+        raise ValueError(
+            "the checkpoint is one of GFLV2, whose scores are products of class score and quality; write "
+            "bbox_head.quality=dict(type='DistributionGuidedQuality')"
+        )
+
+
 def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
     """Check that weights are those of this head; MMEngine would only log differing keys and keep random weights.
 
@@ -137,3 +186,35 @@ def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
             f"{channels} (reg_max={channels // 4 - 1}); set bbox_head.reg_max (or "
             "bbox_coder, where it is another) to the checkpoint's"
         )
+
+
+def keep_bins(state_dict: dict, prefix: str, bins: Tensor | None) -> None:
+    """Keep a head's bins when a checkpoint is loaded, and warn if the checkpoint's are others.
+
+    MMDetection saves bins as ``integral.project``. They belong to the config: with other bins the same weights mean
+    other distances, so that such a checkpoint is only a start for training.
+
+    Args:
+        state_dict: the checkpoint's weights; its bins are replaced.
+        prefix: of the head's keys.
+        bins: the head's, (n + 1,), or None if it has none.
+    """
+    key = f"{prefix}integral.project"
+    saved = state_dict.get(key)
+    if bins is None or not isinstance(saved, Tensor) or saved.shape != bins.shape or saved.is_meta:
+        return
+    saved = saved.detach().float().cpu()
+    if not torch.allclose(saved, bins, rtol=1e-3, atol=1e-3):
+        print_log(
+            f"the checkpoint's head was trained with the bins {_listed(saved)}, this head has {_listed(bins)}. Its "
+            "distances are wrong until it is trained; to use the checkpoint as it is, set bbox_coder to its bins",
+            logger="current",
+            level=logging.WARNING,
+        )
+    state_dict[key] = bins
+
+
+def _listed(bins: Tensor) -> str:
+    """The first three bins and the last."""
+    values = [f"{value:.4g}" for value in bins.tolist()]
+    return f"[{', '.join(values if len(values) < 5 else [*values[:3], '…', values[-1]])}]"

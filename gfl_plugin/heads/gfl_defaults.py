@@ -11,6 +11,7 @@ from ..quality import JointQuality
 
 STRIDES = (8, 16, 32, 64, 128)  # pixels, of FPN's P3 to P7
 LOSS_BBOX = {"type": "GIoULoss", "loss_weight": 2.0}
+LOSS_LD = {"type": "LocalizationDistillationLoss", "loss_weight": 0.25}  # of LDHead
 
 
 def gfl_head_config(num_classes: int, in_channels: int, strides: Sequence[int] = STRIDES, **changes: object) -> dict:

@@ -18,8 +18,17 @@ from ..structures.class_targets import ClassTargets
 from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
-from .box_losses import box_losses, match
-from .checks import check_bins_of, check_box_loss, check_instances, check_labels, check_maps, check_state_dict
+from .box_losses import PositiveLosses, box_losses, match
+from .checks import (
+    check_bins_of,
+    check_box_loss,
+    check_instances,
+    check_labels,
+    check_maps,
+    check_quality_weights,
+    check_state_dict,
+    keep_bins,
+)
 from .gfl_defaults import LOSS_BBOX
 from .gfl_settings import build_quality, build_side_loss, class_loss_config, coder_config, scoped, train_settings
 from .location_weights import location_weights
@@ -44,8 +53,10 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         num_classes: C.
         in_channels: channels of the feature maps.
         reg_max: n, the index of a side's last bin. May be left out where ``bbox_coder`` gives it.
-        quality: JointQuality by default; NoQuality, QualityBranch, GuidedQuality, or your own QualityRepresentation.
-        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality, else a FocalLoss.
+        quality: JointQuality by default; DistributionGuidedQuality (GFLV2), NoQuality, QualityBranch, GuidedQuality, or
+            your own QualityRepresentation.
+        loss_cls: by default that of the quality representation: a QualityFocalLoss for JointQuality and
+            DistributionGuidedQuality, else a FocalLoss.
         loss_dfl: loss of sides as ``bbox_coder`` represents them: DistributionFocalLoss for an IntegralBBoxCoder,
             GaussianNLLLoss for a GaussianBBoxCoder. None for no such loss; "by_coder" for the default
             of the coder.
@@ -86,6 +97,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             **kwargs,
         )
         self.quality = quality
+        self.quality.check_coder(self.bbox_coder)
         self.quality.init_layers(self.feat_channels)
         self.quality.check_loss_cls(self.loss_cls)
         self.loss_dfl = build_side_loss(loss_dfl, self.bbox_coder)
@@ -150,9 +162,18 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
         score_factors: list[Tensor] | None = None,
+        **more: list[Tensor],
     ) -> dict[str, list[Tensor]]:
         truths, ignored, metas = unpack_gt_instances(batch_data_samples)
-        return self.loss_by_feat(cls_scores, bbox_preds, truths, metas, ignored, score_factors)
+        return self.loss_by_feat(
+            cls_scores,
+            bbox_preds,
+            truths,
+            metas,
+            batch_gt_instances_ignore=ignored,
+            score_factors=score_factors,
+            **more,
+        )
 
     def loss_by_feat(
         self,
@@ -162,6 +183,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: OptInstanceList = None,
         score_factors: list[Tensor] | None = None,
+        more_losses: PositiveLosses | None = None,
     ) -> dict[str, list[Tensor]]:
         """Losses of a batch, computed in fp32 also under autocast.
 
@@ -172,10 +194,11 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             batch_img_metas: ``img_shape`` and ``pad_shape`` of each image.
             batch_gt_instances_ignore: ``bboxes`` of ignored regions of each image, or None.
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them.
+            more_losses: computes further losses at the positives, for subclasses.
 
         Returns:
-            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, and the losses of ``quality``, each a list of one
-            scalar per level, fp32.
+            ``loss_cls``, ``loss_bbox``, ``loss_dfl`` if there is one, the losses of ``quality``, and ``more_losses``,
+            each a list of one scalar per level, fp32.
 
         Raises:
             ValueError: for a label that is not a class index, an image without a location, a batch without an image, or
@@ -202,7 +225,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             constants = matched.detached()
             quality = self.quality.target(constants)
             weight = torch.where(positives.active, self.quality.box_weight(constants, quality), 0.0)
-            share = weight / reduce_mean(weight.sum()).clamp(min=1)
+            share = weight / self._box_avg_factor(weight.sum())
             # As in MMDetection, an image without a positive counts as one.
             per_image = quality.new_zeros(len(truths.counts))
             per_image.index_add_(0, positives.image, positives.active.to(quality))
@@ -217,7 +240,12 @@ class GFLHead(DensePrediction, MMDetGFLHead):
                 "loss_cls": self.quality.class_losses(self.loss_cls, cls_scores, targets),
                 **box_losses(matched, share, positives, self.bbox_coder, self.loss_bbox, self.loss_dfl),
                 **self.quality.quality_losses(score_factors, targets),
+                **(more_losses(matched, weight, positives) if more_losses else {}),
             }
+
+    def _box_avg_factor(self, total: Tensor) -> Tensor:
+        """Divisor of the box losses, from the sum of all weights of this worker."""
+        return reduce_mean(total).clamp(min=1)
 
     @property
     def _pos_weight(self) -> float:
@@ -227,4 +255,9 @@ class GFLHead(DensePrediction, MMDetGFLHead):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_state_dict(state_dict, prefix, self.gfl_reg.out_channels)
+        keep_bins(state_dict, prefix, self.bbox_coder.bins())
+        check_quality_weights(state_dict, prefix, list(self.quality.state_dict()))
+        outer = tuple(prefix + name for name in self.quality.outer_prefixes)
+        for key in [key for key in state_dict if key.startswith(outer)]:
+            state_dict[f"{prefix}quality.{key[len(prefix) :]}"] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -40,14 +40,15 @@ def build_quality(config: dict | None) -> QualityRepresentation:
     quality = MODELS.build(scoped(config or {"type": "JointQuality"}))
     if not isinstance(quality, QualityRepresentation):
         raise ValueError(
-            f"quality is a {type(quality).__name__}; write quality=dict(type='JointQuality'), 'NoQuality', "
-            "'QualityBranch' or 'GuidedQuality', or a subclass of gfl_plugin.quality.QualityRepresentation"
+            f"quality is a {type(quality).__name__}; write quality=dict(type='JointQuality'), "
+            "'DistributionGuidedQuality', 'NoQuality', 'QualityBranch' or 'GuidedQuality', or a subclass of "
+            "gfl_plugin.quality.QualityRepresentation"
         )
     return quality
 
 
 def class_loss_config(config: dict | None, quality: QualityRepresentation) -> ConfigDict:
-    """The class loss: the config's, completed by the quality representation's default where it names no type.
+    """The class loss: the config's, completed by the quality representation.
 
     Args:
         config: ``loss_cls``.
@@ -56,8 +57,7 @@ def class_loss_config(config: dict | None, quality: QualityRepresentation) -> Co
     Returns:
         A config with a type.
     """
-    config = config or {}
-    return scoped(config if "type" in config else {**quality.default_loss_cls, **config})
+    return scoped(quality.class_loss_config(config or {}))
 
 
 def build_side_loss(config: dict | str | None, coder: DistanceBBoxCoder) -> nn.Module | None:

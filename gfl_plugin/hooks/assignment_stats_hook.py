@@ -21,6 +21,7 @@ class AssignmentStatsHook(Hook):
     * ``train/assign/positives_per_object``: positives divided by objects;
     * ``train/assign/positives_level_<i>``: positives per step on each level;
     * ``train/assign/objects_without_positive``: share of objects without a positive location;
+    * ``train/assign/objects_given_best_prior``: share of objects that the assigner's ``min_positives`` gave locations;
     * ``train/assign/empty_objects``: share of objects with a degenerate box (zero area or not finite).
 
     Args:
@@ -54,11 +55,12 @@ class AssignmentStatsHook(Hook):
         """Add up the counts of one assignment; called by the assigner, without synchronizing with the GPU."""
         positive = assignment.positive
         per_level = [part.sum() for part in positive.split(assignment.candidates.counts, dim=1)]
-        truths = assignment.truths
+        truths, won = assignment.truths, assignment.won if assignment.min_positives else positive
         sums = torch.stack(
             [
                 positive.new_tensor(len(truths), dtype=torch.int64),
                 (~positive.any(dim=1)).sum(),
+                (positive & ~won).any(dim=1).sum(),
                 truths.empty.sum(),
                 *per_level,
             ]
@@ -69,11 +71,12 @@ class AssignmentStatsHook(Hook):
         self._steps += 1
         if self._steps < self.interval or self._sums is None:
             return
-        objects, without, empty, *per_level = self._sums.tolist()
+        objects, without, given, empty, *per_level = self._sums.tolist()
         scalars = {f"positives_level_{level}": count / self._steps for level, count in enumerate(per_level)}
         if objects:
             scalars["positives_per_object"] = sum(per_level) / objects
             scalars["objects_without_positive"] = without / objects
+            scalars["objects_given_best_prior"] = given / objects
             scalars["empty_objects"] = empty / objects
         for name, value in scalars.items():
             runner.message_hub.update_scalar(f"train/assign/{name}", value)

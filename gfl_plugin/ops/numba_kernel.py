@@ -4,13 +4,16 @@ Compiling takes seconds. Numba's own cache (``cache=True``) is used with three a
 written, a full disk or a damaged file never stop a run, and an entry is used only for the key it was written for.
 
 What Numba's key contains: the file of the kernel, its argument types, Numba's version and the CPU with its features.
-It does not contain other files, so a kernel's helper functions and constants must be in the kernel's own file.
+It does not contain other files, so a kernel's helper functions and constants must be in the kernel's own file, or in
+modules that are named by ``sources``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from numba import njit
@@ -19,12 +22,13 @@ from numba.core.caching import FunctionCache
 _logger = logging.getLogger(__name__)
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a function as ``numba.njit(cache=True, **options)`` does.
 
     Use it for functions that Python calls; the functions that those call need plain ``njit`` only.
 
     Args:
+        sources: other modules with functions or constants that the compiled code uses.
         **options: of ``numba.njit``, without ``cache``.
 
     Returns:
@@ -36,7 +40,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         if not hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT=1 gives the function itself
             return dispatcher
         try:
-            dispatcher._cache = _Cache(function)
+            dispatcher._cache = _Cache(function, sources)
         except Exception as error:  # no folder can be written; or a Numba version whose cache works differently
             _logger.debug("%s is compiled in each process: %r", function.__name__, error)
         return dispatcher
@@ -47,9 +51,13 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 class _Cache(FunctionCache):
     """Numba's cache of one function, which treats every disk error as "not cached"."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], sources: Sequence[ModuleType]) -> None:
         super().__init__(function)
-        self._cache_file = _CheckedFile(self._cache_file, self._impl.locator.get_source_stamp())
+        stamp = self._impl.locator.get_source_stamp()
+        if sources:
+            files = [Path(module.__file__).stat() for module in sources]
+            stamp = (stamp, *((file.st_mtime, file.st_size) for file in files))
+        self._cache_file = _CheckedFile(self._cache_file, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """See Numba; None if there is no such entry, or none that can be read."""

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from ..heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 from ..quality import JointQuality
 from .dense_head import DEFAULT_CHANNELS, Pyramid, class_name, dense_head, pyramid_of
+from .side_range import SideRange, side_range
 
 # Heads that keep everything but their score.
 QFL_HEADS = {
@@ -17,6 +18,8 @@ QFL_HEADS = {
 }
 # Heads that get QFL as a GFL head whose box sides are single numbers.
 _QFL_BY_GFL = ("ATSSHead", "GFLHead")
+# GFL heads, with what they add to GFL's settings.
+_GFL_QUALITIES: dict[str, dict] = {"gfl": {}, "gflv2": {"quality": {"type": "DistributionGuidedQuality"}}}
 _IMPORTS = ["gfl_plugin"]
 
 
@@ -25,7 +28,7 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
 
     Args:
         cfg: of a single-stage dense detector.
-        head: "gfl" for the GFL head, "qfl" for the old head with QFL.
+        head: "gfl" for the GFL head, "gflv2" for GFLV2's, "qfl" for the old head with QFL.
         overrides: settings of the new head, merged into its config.
 
     Returns:
@@ -38,15 +41,35 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
     old = dense_head(cfg)
     # Without MMDetection's default scope (as in new-style configs) MMEngine finds its classes only by their scope.
     scope = "" if cfg.get("default_scope") == "mmdet" else "mmdet."
-    if head == "gfl":
-        model = _gfl_model(cfg.model, pyramid_of(old), overrides, scope)
+    if head in _GFL_QUALITIES:
+        chosen = chosen_range(cfg, head, overrides)
+        changed = overrides if chosen is None else {"reg_max": chosen.reg_max, **overrides}
+        model = _gfl_model(cfg.model, pyramid_of(old), _merged(_GFL_QUALITIES[head], changed), scope)
     elif head == "qfl":
         model = _qfl_model(cfg.model, old, overrides, scope)
     else:
-        raise ValueError(f"head is {head!r}; it must be 'gfl' or 'qfl'")
+        raise ValueError(f"head is {head!r}; it must be 'gfl', 'gflv2' or 'qfl'")
     imports = list(cfg.get("custom_imports", {}).get("imports", []))
     imports += [name for name in _IMPORTS if name not in imports]
     return dict(custom_imports=dict(imports=imports, allow_failed_imports=False), model=model)
+
+
+def chosen_range(cfg: Config, head: str, overrides: dict) -> SideRange | None:
+    """The range of the side distributions that :func:`swap_changes` chooses.
+
+    Args:
+        cfg: see :func:`swap_changes`.
+        head: see :func:`swap_changes`.
+        overrides: see :func:`swap_changes`.
+
+    Returns:
+        The choice; None if the new head has no bins, or ``overrides`` sets them.
+
+    Raises:
+        ValueError: see :func:`swap_changes`.
+    """
+    sets_bins = {"reg_max", "bbox_coder"} & set(overrides)
+    return None if head not in _GFL_QUALITIES or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
 
 
 def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -> dict:

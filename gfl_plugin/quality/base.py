@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..coders import DistanceBBoxCoder
 from ..losses import QualityFocalLoss
 from ..structures.class_targets import ClassTargets
 from ..structures.matched import Matched
@@ -23,6 +24,29 @@ class QualityRepresentation(nn.Module):
 
     # The class loss if a config names none.
     default_loss_cls: ClassVar[dict] = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25}
+    # Prefixes of keys that checkpoints of the method's authors have in the head, without "quality." before them.
+    outer_prefixes: ClassVar[tuple[str, ...]] = ()
+
+    def class_loss_config(self, config: dict) -> dict:
+        """The config of the class loss, completed by this representation's default where it names no type.
+
+        Args:
+            config: ``loss_cls``; may be empty.
+
+        Returns:
+            A config with a type.
+        """
+        return config if "type" in config else {**self.default_loss_cls, **config}
+
+    def check_coder(self, coder: DistanceBBoxCoder) -> None:
+        """Check that a box coder fits; called before :meth:`init_layers`.
+
+        Args:
+            coder: the head's box coder.
+
+        Raises:
+            ValueError: if it does not fit; the message says what to write.
+        """
 
     def init_layers(self, feat_channels: int) -> None:
         """Create the layers of this representation, if it has any.

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -38,8 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
-    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 2, "precision": 3,
-    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "spacing": 4,
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 3, "gflv2": 2,
+    "gflv2_statistics": 14, "gflv2_width": 6, "precision": 3, "min_positives": 3, "qfl_detectors": 10, "quality_atss": 6,
+    "quality_fcos": 6, "range": 3, "spacing": 4,
 }  # fmt: skip
 
 
@@ -61,12 +64,24 @@ def test_unknown_names_list_what_exists() -> None:
     assert [variant.name for variant in select_variants(study, ["n_16"]).variants] == ["n_16"]
 
 
+@pytest.fixture(autouse=True)
+def trained_teacher(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of the distillation study's teacher at the scale demo, named by GFL_TEACHER."""
+    path = tmp_path_factory.getbasetemp() / "teacher.pth"
+    if not path.exists():
+        variant = find_study(CONFIGS / "ablation", "distillation").variants[1]
+        model = SCALES["demo"].config(variant, CONFIGS, DATA).model
+        torch.save(dict(state_dict=MODELS.build(model).state_dict()), path)
+    monkeypatch.setenv("GFL_TEACHER", str(path))
+    return path
+
+
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) -> None:
     """The head is the COCO config's except for width, depth and classes; backbone, data and schedule are the same.
 
     In the precision study the optimizer wrapper differs instead of the head. The teacher of the distillation study is
-    another detector.
+    another detector, and its third variant also has a teacher.
     """
     study = find_study(CONFIGS / "ablation", name)
     heads, rest = [], []
@@ -81,6 +96,8 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
         if variant.name == "teacher":
             continue
         parts = (small["model"].pop(key) for key in ("train_cfg", "test_cfg", "type"))
+        for key in ("teacher_config", "teacher_ckpt"):
+            small["model"].pop(key, None)
         heads.append((head, *parts, wrapper))
         small["model"]["neck"].pop("num_outs")
         rest.append(small)
@@ -88,10 +105,60 @@ def test_small_configs_differ_from_each_other_and_keep_their_heads(name: str) ->
     assert len({repr(head) for head in heads}) == len(heads)
 
 
+def test_gfl_is_the_same_config_in_all_studies_with_it() -> None:
+    """Its runs are then reused."""
+    paths = ("distillation/student.py", "gflv2/gfl.py", "gflv2_statistics/none.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
+    paths = ("gflv2/gflv2.py", "gflv2_statistics/top_4_mean.py", "gflv2_width/hidden_64.py")
+    models = [Config.fromfile(CONFIGS / "ablation" / path).model.to_dict() for path in paths]
+    assert models == [models[0]] * 3
+
+
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_each_variant_trains_a_step_and_predicts(name: str) -> None:
     for variant in find_study(CONFIGS / "ablation", name).variants:
         try_out(SCALES["demo"].config(variant, CONFIGS, DATA))
+
+
+def test_at_demo_large_the_head_has_one_level() -> None:
+    """Neck, priors and strides are those of the single-level detector; the bins are those of the config."""
+    for variant in find_study(CONFIGS / "ablation", "range").variants:
+        full, small = Config.fromfile(variant.path).model, SCALES["demo_large"].config(variant, CONFIGS, DATA).model
+        assert small.neck.type == "mmdet.CTResNetNeck" and small.bbox_head.anchor_generator.strides == [8]
+        assert small.bbox_head.reg_max == full.bbox_head.reg_max
+        try_out(SCALES["demo_large"].config(variant, CONFIGS, DATA))
+
+
+@pytest.mark.parametrize("scale", ["demo", "bccd", "coco"])
+def test_distillation_without_a_trained_teacher_says_what_to_do(
+    scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GFL_TEACHER")
+    student, teacher, distilled = find_study(CONFIGS / "ablation", "distillation").variants
+    for variant in (student, teacher):
+        SCALES[scale].config(variant, CONFIGS, DATA)
+    with pytest.raises(
+        ValueError,
+        match="variant ld learns from a trained teacher, but there is no file teacher.pth; "
+        "train it with gfl-plugin ablate distillation --variants teacher, and set GFL_TEACHER",
+    ):
+        SCALES[scale].config(distilled, CONFIGS, DATA)
+
+
+@pytest.mark.parametrize("scale", ["demo", "bccd_long"])
+def test_the_small_teacher_of_a_distillation_is_the_teacher_variant(scale: str) -> None:
+    """Its model is the one that the teacher's own runs train, and the student is the student variant."""
+    student, teacher, distilled = (
+        SCALES[scale].config(variant, CONFIGS, DATA).model.to_dict()
+        for variant in find_study(CONFIGS / "ablation", "distillation").variants
+    )
+    assert distilled.pop("teacher_config") == {"model": teacher}
+    assert distilled.pop("teacher_ckpt").endswith("teacher.pth")
+    for model in (student, distilled):
+        model.pop("type"), model["bbox_head"].pop("type")
+    assert distilled == student
 
 
 def test_at_coco_scale_a_config_is_unchanged() -> None:

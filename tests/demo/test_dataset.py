@@ -6,10 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from gfl_plugin.demo.dataset import DemoSize, make_dataset
+from gfl_plugin.demo.dataset import DIGITS, DemoSize, make_dataset
 
 SIZE = DemoSize(train=12, val=4, side=96)
 
@@ -22,6 +23,40 @@ def digest(folder: Path) -> str:
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     first, second, other = (make_dataset(tmp_path / name, SIZE, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert digest(first) == digest(second) != digest(other)
+
+
+def test_the_usual_digits_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    """Images, annotations and the recipe are unchanged, so that results on the demo can be compared."""
+    root = make_dataset(tmp_path / "data", SIZE)
+    content = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        content.update(path.name.encode())
+        content.update(np.asarray(Image.open(path)).tobytes() if path.suffix == ".png" else path.read_bytes())
+    assert content.hexdigest() == "e0f931d6248ec80d6eb4d1da17ba56edd8138b3853206e01eb098e296c58a3d5"
+
+
+@pytest.mark.parametrize(
+    ("digits", "side", "least", "most"), [("usual", 160, 8, 72), ("tiny", 160, 4, 7), ("large", 320, 190, 311)]
+)
+def test_heights_of_the_digits(digits: str, side: int, least: int, most: int, tmp_path: Path) -> None:
+    """Every image has digits, their heights span the range, and tiny ones are shorter than a stride of 8 pixels."""
+    root = make_dataset(tmp_path / "data", DemoSize(train=40, val=2, side=side, digits=digits))
+    content = json.loads((root / "train.json").read_text())
+    boxes = np.array([annotation["bbox"] for annotation in content["annotations"]])
+    heights = boxes[:, 3]
+    assert {annotation["image_id"] for annotation in content["annotations"]} == set(range(40))
+    assert least <= heights.min() and heights.max() <= most
+    assert heights.max() - heights.min() > 0.6 * (most - least)
+    assert boxes[:, :2].min() >= 0 and (boxes[:, :2] + boxes[:, 2:]).max() <= side
+
+
+def test_other_digits_are_another_data_set(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "data", DemoSize(train=2, val=1, side=96))
+    with pytest.raises(FileExistsError, match="'digits': 'tiny'.*use another folder"):
+        make_dataset(root, DemoSize(train=2, val=1, side=96, digits="tiny"))
+    with pytest.raises(ValueError, match="DemoSize.digits is 'small'; it must be one of usual, tiny, large"):
+        make_dataset(tmp_path / "other", DemoSize(digits="small"))
+    assert set(DIGITS) == {"usual", "tiny", "large"} and not (tmp_path / "other").exists()
 
 
 def test_boxes_lie_in_their_images_and_conditions_occur(tmp_path: Path) -> None:

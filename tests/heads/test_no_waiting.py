@@ -17,6 +17,9 @@ CASES = [
     pytest.param(Recipe(images=3, objects=(4, 9, 0)), {}, id="padded"),
     pytest.param(Recipe(images=2, objects=(5, 3), same_size=True), {}, id="one size"),
     pytest.param(Recipe(images=2, objects=(5, 3), ignored=(3, 0)), HEAD, id="ignored, border, weights"),
+    pytest.param(
+        Recipe(images=2, objects=(9, 3)), dict(train_cfg=dict(assigner=dict(min_positives=2))), id="min_positives"
+    ),
 ]
 
 

@@ -36,9 +36,25 @@ def test_logs_what_was_assigned() -> None:
     alone = sum(int((~assignment.positive.any(dim=1)).sum()) for assignment in seen)
     assert scalars["train/assign/positives_per_object"] == pytest.approx(positives / 22)
     assert scalars["train/assign/objects_without_positive"] == pytest.approx(alone / 22)
+    assert scalars["train/assign/objects_given_best_prior"] == 0
     assert scalars["train/assign/empty_objects"] == pytest.approx(2 / 22)
     levels = [scalars[f"train/assign/positives_level_{level}"] for level in range(3)]
     assert sum(levels) == pytest.approx(positives / 2)
+
+
+def test_objects_that_are_given_their_best_prior_are_counted() -> None:
+    """Of three objects two are smaller than the stride and lie between the locations."""
+    head = our_head(train_cfg=dict(assigner=dict(min_positives=1)))
+    hook, runner = AssignmentStatsHook(interval=1), a_runner(head, "given")
+    hook.before_train(runner)
+    batch = random_batch(Recipe(images=1, objects=(0,)))
+    boxes = torch.tensor([[18.0, 18.0, 21.0, 21.0], [10.0, 10.0, 60.0, 61.0], [34.0, 43.0, 38.0, 46.0]])
+    batch.gt_instances = [InstanceData(bboxes=boxes, labels=torch.tensor([0, 1, 2]))]
+    head.loss_by_feat(*batch.arguments())
+    hook.after_train_iter(runner, 0)
+    scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
+    assert scalars["train/assign/objects_given_best_prior"] == pytest.approx(2 / 3)
+    assert scalars["train/assign/objects_without_positive"] == 0
 
 
 def test_nothing_is_logged_before_the_interval() -> None:

@@ -191,3 +191,28 @@ def test_processes_that_compile_at_the_same_time(folder: Path) -> None:
     assert [result(one)[0] for one in running] == [[21, 1.5]] * 4
     result(process(folder))  # saves the entries that the last writer of the index did not have
     assert result(process(folder)) == ([21, 1.5], 2)
+
+
+def test_a_change_of_another_source_causes_a_compilation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    name = f"other_{uuid.uuid4().hex}"
+
+    def used(factor: int) -> ModuleType:
+        text = f"from numba import njit\n\n@njit\ndef helper(x):\n    return x * {factor}\n"
+        (folder / f"{name}.py").write_text(text)
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        path = folder / "kernels.py"
+        if not path.exists():
+            path.write_text(
+                f"import {name}\nfrom gfl_plugin.ops.numba_kernel import kernel\n\n"
+                f"@kernel(sources=({name},))\ndef times(x):\n    return {name}.helper(x)\n"
+            )
+        spec = importlib.util.spec_from_file_location(f"kernels_{uuid.uuid4().hex}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        spec.loader.exec_module(module)
+        return module
+
+    assert used(3).times(7) == 21
+    assert used(45).times(7) == 315

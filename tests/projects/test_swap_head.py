@@ -82,6 +82,20 @@ def test_qfl_alone(name: str, tmp_path: Path) -> None:
     assert check.failure is None
 
 
+def test_gflv2_is_gfl_with_another_quality(tmp_path: Path) -> None:
+    """Also where a setting of its quality is given."""
+    name = "atss/atss_r18_fpn_8xb8-amp-lsj-200e_coco.py"
+    (check,) = check_all(named(name), tmp_path, head="gflv2")
+    assert check.failure is None
+    base = stock(name)
+    gfl = gfl_plugin.swap_head(base).to_dict()
+    for settings in ({}, dict(topk=3)):
+        overrides = dict(quality=settings) if settings else {}
+        swapped = gfl_plugin.swap_head(base, "gflv2", **overrides).to_dict()
+        quality = swapped["model"]["bbox_head"].pop("quality")
+        assert quality == dict(type="DistributionGuidedQuality", **settings) and swapped == gfl
+
+
 def test_only_detector_head_and_settings_change(tmp_path: Path) -> None:
     """Data, schedule, backbone and neck are those of the base, in the written config and in memory."""
     base = stock("retinanet/retinanet_r50_fpn_1x_coco.py")
@@ -254,7 +268,7 @@ def new_style(tmp_path: Path) -> Path:
     return tmp_path / "new_style.py"
 
 
-@pytest.mark.parametrize(("head", "kind"), [("gfl", "GFLHead"), ("qfl", "RetinaQFLHead")])
+@pytest.mark.parametrize(("head", "kind"), [("gfl", "GFLHead"), ("gflv2", "GFLHead"), ("qfl", "RetinaQFLHead")])
 def test_new_style_configs(new_style: Path, tmp_path: Path, head: str, kind: str) -> None:
     """The swapped config loads, builds in any default scope, and keeps the rest, in a file and in memory."""
     base = Config.fromfile(new_style)

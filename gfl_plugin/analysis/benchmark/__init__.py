@@ -2,6 +2,7 @@
 
 from .case import BenchmarkCase
 from .checks import Disagreement, agreement
+from .distribution_cost import DistributionCost, distribution_cost
 from .head_rows import saved_bytes
 from .heads import build_heads
 from .machine_limits import MachineLimits
@@ -13,12 +14,14 @@ from .sweep import SweepPoint, plot, sweep
 __all__ = [
     "BenchmarkCase",
     "Disagreement",
+    "DistributionCost",
     "MachineLimits",
     "Row",
     "Settings",
     "SweepPoint",
     "agreement",
     "build_heads",
+    "distribution_cost",
     "measure",
     "plot",
     "row_names",

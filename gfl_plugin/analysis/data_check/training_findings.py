@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 
 from ...coders import IntegralBBoxCoder
 from ...heads import GFLHead
+from .bin_proposals import MAX_CLIPPED, bin_coverage
 from .findings import Finding
 from .training_view import TrainingView
 
-_COVERED = 0.999  # share of the sides that the suggested reg_max covers
 # Larger shares are a mistake. With random scales and mosaics, every dataset has some tiny objects and a few long sides.
 _MAX_UNASSIGNED = 0.5
 _MAX_CLIPPED = 0.05
@@ -36,13 +33,12 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             len(view.unassigned) > _MAX_UNASSIGNED * view.objects,
             view.unassigned,
             view.objects,
-            "if they are tiny, enlarge images (Resize), add a level with a smaller stride, or lower the threshold with "
-            "a hook of gfl_plugin.ATSSAssigner",
+            _unassigned_advice(head),
         )
     ]
     coder = head.bbox_coder
     if isinstance(coder, IntegralBBoxCoder):
-        last = coder.first + coder.step * coder.reg_max
+        last = coder.last
         every = torch.cat(view.sides)
         beyond = [(level > last).float() for level in view.sides]
         shares = [
@@ -51,12 +47,22 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             if part.any()
         ]
         if shares:
-            needed = float(np.quantile(every.numpy(), _COVERED))
-            suggested = max(1, math.ceil((needed - coder.first) / coder.step))
+            suggested = bin_coverage(view, head).bins[1]
             advice = (
-                f"their targets are clipped to {last:g} strides; reg_max={suggested} covers {_COVERED:.1%} of all sides"
+                f"their targets are clipped to {last:g} strides; reg_max={suggested.reg_max} with uniform bins covers "
+                f"{1 - MAX_CLIPPED:.1%} of the sides of every level"
             )
             clipped = int((every > last).sum())
             serious = clipped > _MAX_CLIPPED * len(every)
             found.append(Finding("sides beyond the last bin", serious, clipped, len(every), tuple(shares), advice))
     return [one for one in found if one.count]
+
+
+def _unassigned_advice(head: GFLHead) -> str:
+    larger = "if they are tiny, enlarge images (Resize), or add a level with a smaller stride"
+    if getattr(head.assigner, "min_positives", 0):  # these objects overlap no prior that is free
+        return larger
+    return (
+        "give each object its best prior with train_cfg.assigner=dict(type='gfl_plugin.ATSSAssigner', topk=9, "
+        f"min_positives=1); {larger}"
+    )

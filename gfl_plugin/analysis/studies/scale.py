@@ -10,6 +10,7 @@ from typing import Protocol
 from mmengine.config import Config
 
 from ...demo.dataset import DemoSize
+from ...runtime.config_files import find_config
 from .study import Variant
 from .study_data import BccdData, CocoData, EmbeddedData, StudyData
 
@@ -42,6 +43,7 @@ class FullScale:
         """See :class:`Scale`."""
         cfg = Config.fromfile(variant.path)
         cfg.pop("ablation")
+        require_teacher(variant, cfg.model)
         return cfg
 
 
@@ -56,16 +58,17 @@ class SmallScale:
     classes: int  # number of classes
     image_scale: tuple[int, int] | None  # (width, height) to which images are resized; None to keep their size
     detector: str = "small_detector.py"  # file in configs/_base_
+    own_levels: bool = False  # whether levels and priors are those of the small detector, not of the configs' heads
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
         base = configs / "_base_"
         full = Config.fromfile(variant.path)
+        require_teacher(variant, full.model)
         os.environ[self.data.variable] = str(data)
         cfg = Config.fromfile(base / "small_schedule.py")
         cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
-        cfg.model = self._model(full.model, Config.fromfile(base / self.detector).model)
-        cfg.model.merge(variant.small_model)
+        cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
         cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
         train_for(cfg, self.epochs)
         cfg.default_hooks.checkpoint.update(save_optimizer=False)
@@ -77,8 +80,12 @@ class SmallScale:
                         step["scale"] = self.image_scale
         return cfg
 
-    def _model(self, full: dict, small: dict) -> dict:
-        """The full model with the small backbone and neck; its head gets the size and the classes of the small one."""
+    def _model(self, cfg: Config, small: dict) -> dict:
+        """The full model with the small backbone and neck; its head gets the size and the classes of the small one.
+
+        A teacher gets the same scale, with the settings of its own variant.
+        """
+        full = cfg.model
         model = full.copy()
         model.setdefault("train_cfg", None)
         for part in ("data_preprocessor", "backbone", "neck"):
@@ -88,17 +95,22 @@ class SmallScale:
         width = small.bbox_head.in_channels
         head.in_channels = width if levels is None else [width] * levels
         head.num_classes = self.classes
+        if self.own_levels:
+            head.anchor_generator = small.bbox_head.anchor_generator
         for key in ("feat_channels", "stacked_convs"):
             if key in head:
                 head[key] = small.bbox_head[key]
         if levels is not None:
             model.neck.num_outs = levels
+        if "teacher_config" in full:
+            model.teacher_config = dict(model=self._model(Config.fromfile(find_config(full.teacher_config)), small))
+        model.merge(cfg.ablation.get("small_model", {}))
         return model
 
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
-# A run at a small scale takes about one minute on one core.
+# A run at the scales demo and bccd takes about one minute on one core.
 SCALES: dict[str, Scale] = {
     "demo": SmallScale(
         EmbeddedData(DemoSize(train=600, val=300, side=128)),
@@ -119,8 +131,49 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
+    # The data and the schedule of demo_long with digits shorter than the finest stride.
+    "demo_tiny": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=160, digits="tiny")),
+        "demo_data.py",
+        epochs=10,
+        batch=4,
+        classes=10,
+        image_scale=None,
+    ),
+    # Digits of 190 to 310 px on one level of stride 8: the paper's bins end at 128 px.
+    "demo_large": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=320, digits="large")),
+        "demo_data.py",
+        epochs=10,
+        batch=4,
+        classes=10,
+        image_scale=None,
+        detector="small_single_level.py",
+        own_levels=True,
+    ),
     "coco": FullScale(CocoData()),
 }
+
+
+def require_teacher(variant: Variant, model: dict) -> None:
+    """Check that the weights of a teacher exist, before runs are trained.
+
+    Args:
+        variant: variant of a study.
+        model: its model.
+
+    Raises:
+        ValueError: if they do not; the message says how to train them.
+    """
+    weights = model.get("teacher_ckpt")
+    if weights is None or "://" in weights or os.path.isfile(weights):
+        return
+    teacher, study = Path(model.teacher_config).stem, variant.path.parent.name
+    raise ValueError(
+        f"variant {variant.name} learns from a trained {teacher}, but there is no file {weights}; train it with "
+        f"gfl-plugin ablate {study} --variants {teacher}, and set GFL_TEACHER to its checkpoint, "
+        f"WORK_DIR/{teacher}/seed_0/epoch_N.pth"
+    )
 
 
 def train_for(cfg: Config, epochs: int) -> None:

@@ -1,0 +1,2 @@
+_base_ = "../_base_/gflv2.py"
+ablation = dict(order=1, title="GFLV2", against="gfl")

@@ -1,0 +1,3 @@
+_base_ = "../_base_/gflv2.py"
+ablation = dict(order=10, title="top 4, variance", against="top_4_mean")
+model = dict(bbox_head=dict(quality=dict(mean=False, variance=True)))

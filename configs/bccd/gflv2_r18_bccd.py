@@ -1,0 +1,2 @@
+_base_ = "gfl_r18_bccd.py"
+model = dict(bbox_head=dict(quality=dict(type="DistributionGuidedQuality")))

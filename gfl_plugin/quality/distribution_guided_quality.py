@@ -1,0 +1,129 @@
+r"""GFLV2's quality (Li et al., arXiv 2011.12885): predicted from the shape of the side distributions.
+
+The joint score of class c is the product of the class score and the quality, :math:`\sigma(a_c)\,\sigma(b)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..coders import DistanceBBoxCoder
+from ..ops.joint_logit import joint_logit
+from ..ops.top_probabilities import top_probabilities
+from ..registry import MODELS
+from .joint_quality import JointQuality
+
+
+@MODELS.register_module()
+class DistributionGuidedQuality(JointQuality):
+    r"""The joint score as a product of the class score and a quality that is predicted from the side distributions.
+
+    .. math:: J_c = \sigma(a_c)\,\sigma(b), \qquad b = W_2\,\mathrm{ReLU}(W_1 F + w_1) + w_2
+
+    :math:`a_c` are the class logits. F holds statistics of the softmax distribution of each side, for left, top, right
+    and bottom one after the other: the k largest probabilities in descending order, their mean and their variance. The
+    flatter a distribution, the less certain is its side. Gradients flow through the statistics to the box logits, as in
+    the authors' code.
+
+    The head's class logits are the joint logits :math:`\log(J_c / (1 - J_c))`. Loss (QFL), target (the IoU at the
+    object's class), assignment, threshold and score are therefore those of :class:`JointQuality`. The authors' loss,
+    which takes the product as a probability (``use_sigmoid=False``), has the same value; the logit also keeps scores
+    near 1 apart, and its gradients are finite.
+
+    The layers are saved as ``quality.reg_conf.0`` and ``quality.reg_conf.2``. Checkpoints of the authors, which name
+    them ``reg_conf.0`` and ``reg_conf.2``, are loaded, too.
+
+    Args:
+        topk: k, the number of largest probabilities of each side.
+        values: whether F contains these probabilities.
+        mean: whether F contains their mean.
+        variance: whether F contains their variance.
+        hidden: channels between the two convolutions.
+
+    Raises:
+        ValueError: for a setting outside its range, or if F is empty.
+    """
+
+    outer_prefixes = ("reg_conf.",)
+
+    def __init__(
+        self, topk: int = 4, values: bool = True, mean: bool = True, variance: bool = False, hidden: int = 64
+    ) -> None:
+        super().__init__()
+        _check_whole("topk", topk, 4)
+        _check_whole("hidden", hidden, 64)
+        if not (values or mean or variance):
+            raise ValueError(
+                "values, mean and variance of quality=dict(type='DistributionGuidedQuality') are all False, so that "
+                "there is nothing to predict the quality from; set at least one to True"
+            )
+        self.topk = topk
+        self.values = values
+        self.mean = mean
+        self.variance = variance
+        self.hidden = hidden
+
+    @property
+    def num_statistics(self) -> int:
+        """Numbers per side in F."""
+        return self.topk * self.values + self.mean + self.variance
+
+    def class_loss_config(self, config: dict) -> dict:
+        """As in the base class; QFL's ``use_sigmoid=False`` becomes True.
+
+        In the authors' configs it says that the class maps are probabilities. Here they are the logits of the same
+        probabilities.
+
+        Args:
+            config: ``loss_cls``; may be empty.
+
+        Returns:
+            A config with a type.
+        """
+        config = super().class_loss_config(config)
+        if config.get("use_sigmoid") is False and str(config["type"]).split(".")[-1] == "QualityFocalLoss":
+            return {**config, "use_sigmoid": True}
+        return config
+
+    def check_coder(self, coder: DistanceBBoxCoder) -> None:
+        bins = coder.bins()
+        if bins is None:
+            raise ValueError(
+                f"bbox_coder is a {type(coder).__name__}, whose sides have no bins; quality=dict(type="
+                "'DistributionGuidedQuality') needs distributions: write bbox_coder=dict(type='IntegralBBoxCoder'), or "
+                "quality=dict(type='JointQuality')"
+            )
+        if self.topk > len(bins):
+            raise ValueError(
+                f"topk is {self.topk}, but a side has {len(bins)} bins (reg_max={len(bins) - 1}); write a topk <= "
+                f"{len(bins)}, or a larger reg_max"
+            )
+
+    def init_layers(self, feat_channels: int) -> None:
+        self.reg_conf = nn.Sequential(
+            nn.Conv2d(4 * self.num_statistics, self.hidden, 1), nn.ReLU(), nn.Conv2d(self.hidden, 1, 1)
+        )
+
+    def outputs(self, cls_logits: Tensor, reg_feat: Tensor, box_raw: Tensor) -> tuple[Tensor, ...]:
+        # In half precision, neighboring probabilities near 1 would be equal.
+        with torch.autocast(box_raw.device.type, enabled=False):
+            statistics = top_probabilities(box_raw, self.topk, self.values, self.mean, self.variance)
+            quality = self.reg_conf(statistics.to(self.reg_conf[0].weight.dtype))
+            return joint_logit(cls_logits, quality), box_raw
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        weight = state_dict.get(f"{prefix}reg_conf.0.weight")
+        expected = self.reg_conf[0].weight.shape
+        if weight is not None and weight.shape != expected:
+            raise ValueError(
+                f"the checkpoint's quality layers have {weight.shape[1]} statistics and hidden={weight.shape[0]}, this "
+                f"head's {expected[1]} and hidden={expected[0]}; set topk, values, mean, variance and hidden of "
+                "quality=dict(type='DistributionGuidedQuality') to those of the checkpoint"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_whole(name: str, value: int, example: int) -> None:
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number >= 1 (the paper's is {example})")
