@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def _widened(
     weights: Mapping[str, Tensor], bins: Bins, strides: Sequence[float]
 ) -> tuple[Mapping[str, Tensor], list[WidenedHead]]:
     """All heads of a model widened; the names stay in their order."""
-    new = weights.copy()  # keeps the class and the versions of the modules
+    new = copy.copy(weights)  # with the versions of the modules, an attribute
     heads = []
     for prefix in head_prefixes(weights):
         changed, head = widen_head(weights, prefix, bins, strides)

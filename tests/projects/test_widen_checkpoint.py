@@ -94,6 +94,7 @@ def test_weights_load_strictly_and_the_average_is_widened_too(content: dict, cfg
     ExponentialMovingAverage(model).load_state_dict(written["ema_state_dict"], strict=True)
     changed = {"bbox_head.gfl_reg.weight", "bbox_head.gfl_reg.bias", "bbox_head.integral.project"}
     assert list(written["state_dict"]) == list(content["state_dict"])
+    assert written["state_dict"]._metadata == content["state_dict"]._metadata  # versions of the modules
     for part, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
         for name, value in content[part].items():
             assert torch.equal(written[part][name], value) == (name.removeprefix(prefix) not in changed), name

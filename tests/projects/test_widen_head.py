@@ -136,6 +136,26 @@ def test_a_whole_head_loads_strictly_and_gives_the_same_outputs(kind: type) -> N
         assert (after - before).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("official", [False, True], ids=["plugin's names", "authors' names"])
+def test_scores_of_gflv2_stay_the_same(official: bool) -> None:
+    """Its quality reads the largest probabilities; they change by less than the printed bound."""
+    torch.manual_seed(0)
+    old, new = (gfl(number, quality=dict(type="DistributionGuidedQuality"), loss_cls=None) for number in (16, 24))
+    for name, weight in old.named_parameters():
+        if "gfl_reg" in name or "reg_conf" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    weights = old.state_dict()
+    if official:
+        weights = {name.replace("quality.reg_conf", "reg_conf"): value for name, value in weights.items()}
+    changed, head = widen_head(weights, "", uniform_bins(24), STRIDES)
+    assert head.has_statistics and head.new_probability < 1e-5
+    new.load_state_dict({**weights, **changed}, strict=True)
+    features = [torch.randn(2, 8, 4, 4) for _ in STRIDES]
+    before, after = old(features)[0], new(features)[0]
+    assert max(level.std() for level in before) > 0.1
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+
+
 def trained(head: GFLHead, steps: int, dtype: torch.dtype) -> float:
     """Train on one object of 40 strides; return the smallest predicted distance of the location at its center."""
     torch.manual_seed(0)
