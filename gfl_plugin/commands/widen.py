@@ -1,7 +1,7 @@
 """``gfl-plugin widen``
 
-The new head has the old bins and more. Its boxes stay the same to 0.001 px, its scores
-exactly, and it can be trained on: for objects larger than the old last bin, or with a
+The new head has the old bins and more. Its class scores stay the same, its boxes to
+0.001 px, and it can be trained on: for objects larger than the old last bin, or with a
 finer spacing. More examples:
   gfl-plugin widen epoch_12.pth -o finer.pth --reg-max 32 --step 0.5
   gfl-plugin widen epoch_12.pth -o negative.pth --reg-max 18 --first=-2
@@ -50,16 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..projects.wider_bins import show
     from ..runtime.terminal_text import escape_unprintable
 
-    written = widen_checkpoint(
-        arguments.checkpoint,
-        arguments.out,
-        arguments.reg_max,
-        arguments.first,
-        arguments.step,
-        arguments.bins,
-        arguments.add,
-        arguments.config,
-    )
+    request = {name: getattr(arguments, name) for name in ("reg_max", "first", "step", "bins", "add")}
+    written = widen_checkpoint(arguments.checkpoint, arguments.out, arguments.config, **request)
     console = output_console()
     columns = (Column("level"), Column("stride"), Column("new logits"), Column("boxes change by less than"))
     for head in written.heads:

@@ -184,7 +184,7 @@ def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
         raise ValueError(
             f"the checkpoint's gfl_reg has {len(weight)} channels (reg_max={len(weight) // 4 - 1}), this head's "
             f"{channels} (reg_max={channels // 4 - 1}); set bbox_head.reg_max (or "
-            "bbox_coder, where it is another) to the checkpoint's"
+            "bbox_coder, where it is another) to the checkpoint's, or add bins to a trained head with: gfl-plugin widen"
         )
 
 

@@ -23,9 +23,7 @@ def gfl_heads(cfg: Config) -> list[ConfigDict]:
     Returns:
         The settings of each head; they can be changed in place.
     """
-    return [
-        head for head in _heads(cfg.get("model") or {}) if "GFL" in class_name(head.get("type")) or "reg_max" in head
-    ]
+    return [head for head in _heads(cfg.get("model")) if "reg_max" in head or _is_gfl(class_name(head.get("type")))]
 
 
 def bin_settings(head: ConfigDict, bins: Bins) -> dict:
@@ -39,7 +37,8 @@ def bin_settings(head: ConfigDict, bins: Bins) -> dict:
         ``reg_max``; also ``bbox_coder`` for other bins than 0, 1, ..., n, and ``type`` where only this package's head
         has such bins. MMEngine's ``_delete_`` stands in ``bbox_coder`` if its old bins must not be inherited.
     """
-    old = head.get("bbox_coder") or {}
+    old = head.get("bbox_coder")
+    old = old if isinstance(old, dict) else {}
     coder = {key: value for key, value in old.items() if key not in _BIN_SETTINGS}
     had_bins = len(coder) < len(old)
     settings: dict = {"reg_max": len(bins) - 1}
@@ -79,6 +78,10 @@ def _coder_bins(bins: Bins) -> dict:
         return {"bins": list(bins)}
     first = shortest(bins[0])
     return {**({"first": first} if first else {}), **({"step": step} if step != 1.0 else {})}
+
+
+def _is_gfl(name: str) -> bool:
+    return "GFL" in name or name == "LDHead"
 
 
 def _heads(settings: object) -> Iterator[ConfigDict]:

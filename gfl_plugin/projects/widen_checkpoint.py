@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from ..runtime.config_files import find_config
 from .bins_in_config import bin_settings, gfl_heads, set_bins
 from .dense_head import strides_of
 from .widen_head import WidenedHead, bins_of, head_prefixes, scales_of, widen_head
-from .wider_bins import requested_bins
+from .wider_bins import Bins, requested_bins
 
-_WEIGHTS = ("state_dict", "ema_state_dict")
+_MODELS = ("state_dict", "ema_state_dict")  # weights in a checkpoint
+_BARE = ""  # key of the weights in a file that holds nothing else
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,7 @@ class WidenedCheckpoint:
 
 
 def widen_checkpoint(
-    checkpoint: Path,
-    out: Path,
-    reg_max: int | None = None,
-    first: float | None = None,
-    step: float | None = None,
-    bins: Sequence[float] | None = None,
-    add: Sequence[float] | None = None,
-    config: Path | str | None = None,
+    checkpoint: Path, out: Path, config: Path | str | None = None, **request: object
 ) -> WidenedCheckpoint:
     """Write a copy of a checkpoint whose GFL head has more bins, and the same outputs to 0.001 px.
 
@@ -54,12 +49,9 @@ def widen_checkpoint(
     Args:
         checkpoint: the file.
         out: the file to write.
-        reg_max: index of the last new bin; ``first`` and ``step`` stay as they are if not given.
-        first: the first new bin, in strides.
-        step: the new spacing, in strides.
-        bins: all new bins in strides, instead of ``reg_max``.
-        add: bins in strides to add to the old ones, instead of ``reg_max``.
         config: of the checkpoint's training, for its strides; None for the config in the checkpoint.
+        **request: the new bins, see :func:`gfl_plugin.projects.wider_bins.requested_bins`: ``reg_max`` (with ``first``,
+            ``step``), ``bins`` or ``add``.
 
     Returns:
         What was written.
@@ -73,42 +65,24 @@ def widen_checkpoint(
     """
     _check_out(out)
     content = read(checkpoint, "cpu")
-    whole = isinstance(content.get("state_dict"), Mapping)
-    parts = {key: content[key] for key in _WEIGHTS if isinstance(content.get(key), Mapping)} if whole else {"": content}
-    main = next(iter(parts.values()))
-    prefix = head_prefixes(main)[0]
-    new_bins = requested_bins(bins_of(main, prefix), reg_max, first, step, bins, add)
-    cfg, notes = _config_of(content.get("meta") if whole else None)
-    used = Config.fromfile(find_config(config), import_custom_modules=False) if config is not None else cfg
-    if used is None:
-        notes.append("the checkpoint contains no config that can be read; change the config of its training")
-    base = next(iter(gfl_heads(used) if used is not None else []), ConfigDict(type="gfl_plugin.GFLHead"))
-    settings = bin_settings(base, new_bins)
-    strides = _strides(used, len(scales_of(main, prefix)))
+    models = {key: content[key] for key in _MODELS if isinstance(content.get(key), Mapping)} or {_BARE: content}
+    weights = next(iter(models.values()))
+    prefix = head_prefixes(weights)[0]
+    bins = requested_bins(bins_of(weights, prefix), **request)
 
-    widened = {key: _widened(part, new_bins, strides) for key, part in parts.items()}
-    if whole:
-        new_content = {key: value for key, (value, _) in widened.items()}
-        if "meta" in content:
-            new_content = {"meta": _with_bins(content["meta"] or {}, cfg, new_bins), **new_content}
-        left_out = [key for key in content if key not in new_content]
-        if left_out:
-            notes.append(
-                f"left out {', '.join(left_out)}: this state belongs to the old training; start the new one with "
-                "load_from, not with --resume"
-            )
-    else:
-        new_content = widened[""][0]
-    buffer = io.BytesIO()
-    torch.save(new_content, buffer)
-    write_whole(out, buffer.getvalue())
+    meta = {} if _BARE in models else content.get("meta") or {}
+    embedded, notes = _embedded_config(meta)
+    cfg = embedded if config is None else Config.fromfile(find_config(config), import_custom_modules=False)
+    strides = _strides(cfg, len(scales_of(weights, prefix)))
+    settings = bin_settings(next(iter(gfl_heads(cfg)), ConfigDict(type="gfl_plugin.GFLHead")), bins)
+
+    widened = {key: _widened(model, bins, strides) for key, model in models.items()}
     heads = tuple(head for _, found in widened.values() for head in found)
-    notes += [
-        f"{head.prefix}reg_conf is kept: the probabilities that it reads change by less than {head.new_probability:.0e}"
-        for head in heads
-        if head.has_statistics
-    ]
-    return WidenedCheckpoint(out, heads, strides, settings, tuple(notes))
+    kept = {key: model for key, (model, _) in widened.items()}
+    if "meta" in content and _BARE not in models:
+        kept["meta"] = _with_bins(meta, embedded, bins)
+    _write(kept.get(_BARE, kept), out)
+    return WidenedCheckpoint(out, heads, strides, settings, (*notes, *_notes(content, kept, heads)))
 
 
 def _check_out(out: Path) -> None:
@@ -121,10 +95,10 @@ def _check_out(out: Path) -> None:
 
 
 def _widened(
-    weights: Mapping[str, Tensor], bins: tuple[float, ...], strides: Sequence[float]
+    weights: Mapping[str, Tensor], bins: Bins, strides: Sequence[float]
 ) -> tuple[Mapping[str, Tensor], list[WidenedHead]]:
     """All heads of a model widened; the names stay in their order."""
-    new = weights.copy()  # keeps the class and the versions of the modules
+    new = copy.copy(weights)  # with the versions of the modules, an attribute
     heads = []
     for prefix in head_prefixes(weights):
         changed, head = widen_head(weights, prefix, bins, strides)
@@ -133,22 +107,22 @@ def _widened(
     return new, heads
 
 
-def _config_of(meta: Mapping | None) -> tuple[Config | None, list[str]]:
-    """The config in a checkpoint, and a note if it cannot be read."""
-    text = (meta or {}).get("cfg")
+def _embedded_config(meta: Mapping) -> tuple[Config, list[str]]:
+    """The config in a checkpoint, empty if there is none, and a note if it cannot be changed."""
+    text = meta.get("cfg")
     if not (isinstance(text, str) and text):
-        return None, []
+        return Config(), ["the checkpoint contains no config: write the new bins into that of its training"]
     try:
         return config_text.parse(text), []
     except config_text.ConfigTextError as error:
-        return None, [f"the config in the checkpoint keeps the old bins, because it cannot be changed: {error}"]
+        return Config(), [f"the config in the checkpoint keeps the old bins, because it cannot be changed: {error}"]
 
 
-def _strides(cfg: Config | None, levels: int) -> tuple[int, ...]:
-    heads = gfl_heads(cfg) if cfg is not None else []
+def _strides(cfg: Config, levels: int) -> tuple[int, ...]:
+    heads = gfl_heads(cfg)
     if heads:
         return tuple(strides_of(heads[0]))
-    if cfg is not None:
+    if "model" in cfg:
         raise ValueError("the config has no GFL head (bbox_head); give the config of the checkpoint's training")
     if levels == len(STRIDES):
         return STRIDES
@@ -158,10 +132,29 @@ def _strides(cfg: Config | None, levels: int) -> tuple[int, ...]:
     )
 
 
-def _with_bins(meta: Mapping, cfg: Config | None, bins: tuple[float, ...]) -> dict:
+def _with_bins(meta: Mapping, cfg: Config, bins: Bins) -> dict:
     """``meta`` with the new bins in its config."""
-    if cfg is None:
-        return dict(meta)
-    for head in gfl_heads(cfg):
+    heads = gfl_heads(cfg)
+    for head in heads:
         set_bins(cfg, head, bins)
-    return {**meta, "cfg": cfg.pretty_text}
+    return {**meta, "cfg": cfg.pretty_text} if heads else dict(meta)
+
+
+def _write(content: Mapping, out: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(out, buffer.getvalue())
+
+
+def _notes(content: Mapping, kept: Mapping, heads: Sequence[WidenedHead]) -> Iterator[str]:
+    """What was left out of the content, and what else reads the probabilities of the bins."""
+    left_out = [] if _BARE in kept else [key for key in content if key not in kept]
+    if left_out:
+        yield (
+            f"left out {', '.join(map(str, left_out))}: this state belongs to the old training; start the new one with "
+            "load_from, not with --resume"
+        )
+    for head in heads:
+        if head.has_statistics:
+            change = f"the probabilities that it reads change by less than {head.new_probability:.0e}"
+            yield f"{head.prefix}: GFLV2's reg_conf is kept; {change}"

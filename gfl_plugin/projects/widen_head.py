@@ -36,6 +36,7 @@ from .wider_bins import Bins, kept_indices, nearest_indices, uniform_bins
 TOLERANCE = 1e-3  # px; no decoded distance changes by more
 _REG = "gfl_reg."
 _PROJECT = "integral.project"
+_STATISTICS = ("reg_conf.", "quality.reg_conf.")  # GFLV2's layers, as its authors and as this package name them
 # One distinctive layer of MMDetection's other heads.
 _OTHER_HEADS = {
     "atss_reg": "ATSSHead (or one like it: PAAHead, DDODHead)",
@@ -93,9 +94,12 @@ def bins_of(weights: Mapping[str, Tensor], prefix: str = "") -> Bins:
         The saved bins (``integral.project``), or 0, 1, ..., n in strides if none are saved.
 
     Raises:
-        ValueError: if the channels of ``gfl_reg`` are not those of four distributions over bins.
+        ValueError: if ``gfl_reg`` is damaged, or its channels are not those of four distributions over bins.
     """
-    channels = len(weights[f"{prefix}{_REG}weight"])
+    weight, bias = weights[f"{prefix}{_REG}weight"], weights.get(f"{prefix}{_REG}bias")
+    if not all(_is_layer(value) and len(value) == len(weight) for value in (weight, bias)):
+        raise ValueError(f"{prefix}gfl_reg has no weight and bias of floating-point numbers, one per channel")
+    channels = len(weight)
     numbers, rest = divmod(channels, 4)
     if rest:
         raise ValueError(f"{prefix}gfl_reg has {channels} channels; GFL has four sides of reg_max + 1 each")
@@ -128,7 +132,7 @@ def scales_of(weights: Mapping[str, Tensor], prefix: str = "") -> tuple[float, .
     Raises:
         ValueError: if there is none.
     """
-    scales = []
+    scales: list[float] = []
     while (scale := weights.get(f"{prefix}scales.{len(scales)}.scale")) is not None:
         scales.append(float(scale))
     if not scales:
@@ -190,8 +194,12 @@ def widen_head(
         offsets=offsets,
         bounds=tuple(stride * reach * math.exp(offset) for stride, offset in zip(strides, offsets)),
         new_probability=int(is_new.sum()) * math.exp(max(offsets)),
-        has_statistics=any(key.startswith(f"{prefix}reg_conf.") for key in weights),
+        has_statistics=any(key.startswith(tuple(prefix + name for name in _STATISTICS)) for key in weights),
     )
+
+
+def _is_layer(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
 
 
 def _reach(old: Bins, bin_: float) -> float:

@@ -94,6 +94,7 @@ def test_weights_load_strictly_and_the_average_is_widened_too(content: dict, cfg
     ExponentialMovingAverage(model).load_state_dict(written["ema_state_dict"], strict=True)
     changed = {"bbox_head.gfl_reg.weight", "bbox_head.gfl_reg.bias", "bbox_head.integral.project"}
     assert list(written["state_dict"]) == list(content["state_dict"])
+    assert written["state_dict"]._metadata == content["state_dict"]._metadata  # versions of the modules
     for part, prefix in (("state_dict", ""), ("ema_state_dict", "module.")):
         for name, value in content[part].items():
             assert torch.equal(written[part][name], value) == (name.removeprefix(prefix) not in changed), name
@@ -214,13 +215,14 @@ def test_a_config_that_cannot_be_changed_is_reported(content: dict, tmp_path: Pa
     assert read(widened.path)["meta"]["cfg"] == "model = build()\n"
 
 
-def test_gflv2_statistics_layers_are_kept(content: dict, tmp_path: Path) -> None:
-    weights = {**content["state_dict"], "bbox_head.reg_conf.0.weight": torch.randn(64, 20, 1, 1)}
+@pytest.mark.parametrize("name", ["bbox_head.reg_conf.0.weight", "bbox_head.quality.reg_conf.0.weight"])
+def test_gflv2_statistics_layers_are_kept(name: str, content: dict, tmp_path: Path) -> None:
+    """The authors' name and this package's."""
+    weights = {**content["state_dict"], name: torch.randn(64, 20, 1, 1)}
     widened = widen_checkpoint(saved(tmp_path / "old.pth", weights), tmp_path / "new.pth", reg_max=24)
     (note,) = [one for one in widened.notes if "reg_conf" in one]
-    assert note.startswith("bbox_head.reg_conf is kept: the probabilities that it reads change by less than ")
+    assert note.startswith("bbox_head.: GFLV2's reg_conf is kept; the probabilities that it reads change by less than ")
     assert widened.heads[0].new_probability < 1e-6
-    name = "bbox_head.reg_conf.0.weight"
     assert torch.equal(read(widened.path)[name], weights[name])
 
 

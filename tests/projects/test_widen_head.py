@@ -20,6 +20,7 @@ from gfl_plugin.projects.wider_bins import kept_indices, requested_bins, uniform
 
 CHANNELS = 6
 OLD = uniform_bins(16)
+LAYER = {"gfl_reg.weight": torch.zeros(68, 1), "gfl_reg.bias": torch.zeros(68)}
 # Supersets of 0, 1, ..., 16: wider, on both sides, finer, and uneven.
 SUPERSETS = [
     uniform_bins(17),
@@ -135,6 +136,26 @@ def test_a_whole_head_loads_strictly_and_gives_the_same_outputs(kind: type) -> N
         assert (after - before).abs().max() < TOLERANCE
 
 
+@pytest.mark.parametrize("official", [False, True], ids=["plugin's names", "authors' names"])
+def test_scores_of_gflv2_stay_the_same(official: bool) -> None:
+    """Its quality reads the largest probabilities; they change by less than the printed bound."""
+    torch.manual_seed(0)
+    old, new = (gfl(number, quality=dict(type="DistributionGuidedQuality"), loss_cls=None) for number in (16, 24))
+    for name, weight in old.named_parameters():
+        if "gfl_reg" in name or "reg_conf" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    weights = old.state_dict()
+    if official:
+        weights = {name.replace("quality.reg_conf", "reg_conf"): value for name, value in weights.items()}
+    changed, head = widen_head(weights, "", uniform_bins(24), STRIDES)
+    assert head.has_statistics and head.new_probability < 1e-5
+    new.load_state_dict({**weights, **changed}, strict=True)
+    features = [torch.randn(2, 8, 4, 4) for _ in STRIDES]
+    before, after = old(features)[0], new(features)[0]
+    assert max(level.std() for level in before) > 0.1
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+
+
 def trained(head: GFLHead, steps: int, dtype: torch.dtype) -> float:
     """Train on one object of 40 strides; return the smallest predicted distance of the location at its center."""
     torch.manual_seed(0)
@@ -228,13 +249,16 @@ def test_a_bias_outside_the_range_of_fp16_is_an_error() -> None:
 def test_channels_that_are_no_distributions_are_an_error() -> None:
     for channels, message in ((70, "70 channels; GFL has four sides"), (4, "DiracBBoxCoder"), (8, "GaussianBBoxCoder")):
         with pytest.raises(ValueError, match=message):
-            bins_of({"gfl_reg.weight": torch.zeros(channels, 1)})
+            bins_of({"gfl_reg.weight": torch.zeros(channels, 1), "gfl_reg.bias": torch.zeros(channels)})
     with pytest.raises(ValueError, match="holds 5 bins; they must increase, and gfl_reg has 17 numbers"):
-        bins_of({"gfl_reg.weight": torch.zeros(68, 1), "integral.project": torch.arange(5)})
+        bins_of({**LAYER, "integral.project": torch.arange(5)})
+    for damaged in ({}, {"gfl_reg.bias": torch.zeros(67)}, {"gfl_reg.bias": torch.zeros(68, dtype=torch.int8)}):
+        with pytest.raises(ValueError, match="no weight and bias of floating-point numbers"):
+            bins_of({"gfl_reg.weight": torch.zeros(68, 1), **damaged})
 
 
 def test_without_saved_bins_they_are_whole_strides() -> None:
-    assert bins_of({"gfl_reg.weight": torch.zeros(68, 1)}) == OLD
+    assert bins_of(LAYER) == OLD
 
 
 @pytest.mark.parametrize("old", [OLD, uniform_bins(7, 0.5, 0.1), (0.0, 1.0, 4.0, 9.0)], ids=len)
