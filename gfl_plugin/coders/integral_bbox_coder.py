@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..losses import DistributionFocalLoss
 from ..ops.fractional_index import fractional_index
+from ..ops.host_values import host_tensor
 from ..ops.tensor_cache import cached
 from ..registry import TASK_UTILS
 from .base import DistanceBBoxCoder
@@ -188,7 +189,7 @@ def _uniform(reg_max: int, first: float, step: float, device: torch.device) -> T
 @cached(maxsize=32)
 def _listed(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Any bins, cached; callers must not modify them."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
+    return host_tensor(values, torch.float32, device)
 
 
 class _Expectation(torch.autograd.Function):

@@ -2,7 +2,9 @@
 
 Annotations are checked before MMDetection filters them; --images also opens the images.
 For a GFL head, the training pipeline of the config is run with blank images, to find
-objects that are assigned to no location, and sides beyond the last bin.
+objects that are assigned to no location, and sides beyond the last bin. A table compares
+how many sides the head's bins clip with bins for which it is at most 0.1 % of every
+level, and the lines to write into the config follow.
 
 Errors are, for example: more than half of the objects are assigned to no location; more
 than 5 % of the sides are beyond the last bin; a training or validation set has no object
@@ -99,10 +101,8 @@ def _checked(arguments: argparse.Namespace) -> list:
 
 
 def _show(found: list) -> int:
-    """Print one table per dataset, and return the exit status."""
+    """Print the findings of each dataset, and return the exit status."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from gfl_plugin.analysis.data_check.findings import serious
     from gfl_plugin.runtime.terminal_text import escape_unprintable
@@ -110,16 +110,40 @@ def _show(found: list) -> int:
     console = Console()
     for checked in found:
         name = escape_unprintable(checked.name)
-        if not checked.findings:
-            console.print(Text(f"{name}: nothing found", style="green"))
-            continue
-        # Text does not interpret markup in names, such as [/] and :smile:.
-        table = Table("", "finding", "count", title=Text(name), title_justify="left")
-        table.add_column("examples", overflow="fold")  # names are not shortened
-        table.add_column("advice", overflow="fold")
-        for one in checked.findings:
-            mark = Text("error", style="red") if one.serious else Text("info", style="yellow")
-            examples = Text("\n".join(map(escape_unprintable, one.examples)))
-            table.add_row(mark, one.kind, f"{one.count} of {one.of}", examples, Text(one.advice), end_section=True)
-        console.print(table)
+        _show_findings(console, name, checked.findings)
+        if checked.bins is not None:
+            _show_bins(console, name, checked.bins)
     return int(any(serious(checked.findings) for checked in found))
+
+
+def _show_findings(console, name: str, findings: tuple) -> None:
+    """Print a table with one row per finding."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from gfl_plugin.runtime.terminal_text import escape_unprintable
+
+    if not findings:
+        console.print(Text(f"{name}: nothing found", style="green"))
+        return
+    # Text does not interpret markup in names, such as [/] and :smile:.
+    table = Table("", "finding", "count", title=Text(name), title_justify="left")
+    table.add_column("examples", overflow="fold")  # names are not shortened
+    table.add_column("advice", overflow="fold")
+    for one in findings:
+        mark = Text("error", style="red") if one.serious else Text("info", style="yellow")
+        examples = Text("\n".join(map(escape_unprintable, one.examples)))
+        table.add_row(mark, one.kind, f"{one.count} of {one.of}", examples, Text(one.advice), end_section=True)
+    console.print(table)
+
+
+def _show_bins(console, name: str, coverage) -> None:
+    """Print the share of clipped sides of the config's bins and of the proposals, and the lines of each proposal."""
+    from gfl_plugin.analysis.data_check.bin_proposals import MAX_CLIPPED
+    from gfl_plugin.analysis.tables import print_table
+
+    title = f"{name}: sides beyond the last bin; proposals clip at most {MAX_CLIPPED:.1%} of every level"
+    print_table(console, coverage.table, title)
+    for proposal, lines in coverage.lines:
+        console.print(f"{proposal} bins:", highlight=False)
+        console.print(lines, markup=False, highlight=False, soft_wrap=True)  # unbroken, to be copied

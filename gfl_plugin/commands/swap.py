@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the config; see :func:`gfl_plugin.projects.swap_head.swap_config_file`.
+    """Write the config, and print the chosen range; see :func:`gfl_plugin.projects.swap_head.swap_config_file`.
 
     Args:
         arguments: parsed arguments, see :func:`add_arguments`.
@@ -36,10 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from gfl_plugin.projects.swap_head import swap_config_file
+    from gfl_plugin.projects.swap_head import range_of_swap, swap_config_file
 
     overrides = _nested(_settings(arguments.set))
     print(f"wrote {swap_config_file(arguments.base, arguments.out, arguments.head, **overrides)}")
+    chosen = range_of_swap(arguments.base, arguments.head, **overrides)
+    if chosen is not None:
+        print(chosen.reason)
     return 0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -137,3 +139,35 @@ def check_state_dict(state_dict: dict, prefix: str, channels: int) -> None:
             f"{channels} (reg_max={channels // 4 - 1}); set bbox_head.reg_max (or "
             "bbox_coder, where it is another) to the checkpoint's"
         )
+
+
+def keep_bins(state_dict: dict, prefix: str, bins: Tensor | None) -> None:
+    """Keep a head's bins when a checkpoint is loaded, and warn if the checkpoint's are others.
+
+    MMDetection saves bins as ``integral.project``. They belong to the config: with other bins the same weights mean
+    other distances, so that such a checkpoint is only a start for training.
+
+    Args:
+        state_dict: the checkpoint's weights; its bins are replaced.
+        prefix: of the head's keys.
+        bins: the head's, (n + 1,), or None if it has none.
+    """
+    key = f"{prefix}integral.project"
+    saved = state_dict.get(key)
+    if bins is None or not isinstance(saved, Tensor) or saved.shape != bins.shape or saved.is_meta:
+        return
+    saved = saved.detach().float().cpu()
+    if not torch.allclose(saved, bins, rtol=1e-3, atol=1e-3):
+        print_log(
+            f"the checkpoint's head was trained with the bins {_listed(saved)}, this head has {_listed(bins)}. Its "
+            "distances are wrong until it is trained; to use the checkpoint as it is, set bbox_coder to its bins",
+            logger="current",
+            level=logging.WARNING,
+        )
+    state_dict[key] = bins
+
+
+def _listed(bins: Tensor) -> str:
+    """The first three bins and the last."""
+    values = [f"{value:.4g}" for value in bins.tolist()]
+    return f"[{', '.join(values if len(values) < 5 else [*values[:3], '…', values[-1]])}]"

@@ -19,7 +19,15 @@ from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
 from .box_losses import box_losses, match
-from .checks import check_bins_of, check_box_loss, check_instances, check_labels, check_maps, check_state_dict
+from .checks import (
+    check_bins_of,
+    check_box_loss,
+    check_instances,
+    check_labels,
+    check_maps,
+    check_state_dict,
+    keep_bins,
+)
 from .gfl_defaults import LOSS_BBOX
 from .gfl_settings import build_quality, build_side_loss, class_loss_config, coder_config, scoped, train_settings
 from .location_weights import location_weights
@@ -227,4 +235,5 @@ class GFLHead(DensePrediction, MMDetGFLHead):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_state_dict(state_dict, prefix, self.gfl_reg.out_channels)
+        keep_bins(state_dict, prefix, self.bbox_coder.bins())
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from ..heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 from ..quality import JointQuality
 from .dense_head import DEFAULT_CHANNELS, Pyramid, class_name, dense_head, pyramid_of
+from .side_range import SideRange, side_range
 
 # Heads that keep everything but their score.
 QFL_HEADS = {
@@ -39,7 +40,9 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
     # Without MMDetection's default scope (as in new-style configs) MMEngine finds its classes only by their scope.
     scope = "" if cfg.get("default_scope") == "mmdet" else "mmdet."
     if head == "gfl":
-        model = _gfl_model(cfg.model, pyramid_of(old), overrides, scope)
+        chosen = chosen_range(cfg, head, overrides)
+        changed = overrides if chosen is None else {"reg_max": chosen.reg_max, **overrides}
+        model = _gfl_model(cfg.model, pyramid_of(old), changed, scope)
     elif head == "qfl":
         model = _qfl_model(cfg.model, old, overrides, scope)
     else:
@@ -47,6 +50,24 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
     imports = list(cfg.get("custom_imports", {}).get("imports", []))
     imports += [name for name in _IMPORTS if name not in imports]
     return dict(custom_imports=dict(imports=imports, allow_failed_imports=False), model=model)
+
+
+def chosen_range(cfg: Config, head: str, overrides: dict) -> SideRange | None:
+    """The range of the side distributions that :func:`swap_changes` chooses.
+
+    Args:
+        cfg: see :func:`swap_changes`.
+        head: see :func:`swap_changes`.
+        overrides: see :func:`swap_changes`.
+
+    Returns:
+        The choice; None if the new head has no bins, or ``overrides`` sets them.
+
+    Raises:
+        ValueError: see :func:`swap_changes`.
+    """
+    sets_bins = {"reg_max", "bbox_coder"} & set(overrides)
+    return None if head != "gfl" or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
 
 
 def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -> dict:

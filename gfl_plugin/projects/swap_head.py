@@ -10,9 +10,10 @@ from ..runtime.atomic_files import write_whole
 from ..runtime.config_files import OURS, find_config
 from .config_writer import as_code, base_name, with_type_names
 from .dense_head import DENSE_HEADS
-from .head_changes import swap_changes
+from .head_changes import chosen_range, swap_changes
+from .side_range import SideRange
 
-__all__ = ["DENSE_HEADS", "swap_config_file", "swap_head"]
+__all__ = ["DENSE_HEADS", "range_of_swap", "swap_config_file", "swap_head"]
 
 
 def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
@@ -21,7 +22,8 @@ def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
     Detector, head, and the train and test settings of the model are replaced; data, schedule, backbone and neck are
     kept. If levels differ in channels, MMDetection's ChannelMapper is added after the neck. The new towers have the
     size of the old ones if GFL's towers can have it (a multiple of 32 channels, at most 4 convolutions), else 256
-    channels and 4 convolutions. ``max_per_img``, which belongs to the evaluation of the dataset, is kept.
+    channels and 4 convolutions. ``max_per_img``, which belongs to the evaluation of the dataset, is kept. ``reg_max``
+    is the default, or larger where the default is too short for an object of the image's size; see ``side_range``.
 
     Args:
         cfg: of a single-stage dense detector of MMDetection; it is not changed.
@@ -70,8 +72,7 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
     if out.exists():
         raise FileExistsError(f"{out} exists; remove it, or name another file")
     path = find_config(base).resolve()
-    # Custom imports of a config (such as a backbone of another package) are not needed to read it.
-    cfg = Config.fromfile(path, import_custom_modules=False)
+    cfg = _read(path)
     if Config._is_lazy_import(str(path)):
         lines = []
         settings = with_type_names(swap_head(cfg, head, **overrides).to_dict())
@@ -83,3 +84,26 @@ def swap_config_file(base: Path | str, out: Path, head: str = "gfl", **overrides
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, "\n".join(lines) + "\n")
     return out
+
+
+def range_of_swap(base: Path | str, head: str = "gfl", **overrides) -> SideRange | None:
+    """Read from a base which range of side distributions :func:`swap_config_file` chooses for it, and why.
+
+    Args:
+        base: see :func:`swap_config_file`.
+        head: see :func:`swap_head`.
+        **overrides: see :func:`swap_head`.
+
+    Returns:
+        The choice; None if the new head has no bins, or ``overrides`` sets them.
+
+    Raises:
+        ConfigNotFoundError: if the base does not exist.
+        ValueError: see :func:`swap_head`.
+    """
+    return chosen_range(_read(find_config(base)), head, overrides)
+
+
+def _read(path: Path) -> Config:
+    # Custom imports of a config (such as a backbone of another package) are not needed to read it.
+    return Config.fromfile(path, import_custom_modules=False)

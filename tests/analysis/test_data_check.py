@@ -135,7 +135,7 @@ def test_objects_without_a_positive_and_sides_beyond_the_last_bin(data: Path, mo
     (finding,) = (one for one in training_findings(seen, short) if one.kind == "sides beyond the last bin")
     sides = np.concatenate([level.numpy() for level in seen.sides])
     assert finding.count == int((sides > 2).sum()) > 0
-    assert f"reg_max={int(np.ceil(np.quantile(sides, 0.999)))}" in finding.advice
+    assert f"reg_max={int(np.ceil(sides.max()))} with uniform bins covers 99.9%" in finding.advice  # < 1,000 per level
     assert all(example.startswith("stride ") for example in finding.examples)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from cases import Recipe, build_head, head_config, losses_and_gradients, our_head, random_batch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.logging import MMLogger
 
 from gfl_plugin.coders import IntegralBBoxCoder
 from gfl_plugin.coders.bin_spacings import d_fine_bins, geometric_bins, uniform_bins
@@ -209,6 +211,26 @@ def test_one_head_with_unit_bins_by_any_name() -> None:
         found = losses_and_gradients(our_head(bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", bins=bins)), batch)
         assert found[0] == expected[0]
         assert all(torch.equal(a, b) for a, b in zip(found[1] + found[2], expected[1] + expected[2]))
+
+
+@pytest.mark.parametrize(("saved", "warns"), [(dict(), False), (dict(step=2.0), True), (SPACINGS["geometric"], True)])
+def test_a_checkpoint_of_other_bins_gives_a_warning_and_the_head_keeps_its_own(saved: dict, warns: bool) -> None:
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda message: messages.append(message.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    source = our_head(bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", **saved))
+    head, before = our_head(), source.integral.project.clone()
+    try:
+        head.load_state_dict(source.state_dict(), strict=True)
+    finally:
+        logger.removeHandler(handler)
+    assert torch.equal(head.integral.project, torch.arange(17.0))
+    assert torch.equal(source.integral.project, before)
+    assert torch.equal(head.gfl_reg.weight, source.gfl_reg.weight)
+    assert bool(messages) == warns
+    assert all("this head has [0, 1, 2, …, 16]" in message for message in messages)
 
 
 # ---------------------------------------------------------------------------------------------------

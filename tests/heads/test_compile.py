@@ -15,6 +15,8 @@ from mmengine.hooks import Hook
 from runs import a_sample, model_config, runner
 from torch import Tensor, nn
 
+from gfl_plugin.coders import IntegralBBoxCoder
+
 
 @pytest.mark.parametrize("same_size", [True, False])
 def test_a_compiled_training_step_has_the_same_losses_and_gradients(same_size: bool) -> None:
@@ -89,10 +91,12 @@ class Prediction(nn.Module):
         return found.boxes, found.scores, found.labels, found.image
 
 
+@pytest.mark.parametrize("bins", [None, dict(spacing="geometric", last=64, first_step=1)], ids=["uniform", "geometric"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_prediction_can_be_exported(strict: bool) -> None:
-    """The exported program equals the head for any number of detections, including none."""
+def test_prediction_can_be_exported(strict: bool, bins: dict | None) -> None:
+    """The exported program equals the head for any number of detections, including none, and for any bins."""
     model = Prediction()
+    model.head.bbox_coder = IntegralBBoxCoder(bins=bins)
 
     def maps(shift: float) -> tuple[list[Tensor], list[Tensor]]:
         sizes = (8, 4, 2)

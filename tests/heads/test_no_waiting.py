@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+BINS = dict(bbox_coder=dict(type="gfl_plugin.IntegralBBoxCoder", bins=dict(spacing="geometric", last=64)))
 HEAD = dict(train_cfg=dict(assigner=dict(ignore_iof_thr=0.3), allowed_border=0, pos_weight=2.0))
 CASES = [
     pytest.param(Recipe(images=3, objects=(4, 9, 0)), {}, id="padded"),
@@ -20,6 +21,7 @@ CASES = [
     pytest.param(
         Recipe(images=2, objects=(9, 3)), dict(train_cfg=dict(assigner=dict(min_positives=2))), id="min_positives"
     ),
+    pytest.param(Recipe(images=2, objects=(5, 3)), BINS, id="geometric bins"),
 ]
 
 

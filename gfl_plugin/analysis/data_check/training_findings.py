@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
 
 from ...coders import IntegralBBoxCoder
 from ...heads import GFLHead
+from .bin_proposals import MAX_CLIPPED, bin_coverage
 from .findings import Finding
 from .training_view import TrainingView
 
-_COVERED = 0.999  # share of the sides that the suggested reg_max covers
 # Larger shares are a mistake. With random scales and mosaics, every dataset has some tiny objects and a few long sides.
 _MAX_UNASSIGNED = 0.5
 _MAX_CLIPPED = 0.05
@@ -41,7 +38,7 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
     ]
     coder = head.bbox_coder
     if isinstance(coder, IntegralBBoxCoder):
-        last = coder.first + coder.step * coder.reg_max
+        last = coder.last
         every = torch.cat(view.sides)
         beyond = [(level > last).float() for level in view.sides]
         shares = [
@@ -50,10 +47,10 @@ def training_findings(view: TrainingView, head: GFLHead) -> list[Finding]:
             if part.any()
         ]
         if shares:
-            needed = float(np.quantile(every.numpy(), _COVERED))
-            suggested = max(1, math.ceil((needed - coder.first) / coder.step))
+            suggested = bin_coverage(view, head).bins[1]
             advice = (
-                f"their targets are clipped to {last:g} strides; reg_max={suggested} covers {_COVERED:.1%} of all sides"
+                f"their targets are clipped to {last:g} strides; reg_max={suggested.reg_max} with uniform bins covers "
+                f"{1 - MAX_CLIPPED:.1%} of the sides of every level"
             )
             clipped = int((every > last).sum())
             serious = clipped > _MAX_CLIPPED * len(every)

@@ -10,6 +10,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 
 from .annotation_findings import annotation_findings, num_classes_findings
+from .bin_proposals import BinCoverage, bin_coverage
 from .file_findings import file_findings, load_failure_finding
 from .findings import Finding, Report
 from .readers import KINDS, read_annotations
@@ -45,6 +46,7 @@ class DatasetReport:
 
     name: str  # train, val or test (numbered from the second on), and the annotation file
     findings: tuple[Finding, ...]
+    bins: BinCoverage | None = None  # of a training set for a GFL head with bins
 
 
 def check(cfg: Config, images: bool, limit: int, progress: Progress) -> list[DatasetReport]:
@@ -75,7 +77,7 @@ def check(cfg: Config, images: bool, limit: int, progress: Progress) -> list[Dat
             continue
         known, classes = read_annotations(dataset, kind), _classes(dataset)
         of_annotations = annotation_findings(known, classes, needs_objects=split != "test")
-        found = list(of_annotations)
+        found, bins = list(of_annotations), None
         if split == "train":
             found += _num_classes_findings(cfg, classes)
         found += file_findings(known.images, images, progress.begin(f"{name}: files"))
@@ -83,9 +85,10 @@ def check(cfg: Config, images: bool, limit: int, progress: Progress) -> list[Dat
             try:
                 view = view_training_set(cfg, source, head, limit, progress.begin(f"{name}: training targets"))
                 found += training_findings(view, head)
+                bins = bin_coverage(view, head)
             except DatasetError as error:
                 found.append(load_failure_finding(error, of_annotations))
-        reports.append(DatasetReport(f"{name}: {known.source}", tuple(found)))
+        reports.append(DatasetReport(f"{name}: {known.source}", tuple(found), bins))
     return reports
 
 
