@@ -8,7 +8,7 @@ from functools import partialmethod
 
 import pytest
 import torch
-from cases import our_head
+from cases import SCOPE, our_head
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
@@ -26,9 +26,10 @@ LOGITS = (0.0, 1.0, -4.6, 20.0, -20.0, 88.0, -104.0, 1e4, -1e4, 1e30, -1e30, LAR
 COORDINATES = (0.0, 1e-30, 0.5, 7.99, 8.0, 63.9, 64.0, 1e4, -1e4, 1e20, -3.4e38, 3.4e38, float("nan"), float("inf"))
 
 
-@functools.lru_cache(maxsize=4)
-def head(ignoring: bool):
-    return our_head(train_cfg=dict(assigner=dict(ignore_iof_thr=0.5 if ignoring else -1)))
+@functools.lru_cache(maxsize=8)
+def head(ignoring: bool, min_positives: int):
+    assigner = dict(type=SCOPE + "ATSSAssigner", ignore_iof_thr=0.5 if ignoring else -1, min_positives=min_positives)
+    return our_head(train_cfg=dict(assigner=assigner))
 
 
 @st.composite
@@ -90,19 +91,19 @@ def batches(draw) -> tuple:
 
 
 @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
-@given(batches(), st.booleans())
-def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool) -> None:
+@given(batches(), st.booleans(), st.sampled_from([0, 1, 3]))
+def test_losses_gradients_and_detections_are_finite(batch: tuple, compiled: bool, min_positives: int) -> None:
     with ExitStack() as stack:
         if not compiled:  # as on a GPU: PyTorch operations, one row per candidate
             stack.enter_context(use_backend("torch"))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setattr(ATSSAssignment, "positives", partialmethod(ATSSAssignment.positives, compact=False))
-        assert_finite_or_refused(batch)
+        assert_finite_or_refused(batch, min_positives)
 
 
-def assert_finite_or_refused(batch: tuple) -> None:
+def assert_finite_or_refused(batch: tuple, min_positives: int) -> None:
     cls_scores, bbox_preds, truths, metas, ignored = batch
-    model = head(ignored is not None)
+    model = head(ignored is not None, min_positives)
     if not metas:
         with pytest.raises(ValueError, match="no image"):
             model.loss_by_feat(cls_scores, bbox_preds, truths, metas, ignored)
