@@ -72,7 +72,18 @@ class KnowledgeDistillationSingleStageDetector(MMDetDetector):
         super().train(mode)
         return self
 
+    def to(self, *args, **kwargs) -> KnowledgeDistillationSingleStageDetector:
+        """Move or convert student and teacher.
+
+        Args:
+            *args: as PyTorch's; MMDetection's detector takes a device only.
+            **kwargs: as PyTorch's.
+
+        Returns:
+            The detector.
+        """
+        return super(MMDetDetector, self).to(*args, **kwargs)  # calls _apply, as cpu(), cuda() and half() do
+
     def _apply(self, change: Callable, *args, **kwargs) -> KnowledgeDistillationSingleStageDetector:
-        # PyTorch's cpu(), half(), to(dtype) and cuda() all come here; MMDetection's moves the teacher in the last only.
         self.teacher_model._apply(change, *args, **kwargs)
         return super()._apply(change, *args, **kwargs)

@@ -91,9 +91,9 @@ def check_teacher(teacher: nn.Module, student: MMDetGFLHead) -> None:
     learned = bins_of(head)
     if learned is None:
         raise ValueError(
-            f"teacher_config builds a {type(teacher).__name__} with "
-            f"{'no bbox_head' if head is None else f'a {type(head).__name__}'}; localization distillation needs box "
-            "sides as distributions over bins: give a teacher with a GFLHead, of gfl_plugin or of MMDetection"
+            f"teacher_config builds a {type(teacher).__name__} with bbox_head {_described(head)}; localization "
+            "distillation needs box sides as distributions over bins: give a teacher with a GFLHead of gfl_plugin or of "
+            "MMDetection, and an IntegralBBoxCoder"
         )
     theirs, own = (list(one.prior_generator.strides) for one in (head, student))
     if theirs != own:
@@ -152,6 +152,13 @@ def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
 def _some(items: Sequence[str]) -> str:
     rest = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + rest
+
+
+def _described(head: nn.Module | None) -> str:
+    if head is None:
+        return "None"
+    coder = getattr(head, "bbox_coder", None)
+    return type(head).__name__ + ("" if coder is None else f" and bbox_coder {type(coder).__name__}")
 
 
 def _strides(strides: Sequence[tuple[int, int]]) -> str:
