@@ -92,8 +92,8 @@ def check_teacher(teacher: nn.Module, student: MMDetGFLHead) -> None:
     if learned is None:
         raise ValueError(
             f"teacher_config builds a {type(teacher).__name__} with bbox_head {_described(head)}; localization "
-            "distillation needs box sides as distributions over bins: give a teacher with a GFLHead of gfl_plugin or of "
-            "MMDetection, and an IntegralBBoxCoder"
+            "distillation needs box sides as distributions over bins: give a teacher with a GFLHead of gfl_plugin or "
+            "of MMDetection, and an IntegralBBoxCoder"
         )
     theirs, own = (list(one.prior_generator.strides) for one in (head, student))
     if theirs != own:

@@ -22,14 +22,26 @@ from gfl_plugin.runtime.errors import CheckpointError
 
 OURS = "gfl_plugin.KnowledgeDistillationSingleStageDetector"
 TEACHER = ROOT / "configs" / "bccd" / "gfl_r18w32_bccd.py"
+# Parts of MMDetection's own heads; the demo's config leaves them to the defaults of this plugin's head.
+STOCK = dict(
+    loss_cls=dict(type="mmdet.QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
+    loss_dfl=dict(type="mmdet.DistributionFocalLoss", loss_weight=0.25),
+    loss_bbox=dict(type="mmdet.GIoULoss", loss_weight=2.0),
+    bbox_coder=dict(type="mmdet.DistancePointBBoxCoder"),
+)
 
 
 def teacher_config(**head: object) -> dict:
     """The demo's detector with twice the width of its backbone."""
     model = model_config()
+    model["bbox_head"].update(head)
+    return wider(model)
+
+
+def wider(model: dict) -> dict:
+    """The config of a teacher: the model with twice the width of its backbone."""
     model["backbone"]["base_channels"] = 32
     model["neck"]["in_channels"] = [32, 64, 128, 256]
-    model["bbox_head"].update(head)
     return {"model": model}
 
 
@@ -84,16 +96,10 @@ def test_losses_equal_mmdetections_detector(tmp_path: Path) -> None:
     """The same losses as MMDetection's detector with its own heads, from the same weights."""
     checkpoint = trained_teacher(tmp_path)
     ours = build(student_config(teacher_config(), checkpoint)).eval()
-    stock = student_config(teacher_config(type="mmdet.GFLHead"), checkpoint, "mmdet.LDHead")
+    stock = student_config(teacher_config(type="mmdet.GFLHead", **STOCK), checkpoint, "mmdet.LDHead")
     stock["type"] = "mmdet.KnowledgeDistillationSingleStageDetector"
     stock["bbox_head"].update(loss_ld=dict(type="mmdet.KnowledgeDistillationKLDivLoss", loss_weight=0.25, T=10))
-    for head in (stock["bbox_head"], stock["teacher_config"]["model"]["bbox_head"]):
-        head.update(
-            loss_cls=dict(type="mmdet.QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
-            loss_dfl=dict(type="mmdet.DistributionFocalLoss", loss_weight=0.25),
-            loss_bbox=dict(type="mmdet.GIoULoss", loss_weight=2.0),
-            bbox_coder=dict(type="mmdet.DistancePointBBoxCoder"),
-        )
+    stock["bbox_head"].update(STOCK)
     for model in (stock, stock["teacher_config"]["model"]):
         model["train_cfg"]["assigner"]["type"] = "mmdet.ATSSAssigner"
     theirs = build(stock)
@@ -166,13 +172,7 @@ def test_configs_of_a_teacher(given: object) -> None:
 @pytest.mark.parametrize("head", ["gfl_plugin.GFLHead", "mmdet.GFLHead"])
 @pytest.mark.parametrize("source", ["gfl_plugin.GFLHead", "mmdet.GFLHead"])
 def test_checkpoints_of_both_heads_load_into_both_heads(head: str, source: str, tmp_path: Path) -> None:
-    stock = dict(
-        loss_cls=dict(type="mmdet.QualityFocalLoss", use_sigmoid=True),
-        loss_dfl=dict(type="mmdet.DistributionFocalLoss"),
-        loss_bbox=dict(type="mmdet.GIoULoss"),
-        bbox_coder=dict(type="mmdet.DistancePointBBoxCoder"),
-    )
-    configs = {"gfl_plugin.GFLHead": teacher_config(), "mmdet.GFLHead": teacher_config(type="mmdet.GFLHead", **stock)}
+    configs = {"gfl_plugin.GFLHead": teacher_config(), "mmdet.GFLHead": teacher_config(type="mmdet.GFLHead", **STOCK)}
     teacher = build(configs[source]["model"]).eval()
     checkpoint = saved(teacher, tmp_path / "teacher.pth")
     student = build(student_config(configs[head], checkpoint))
@@ -215,7 +215,7 @@ def with_strides(strides: list[int]) -> dict:
 def atss() -> dict:
     model = Config.fromfile(ROOT / "configs" / "_base_" / "small_atss.py").model.to_dict()
     model["bbox_head"]["num_classes"] = 10
-    return {"model": model}
+    return wider(model)
 
 
 STEP = dict(type="IntegralBBoxCoder", step=0.5)
@@ -230,21 +230,19 @@ STEP = dict(type="IntegralBBoxCoder", step=0.5)
             "bbox_head.reg_max",
         ),
         (student_config(teacher_config(bbox_coder=STEP)), r"17 bins \(0, 0.5, ..., 8\), the student's 17 bins"),
-        (student_config(teacher_config(type="mmdet.GFLHead", reg_max=3, **{
-            "loss_cls": dict(type="mmdet.QualityFocalLoss", use_sigmoid=True),
-            "loss_dfl": dict(type="mmdet.DistributionFocalLoss"),
-            "bbox_coder": dict(type="mmdet.DistancePointBBoxCoder"),
-            "loss_bbox": dict(type="mmdet.GIoULoss"),
-        })), r"the teacher's sides have 4 bins \(0, 1, 2, 3\), the student's 17 bins"),
+        (
+            student_config(teacher_config(type="mmdet.GFLHead", reg_max=3, **STOCK)),
+            r"the teacher's sides have 4 bins \(0, 1, 2, 3\), the student's 17 bins",
+        ),
         (
             student_config(with_strides([8, 16, 32, 64])),
             r"the teacher has 4 levels with strides \[8, 16, 32, 64\], the student 5 levels with strides "
             r"\[8, 16, 32, 64, 128\]",
         ),
-        (student_config(with_strides([4, 8, 16, 32, 64])), r"the teacher has 5 levels with strides \[4, 8, 16, 32, 64\]"),
+        (student_config(with_strides([4, 8, 16, 32, 64])), r"the teacher has 5 levels with strides \[4, 8, 16, 32"),
         (
             student_config(teacher_config(bbox_coder=dict(type="DiracBBoxCoder"), loss_dfl=None)),
-            "teacher_config builds a SingleStageDetector with a bbox_head GFLHead and bbox_coder DiracBBoxCoder",
+            "teacher_config builds a SingleStageDetector with bbox_head GFLHead and bbox_coder DiracBBoxCoder",
         ),
         (student_config(atss()), "SingleStageDetector with bbox_head ATSSHead and .*; .*a teacher with a GFLHead"),
         (
@@ -284,13 +282,7 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
         r"other shapes: backbone.conv1.weight \(16, 3, 7, 7\) instead of \(32, 3, 7, 7\), .* and \d+ more": build(
             model_config()
         ).state_dict(),
-        "missing keys: .*bbox_head.*; unexpected keys: .*bbox_head.atss_": build(
-            {
-                **atss()["model"],
-                "backbone": teacher_config()["model"]["backbone"],
-                "neck": teacher_config()["model"]["neck"],
-            }
-        ).state_dict(),
+        "missing keys: .*bbox_head.*; unexpected keys: .*bbox_head.atss_": build(atss()["model"]).state_dict(),
     }
     for number, (message, weights_) in enumerate(cases.items()):
         path = tmp_path / f"{number}.pth"
