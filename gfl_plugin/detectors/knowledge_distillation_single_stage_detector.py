@@ -10,7 +10,7 @@ from mmdet.models.detectors import KnowledgeDistillationSingleStageDetector as M
 
 from ..heads import LDHead
 from ..registry import MODELS
-from .teacher import check_teacher, load_teacher, teacher_model
+from .teacher import check_images, check_teacher, load_teacher, teacher_model
 
 
 @MODELS.register_module()
@@ -55,6 +55,7 @@ class KnowledgeDistillationSingleStageDetector(MMDetDetector):
                 "bbox_head=dict(type='gfl_plugin.LDHead')"
             )
         check_teacher(self.teacher_model, self.bbox_head)
+        check_images(self.teacher_model, self)
         if teacher_ckpt is not None:
             load_teacher(self.teacher_model, teacher_ckpt)
         self.teacher_model.requires_grad_(False)

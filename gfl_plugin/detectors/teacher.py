@@ -109,6 +109,24 @@ def check_teacher(teacher: nn.Module, student: MMDetGFLHead) -> None:
         )
 
 
+def check_images(teacher: nn.Module, student: nn.Module) -> None:
+    """Check that both models normalize images equally: the teacher gets the images of the student.
+
+    Args:
+        teacher: the teacher's model.
+        student: the student's model.
+
+    Raises:
+        ValueError: for another mean or standard deviation.
+    """
+    theirs, own = (_normalization(model) for model in (teacher, student))
+    if theirs is not None and theirs != own:
+        raise ValueError(
+            f"the teacher was trained on images with (mean, std) = {theirs}, and would get the student's images with "
+            f"{own}; set data_preprocessor of the student to the teacher's"
+        )
+
+
 def bins_of(head: nn.Module | None) -> Tensor | None:
     """The bins of a head's side distributions.
 
@@ -123,6 +141,14 @@ def bins_of(head: nn.Module | None) -> Tensor | None:
     coder_bins = getattr(head.bbox_coder, "bins", None)
     bins = head.integral.project if coder_bins is None else coder_bins()
     return None if bins is None else bins.detach().float().cpu()
+
+
+def _normalization(model: nn.Module) -> tuple[list[float], ...] | None:
+    buffers = dict(model.data_preprocessor.named_buffers()) if hasattr(model, "data_preprocessor") else {}
+    values = [
+        [round(value, 3) for value in buffers[key].flatten().tolist()] for key in ("mean", "std") if key in buffers
+    ]
+    return tuple(values) or None
 
 
 def _file(name: str) -> Path:

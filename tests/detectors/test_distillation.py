@@ -183,6 +183,13 @@ def test_checkpoints_of_both_heads_load_into_both_heads(head: str, source: str, 
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
 
 
+def test_a_teacher_without_a_normalization_of_its_own() -> None:
+    """The student's images are all that it gets, so nothing can be compared."""
+    config = teacher_config()
+    del config["model"]["data_preprocessor"]
+    assert sum(losses_of(build(student_config(config)))["loss_ld"]) > 0
+
+
 def test_weights_of_a_wrapped_model_load(tmp_path: Path) -> None:
     """DataParallel adds "module." to each key."""
     teacher = build(teacher_config()["model"])
@@ -218,6 +225,12 @@ def atss() -> dict:
     return wider(model)
 
 
+def normalized(mean: list[float], std: list[float]) -> dict:
+    config = teacher_config()
+    config["model"]["data_preprocessor"].update(mean=mean, std=std)
+    return config
+
+
 STEP = dict(type="IntegralBBoxCoder", step=0.5)
 
 
@@ -248,6 +261,11 @@ STEP = dict(type="IntegralBBoxCoder", step=0.5)
         (
             student_config({"model": model_config()["backbone"]}),
             "teacher_config builds a ResNet with bbox_head None; .*a teacher with a GFLHead",
+        ),
+        (
+            student_config(normalized([103.53, 116.28, 123.675], [1.0, 1.0, 1.0])),
+            r"trained on images with \(mean, std\) = \(\[103.53, 116.28, 123.675\], \[1.0, 1.0, 1.0\]\), and would get "
+            r"the student's images with \(\[123.675, 116.28, 103.53\], \[58.395, 57.12, 57.375\]\)",
         ),
         (student_config({}), "teacher_config has no model, only no key"),
         (student_config({"default_scope": "mmdet"}), "teacher_config has no model, only default_scope"),
