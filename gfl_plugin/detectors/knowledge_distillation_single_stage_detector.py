@@ -10,7 +10,7 @@ from mmdet.models.detectors import KnowledgeDistillationSingleStageDetector as M
 
 from ..heads import LDHead
 from ..registry import MODELS
-from .teacher import check_teacher, load_teacher, teacher_model
+from .teacher import check_images, check_teacher, load_teacher, teacher_model
 
 
 @MODELS.register_module()
@@ -55,6 +55,7 @@ class KnowledgeDistillationSingleStageDetector(MMDetDetector):
                 "bbox_head=dict(type='gfl_plugin.LDHead')"
             )
         check_teacher(self.teacher_model, self.bbox_head)
+        check_images(self.teacher_model, self)
         if teacher_ckpt is not None:
             load_teacher(self.teacher_model, teacher_ckpt)
         self.teacher_model.requires_grad_(False)
@@ -72,7 +73,18 @@ class KnowledgeDistillationSingleStageDetector(MMDetDetector):
         super().train(mode)
         return self
 
+    def to(self, *args, **kwargs) -> KnowledgeDistillationSingleStageDetector:
+        """Move or convert student and teacher.
+
+        Args:
+            *args: as PyTorch's; MMDetection's detector takes a device only.
+            **kwargs: as PyTorch's.
+
+        Returns:
+            The detector.
+        """
+        return super(MMDetDetector, self).to(*args, **kwargs)  # calls _apply, as cpu(), cuda() and half() do
+
     def _apply(self, change: Callable, *args, **kwargs) -> KnowledgeDistillationSingleStageDetector:
-        # PyTorch's cpu(), half(), to(dtype) and cuda() all come here; MMDetection's moves the teacher in the last only.
         self.teacher_model._apply(change, *args, **kwargs)
         return super()._apply(change, *args, **kwargs)

@@ -91,9 +91,9 @@ def check_teacher(teacher: nn.Module, student: MMDetGFLHead) -> None:
     learned = bins_of(head)
     if learned is None:
         raise ValueError(
-            f"teacher_config builds a {type(teacher).__name__} with "
-            f"{'no bbox_head' if head is None else f'a {type(head).__name__}'}; localization distillation needs box "
-            "sides as distributions over bins: give a teacher with a GFLHead, of gfl_plugin or of MMDetection"
+            f"teacher_config builds a {type(teacher).__name__} with bbox_head {_described(head)}; localization "
+            "distillation needs box sides as distributions over bins: give a teacher with a GFLHead of gfl_plugin or "
+            "of MMDetection, and an IntegralBBoxCoder"
         )
     theirs, own = (list(one.prior_generator.strides) for one in (head, student))
     if theirs != own:
@@ -106,6 +106,24 @@ def check_teacher(teacher: nn.Module, student: MMDetGFLHead) -> None:
         raise ValueError(
             f"the teacher's sides have {_bins(learned)}, the student's {_bins(bins)}; set bbox_head.reg_max (and the "
             "bbox_coder, where the teacher has one) of the student to the teacher's"
+        )
+
+
+def check_images(teacher: nn.Module, student: nn.Module) -> None:
+    """Check that both models normalize images equally: the teacher gets the images of the student.
+
+    Args:
+        teacher: the teacher's model.
+        student: the student's model.
+
+    Raises:
+        ValueError: for another mean or standard deviation.
+    """
+    theirs, own = (_normalization(model) for model in (teacher, student))
+    if theirs is not None and theirs != own:
+        raise ValueError(
+            f"the teacher was trained on images with (mean, std) = {theirs}, and would get the student's images with "
+            f"{own}; set data_preprocessor of the student to the teacher's"
         )
 
 
@@ -123,6 +141,14 @@ def bins_of(head: nn.Module | None) -> Tensor | None:
     coder_bins = getattr(head.bbox_coder, "bins", None)
     bins = head.integral.project if coder_bins is None else coder_bins()
     return None if bins is None else bins.detach().float().cpu()
+
+
+def _normalization(model: nn.Module) -> tuple[list[float], ...] | None:
+    buffers = dict(model.data_preprocessor.named_buffers()) if hasattr(model, "data_preprocessor") else {}
+    values = [
+        [round(value, 3) for value in buffers[key].flatten().tolist()] for key in ("mean", "std") if key in buffers
+    ]
+    return tuple(values) or None
 
 
 def _file(name: str) -> Path:
@@ -152,6 +178,13 @@ def _differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
 def _some(items: Sequence[str]) -> str:
     rest = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + rest
+
+
+def _described(head: nn.Module | None) -> str:
+    if head is None:
+        return "None"
+    coder = getattr(head, "bbox_coder", None)
+    return type(head).__name__ + ("" if coder is None else f" and bbox_coder {type(coder).__name__}")
 
 
 def _strides(strides: Sequence[tuple[int, int]]) -> str:

@@ -7,7 +7,16 @@ from unittest import mock
 
 import pytest
 import torch
-from cases import Batch, Recipe, gradient_difference, losses_and_gradients, our_head, random_batch
+from cases import (
+    Batch,
+    Recipe,
+    build_head,
+    gradient_difference,
+    head_config,
+    losses_and_gradients,
+    our_head,
+    random_batch,
+)
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -68,15 +77,28 @@ def moved(batch: Batch, device: str) -> Batch:
 def test_no_operation_needs_a_value(recipe: Recipe, changes: dict) -> None:
     """On tensors without values ("meta"), operations that would synchronize raise an error or are recorded."""
     head, batch = our_head(**changes), moved(random_batch(recipe), "meta")
+    assert waits_in_a_step(head, batch, batch.arguments()) == []
+
+
+def test_distillation_needs_no_value() -> None:
+    head, batch = build_head(head_config(type="gfl_plugin.LDHead")), moved(random_batch(Recipe()), "meta")
+    teacher = moved(random_batch(Recipe(seed=1)), "meta")
+    arguments = (batch.cls_scores, batch.bbox_preds, batch.gt_instances, batch.img_metas, teacher.bbox_preds)
+    assert waits_in_a_step(head, batch, arguments) == []
+    assert all(level.grad is None for level in teacher.bbox_preds)
+
+
+def waits_in_a_step(head: torch.nn.Module, batch: Batch, arguments: tuple) -> list[str]:
+    """Operations that synchronize in losses and gradients, on tensors without values."""
     with (
         # Autocast does not support "meta".
         mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
         Waits() as waits,
     ):
-        losses = head.loss_by_feat(*batch.arguments())
+        losses = head.loss_by_feat(*arguments)
         sum(sum(levels) for levels in losses.values()).backward()
-    assert waits.found == []
     assert all(level.grad.shape == level.shape for level in (*batch.cls_scores, *batch.bbox_preds))
+    return waits.found
 
 
 def test_operations_that_synchronize_are_recorded() -> None:
