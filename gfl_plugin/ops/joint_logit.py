@@ -16,6 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .backend import Kernels
+
 
 def joint_logit(cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
     """Logit of the product of class probability and quality, both given as logits.
@@ -31,8 +33,16 @@ def joint_logit(cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
 
     Raises:
         ValueError: if the quality logits are not one map per image of the class logits' height and width.
+        RuntimeError: if :func:`gfl_plugin.ops.backend.use_backend` requests a kernel that does not take the logits.
     """
     _check(cls_logits, quality_logits)
+    if cls_logits.dtype != quality_logits.dtype:  # compiled kernels take one dtype
+        return _composed(cls_logits, quality_logits)
+    return _JOINT_LOGIT.for_tensor(cls_logits)(cls_logits, quality_logits)
+
+
+def _composed(cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
+    """In PyTorch operations, for any device and dtype."""
     dtype = torch.promote_types(torch.promote_types(cls_logits.dtype, quality_logits.dtype), torch.float32)
     a, b = cls_logits.to(dtype), quality_logits.to(dtype)
     both = a + b
@@ -40,6 +50,9 @@ def joint_logit(cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
     # are the terms' shares of the sum, accurate even where 1 - p is below fp32's precision.
     least = torch.minimum(torch.minimum(a, b), both).detach()
     return least - torch.log((least - a).exp() + (least - b).exp() + (least - both).exp())
+
+
+_JOINT_LOGIT = Kernels(torch=_composed, numba="gfl_plugin.ops.joint_logit_numba:joint_logit")
 
 
 def _check(cls_logits: Tensor, quality_logits: Tensor) -> None:

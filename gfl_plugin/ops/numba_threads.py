@@ -40,6 +40,20 @@ def set_threads(count: int) -> None:
         torch.set_num_threads(before)
 
 
+def started_threads() -> int:
+    """The number of threads for the next parallel kernel, which are started if there are several.
+
+    With one, OpenMP is never started, so that processes forked later can still start theirs.
+
+    Returns:
+        As :func:`thread_count`.
+    """
+    count = thread_count()
+    if count > 1:
+        set_threads(count)
+    return count
+
+
 def _has_threads() -> bool:
     """Whether Numba has started its threads, here or in a process that this one was forked from."""
     try:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
+from ..ops.distribution_quality import QualityLayers, Statistics, distribution_quality
 from ..ops.joint_logit import joint_logit
-from ..ops.top_probabilities import top_probabilities
 from ..registry import MODELS
 from .joint_quality import JointQuality
 
@@ -58,16 +58,8 @@ class DistributionGuidedQuality(JointQuality):
                 "values, mean and variance of quality=dict(type='DistributionGuidedQuality') are all False, so that "
                 "there is nothing to predict the quality from; set at least one to True"
             )
-        self.topk = topk
-        self.values = values
-        self.mean = mean
-        self.variance = variance
+        self.statistics = Statistics(topk, values, mean, variance)
         self.hidden = hidden
-
-    @property
-    def num_statistics(self) -> int:
-        """Numbers per side in F."""
-        return self.topk * self.values + self.mean + self.variance
 
     def class_loss_config(self, config: dict) -> dict:
         """As in the base class; QFL's ``use_sigmoid=False`` becomes True.
@@ -87,30 +79,30 @@ class DistributionGuidedQuality(JointQuality):
         return config
 
     def check_coder(self, coder: DistanceBBoxCoder) -> None:
-        bins = coder.bins()
+        bins, topk = coder.bins(), self.statistics.topk
         if bins is None:
             raise ValueError(
                 f"bbox_coder is a {type(coder).__name__}, whose sides have no bins; quality=dict(type="
                 "'DistributionGuidedQuality') needs distributions: write bbox_coder=dict(type='IntegralBBoxCoder'), or "
                 "quality=dict(type='JointQuality')"
             )
-        if self.topk > len(bins):
+        if topk > len(bins):
             raise ValueError(
-                f"topk is {self.topk}, but a side has {len(bins)} bins (reg_max={len(bins) - 1}); write a topk <= "
+                f"topk is {topk}, but a side has {len(bins)} bins (reg_max={len(bins) - 1}); write a topk <= "
                 f"{len(bins)}, or a larger reg_max"
             )
 
     def init_layers(self, feat_channels: int) -> None:
         self.reg_conf = nn.Sequential(
-            nn.Conv2d(4 * self.num_statistics, self.hidden, 1), nn.ReLU(), nn.Conv2d(self.hidden, 1, 1)
+            nn.Conv2d(4 * self.statistics.size, self.hidden, 1), nn.ReLU(), nn.Conv2d(self.hidden, 1, 1)
         )
 
     def outputs(self, cls_logits: Tensor, reg_feat: Tensor, box_raw: Tensor) -> tuple[Tensor, ...]:
+        first, _, last = self.reg_conf
         # In half precision, neighboring probabilities near 1 would be equal.
         with torch.autocast(box_raw.device.type, enabled=False):
-            statistics = top_probabilities(box_raw, self.topk, self.values, self.mean, self.variance)
-            quality = self.reg_conf(statistics.to(self.reg_conf[0].weight.dtype))
-            return joint_logit(cls_logits, quality), box_raw
+            layers = QualityLayers(first.weight, first.bias, last.weight, last.bias)
+            return joint_logit(cls_logits, distribution_quality(box_raw, layers, self.statistics)), box_raw
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         weight = state_dict.get(f"{prefix}reg_conf.0.weight")

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from gfl_plugin.coders import IntegralBBoxCoder
 
 
+@pytest.mark.parametrize("quality", ["JointQuality", "DistributionGuidedQuality"])
 @pytest.mark.parametrize("same_size", [True, False])
-def test_a_compiled_training_step_has_the_same_losses_and_gradients(same_size: bool) -> None:
-    head = head_config(type=SCOPE + "GFLHead", in_channels=16)
+def test_a_compiled_training_step_has_the_same_losses_and_gradients(same_size: bool, quality: str) -> None:
+    head = head_config(type=SCOPE + "GFLHead", in_channels=16, quality=dict(type=quality))
     config = dict(
         type="SingleStageDetector",
         backbone=dict(type="ResNet", depth=18, base_channels=4, norm_eval=True),

@@ -101,6 +101,22 @@ def waits_in_a_step(head: torch.nn.Module, batch: Batch, arguments: tuple) -> li
     return waits.found
 
 
+def test_gflv2s_quality_needs_no_value() -> None:
+    """The same for the joint logits, which belong to the layers."""
+    head, batch = (
+        our_head(quality=dict(type="DistributionGuidedQuality")).to("meta"),
+        moved(random_batch(Recipe()), "meta"),
+    )
+    with (
+        mock.patch.object(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext()),
+        Waits() as waits,
+    ):
+        joint = [head.quality.outputs(a, None, b)[0] for a, b in zip(batch.cls_scores, batch.bbox_preds)]
+        sum(level.sum() for level in joint).backward()
+    assert waits.found == []
+    assert all(level.grad.shape == level.shape for level in (*batch.cls_scores, *batch.bbox_preds))
+
+
 def test_operations_that_synchronize_are_recorded() -> None:
     values, mask = torch.arange(4.0), torch.tensor([True, False, True, False])
     with Waits() as waits:

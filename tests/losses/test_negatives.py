@@ -136,17 +136,17 @@ def test_triton_kernel_in_its_interpreter(root: Path) -> None:
 @pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")
 def test_coefficients_in_the_source_are_those_of_the_interpolation() -> None:
     """The coefficients interpolate at Chebyshev nodes, rounded to fp32."""
-    from gfl_plugin.losses.qfl import numba_cpu
+    from gfl_plugin.ops import numba_math
 
     half = math.log(2) / 2
     functions = {
-        "_EXP": (np.exp, 6, -half, half),
-        "_LOG1P": (lambda x: np.log1p(x) / x, 9, 0.0, 1.0),
+        "EXP": (np.exp, 6, -half, half),
+        "LOG1P": (lambda x: np.log1p(x) / x, 9, 0.0, 1.0),
     }
     for name, (function, degree, low, high) in functions.items():
         series = Chebyshev.interpolate(function, degree, domain=[low, high])
         expected = series.convert(kind=Polynomial).coef[::-1]
-        np.testing.assert_allclose(getattr(numba_cpu, name), expected, rtol=2**-23)  # one unit in the last place
+        np.testing.assert_allclose(getattr(numba_math, name), expected, rtol=2**-23)  # one unit in the last place
 
 
 @pytest.mark.skipif("numba" not in PASSES, reason="numba is not installed")

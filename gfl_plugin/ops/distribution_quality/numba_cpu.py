@@ -13,9 +13,9 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from .. import buffer_pool
+from .. import buffer_pool, numba_math
 from ..numba_kernel import kernel
-from ..numba_threads import set_threads, thread_count
+from ..numba_threads import started_threads
 from . import numba_layers, numba_sides
 from .inputs import QualityLayers, Statistics
 from .numba_layers import add_products_of_rows, add_rectified, hidden_rows, mix, rectified_gradient
@@ -23,7 +23,7 @@ from .numba_sides import WIDTH, row, rows, side_gradient, side_statistics
 
 _TASK = 8 * WIDTH  # locations per task of a thread; a task's weight gradients are summed in fp32
 _ZERO = np.float32(0)
-_SOURCES = (numba_layers, numba_sides)
+_SOURCES = (numba_layers, numba_math, numba_sides)
 
 
 @njit(error_model="numpy")
@@ -149,7 +149,7 @@ def forward(box_logits: Tensor, layers: QualityLayers, statistics: Statistics) -
     """
     images, _, height, width = box_logits.shape
     out = torch.empty(images, 1, height, width)
-    run = _serial if _threads() == 1 else _parallel
+    run = _serial if started_threads() == 1 else _parallel
     run(_planes(box_logits), _arrays(layers), layers.out_bias.item(), _settings(statistics), out.flatten(1).numpy())
     return out
 
@@ -173,7 +173,7 @@ def backward(
     of_logits = buffer_pool.empty(box_logits.shape, torch.float32, box_logits.device)
     tasks = len(planes) * math.ceil(planes.shape[2] / _TASK)
     sums = [np.zeros((tasks, *array.shape), np.float32) for array in arrays]
-    run = _serial_gradient if _threads() == 1 else _parallel_gradient
+    run = _serial_gradient if started_threads() == 1 else _parallel_gradient
     run(planes, arrays, _settings(statistics), incoming, of_logits.flatten(2).numpy(), *sums)
     hidden = len(layers.bias)
     weight, bias, out_weight = (torch.from_numpy(part.sum(axis=0, dtype=np.float64)[:hidden]).float() for part in sums)
@@ -183,14 +183,6 @@ def backward(
         out_weight.view(layers.out_weight.shape),
         gradient.double().sum().float().view(1),
     )
-
-
-def _threads() -> int:
-    """The number of threads, which are started if there are several."""
-    threads = thread_count()
-    if threads > 1:  # with one, OpenMP is never started: processes forked later can still start theirs
-        set_threads(threads)
-    return threads
 
 
 def _planes(maps: Tensor) -> np.ndarray:

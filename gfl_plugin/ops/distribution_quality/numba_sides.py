@@ -7,40 +7,22 @@ the distance between rows is constant, the compiler can prove that they do not o
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
+
+from ..numba_math import LOWEST, arithmetic, exp
 
 WIDTH = 256  # locations per block, so that all its arrays stay in the processor's cache
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 _LEAST, _NONE = np.float32(-np.inf), np.float32(np.nan)  # less than, and equal to no logit
 
-# e^x as in gfl_plugin.losses.qfl.numba_cpu.
-_EXP = tuple(np.float32(value) for value in (0.0013941108, 0.008375126, 0.04166635, 0.16666415, 0.5, 1.0, 1.0))
-_LOWEST = np.float32(-87.0)
-_LOG2_E = np.float32(1 / math.log(2))
-_LN2_HIGH = np.float32(0.693359375)
-_LN2_LOW = np.float32(math.log(2) - 0.693359375)
-_ROUND = np.float32(1.5 * 2**23)
-_SHIFT, _BIAS = np.int32(23), np.int32(127 << 23)
-
-_arithmetic = njit(fastmath={"contract"}, error_model="numpy", inline="always")
 _loop = njit(fastmath={"contract"}, error_model="numpy")
 
 
-@_arithmetic
+@arithmetic
 def _exp(x):
     """e^x for x <= 0; below -87 it is e^-87."""
-    x = _LOWEST if x < _LOWEST else x  # NaN stays NaN
-    shifted = x * _LOG2_E + _ROUND
-    power = shifted - _ROUND
-    rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
-    value = _ZERO
-    for coefficient in _EXP:
-        value = value * rest + coefficient
-    exponent = np.int32((np.float32(shifted).view(np.int32) << _SHIFT) + _BIAS)
-    return value * np.int32(exponent).view(np.float32)
+    return exp(LOWEST if x < LOWEST else x)  # NaN stays NaN
 
 
 @njit
