@@ -80,7 +80,12 @@ def _new(size: int) -> np.ndarray:
 
 
 def _tensor(memory: np.ndarray, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.from_numpy(np.asarray(_PooledBuffer(memory))).view(dtype).view(*shape)
+    array = np.asarray(_PooledBuffer(memory))
+    if dtype == torch.float32:
+        # Not a view of another tensor: autograd adds the gradients of two users of a map in place only if nothing else
+        # refers to the memory of one of them.
+        return torch.from_numpy(array.view(np.float32).reshape(shape))
+    return torch.from_numpy(array).view(dtype).view(*shape)
 
 
 def _of_size(size: int) -> np.ndarray | None:

@@ -22,7 +22,7 @@ from .numba_kernel import kernel
 from .numba_math import LOWEST, exp, log1p
 from .numba_threads import started_threads
 
-_WIDTH = 1024  # locations per task; all channels of a task are added in fp32
+_WIDTH = 8192  # locations per task of backward: rows of several pages of memory, whose sums stay in the cache
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _SOURCES = (numba_math,)
 
@@ -56,12 +56,6 @@ def _gradient(incoming, cls_logits, near, far, out, sums):
 
 
 @njit(error_model="numpy")
-def _task(cls_logits, near, far, out, begin, end):
-    for channel in range(len(out)):
-        _joint(cls_logits[channel][begin:end], near[begin:end], far[begin:end], out[channel][begin:end])
-
-
-@njit(error_model="numpy")
 def _task_gradient(incoming, cls_logits, near, far, share, out, quality_out, begin, end):
     sums = np.zeros(2 * _WIDTH, np.float32)
     for channel in range(len(out)):
@@ -76,21 +70,19 @@ def _task_gradient(incoming, cls_logits, near, far, share, out, quality_out, beg
 @kernel(sources=_SOURCES, error_model="numpy")
 def _serial(cls_logits, near, far, out):
     """Fill ``out`` (B, C, H·W); ``near`` and ``far`` are (B, H·W)."""
-    area = out.shape[2]
-    parts = (area + _WIDTH - 1) // _WIDTH
-    for task in range(len(out) * parts):
-        image, begin = task // parts, task % parts * _WIDTH
-        _task(cls_logits[image], near[image], far[image], out[image], begin, min(begin + _WIDTH, area))
+    classes = out.shape[1]
+    for plane in range(len(out) * classes):
+        image, label = plane // classes, plane % classes
+        _joint(cls_logits[image][label], near[image], far[image], out[image][label])
 
 
 @kernel(sources=_SOURCES, error_model="numpy", parallel=True)
 def _parallel(cls_logits, near, far, out):
     """As :func:`_serial`, on Numba's threads. Numba caches by name, hence the duplicate code."""
-    area = out.shape[2]
-    parts = (area + _WIDTH - 1) // _WIDTH
-    for task in prange(len(out) * parts):
-        image, begin = task // parts, task % parts * _WIDTH
-        _task(cls_logits[image], near[image], far[image], out[image], begin, min(begin + _WIDTH, area))
+    classes = out.shape[1]
+    for plane in prange(len(out) * classes):
+        image, label = plane // classes, plane % classes
+        _joint(cls_logits[image][label], near[image], far[image], out[image][label])
 
 
 @kernel(sources=_SOURCES, error_model="numpy")

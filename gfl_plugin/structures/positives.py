@@ -158,5 +158,6 @@ class _GatherLocations(torch.autograd.Function):
         ):
             gradient = zeros((shape[0] + spare, *shape[1:]), dtype, device)
             gradient.flatten(2)[image, :, location] = rows.to(dtype)
-            gradients.append(gradient[: shape[0]])
+            # Where it need not be a view, autograd may add another gradient of the map to it in place.
+            gradients.append(gradient[: shape[0]] if spare else gradient)
         return (None, *gradients)

@@ -41,3 +41,25 @@ def test_the_number_of_pooled_buffers_is_limited() -> None:
     for size in range(40):
         buffer_pool.empty((300_000 + size,), torch.float32, CPU)
     assert len(buffer_pool._free) <= 12
+
+
+def test_gradients_of_two_users_are_added_in_place() -> None:
+    """A sum in new memory would cost more than the addition."""
+    places = []
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad: torch.Tensor) -> torch.Tensor:
+            gradient = buffer_pool.empty(grad.shape, grad.dtype, CPU)
+            torch.mul(grad, 2, out=gradient)
+            places.append(gradient.data_ptr())
+            return gradient
+
+    leaf = torch.ones(2, 700, 500, requires_grad=True)
+    (gradient,) = torch.autograd.grad((Doubled.apply(leaf) + Doubled.apply(leaf)).sum(), leaf)
+    assert gradient.data_ptr() in places
+    assert (gradient == 4).all()

@@ -175,10 +175,10 @@ def test_detections_are_ranked_by_the_product() -> None:
     """Boxes, classes and scores are those of MMDetection's head for the authors' product in fp64."""
     theirs, ours = both(QUALITY)
     batch = random_batch(Recipe(mean=0.0))
-    doubled = _doubled(batch)
+    products = [level.float() for level in joint_maps(theirs, _doubled(batch))]
     arguments = dict(batch_img_metas=batch.img_metas, rescale=True)
     with torch.no_grad():
-        expected = theirs.predict_by_feat(joint_maps(theirs, doubled), doubled.bbox_preds, **arguments)
+        expected = theirs.predict_by_feat(products, batch.bbox_preds, **arguments)
         found = ours.predict_by_feat(joint_maps(ours, batch), batch.bbox_preds, **arguments)
     for one, other in zip(expected, found):
         assert len(one) == len(other) > 10 and torch.equal(one.labels, other.labels)

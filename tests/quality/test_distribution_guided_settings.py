@@ -72,7 +72,7 @@ def test_mistakes(quality: dict, changes: dict, message: str) -> None:
 
 @pytest.mark.parametrize("loss_cls", [None, dict(use_sigmoid=False), dict(use_sigmoid=True)])
 def test_the_authors_use_sigmoid_false_has_the_same_loss(loss_cls: dict | None) -> None:
-    """test_distribution_guided_quality.py compares this loss with QFL of probabilities. Other heads reject it."""
+    """test_distribution_guided_quality.py uses it for the loss of the authors. Heads of other qualities reject it."""
     head = our_head(quality=dict(type="DistributionGuidedQuality"), loss_cls=loss_cls)
     assert head.loss_cls.use_sigmoid and head.loss_cls.beta == 2.0
     with pytest.raises(ValueError, match="use_sigmoid=False.*write use_sigmoid=True"):

@@ -9,7 +9,7 @@ from torch import nn
 from ...heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 
 KINDS = ("mmdet.GFLHead", "gfl_plugin.GFLHead")  # the order of every pair in the benchmark
-_CHANNELS = 256  # of COCO detectors
+CHANNELS = 256  # of COCO detectors
 
 
 def build_heads(classes: int, device: str = "cpu") -> tuple[nn.Module, nn.Module]:
@@ -25,7 +25,7 @@ def build_heads(classes: int, device: str = "cpu") -> tuple[nn.Module, nn.Module
     theirs, ours = (
         MODELS.build(
             ConfigDict(
-                gfl_head_config(classes, _CHANNELS, type=kind),
+                gfl_head_config(classes, CHANNELS, type=kind),
                 train_cfg=gfl_train_cfg("ATSSAssigner"),
                 test_cfg=gfl_test_cfg(),
             )

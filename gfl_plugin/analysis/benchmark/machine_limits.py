@@ -1,4 +1,4 @@
-"""Measured limits of the machine: memory bandwidth, and exponentials per second."""
+"""Measured limits of the machine: memory bandwidth, exponentials and multiply-adds per second."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class MachineLimits:
 
     copy_bandwidth: float  # bytes read and written per second, by copies of 512 MB
     exp_rate: float  # fp32 exponentials per second, in cache on a CPU
+    product_rate: float  # fp32 multiply-adds per second, of a product of matrices
 
     @staticmethod
     def measured(device: str = "cpu") -> MachineLimits:
@@ -38,16 +39,20 @@ class MachineLimits:
                 torch.exp(part, out=out)
 
         exp = median_seconds(exponentials, device)
-        return MachineLimits(2 * source.nbytes / copy, repeats * part.numel() / exp)
+        side = 1024
+        one, other = (target[: side * side].view(side, side).fill_(1) for _ in range(2))
+        product = median_seconds(lambda: one @ other, device)
+        return MachineLimits(2 * source.nbytes / copy, repeats * part.numel() / exp, side**3 / product)
 
-    def floor(self, moved: float = 0.0, exponentials: float = 0.0) -> float:
-        """Compute a lower bound on the time of an operation: the slower of its memory traffic and its exponentials.
+    def floor(self, moved: float = 0.0, exponentials: float = 0.0, products: float = 0.0) -> float:
+        """Compute a lower bound on the time of an operation: the slowest of its memory traffic and its computations.
 
         Args:
             moved: bytes to read and write.
             exponentials: number of exponentials to compute.
+            products: number of multiply-adds to compute.
 
         Returns:
             Seconds.
         """
-        return max(moved / self.copy_bandwidth, exponentials / self.exp_rate)
+        return max(moved / self.copy_bandwidth, exponentials / self.exp_rate, products / self.product_rate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .detector_rows import detector_rows
+from .gflv2_rows import gflv2_rows
 from .head_rows import head_rows
 from .machine_limits import MachineLimits
 from .memory_rows import memory_rows
@@ -14,6 +15,7 @@ from .settings import Report, Settings
 
 _GROUPS = {
     ("assignment", "loss", "loss + backward", "kept for backward"): head_rows,
+    ("GFLV2",): gflv2_rows,
     ("peak memory of a step",): memory_rows,
     ("predict_by_feat",): prediction_rows,
     ("training step", "head forward", "test"): detector_rows,

@@ -21,7 +21,7 @@ from .inputs import QualityLayers, Statistics
 from .numba_layers import add_products_of_rows, add_rectified, hidden_rows, mix, rectified_gradient
 from .numba_sides import WIDTH, row, rows, side_gradient, side_statistics
 
-_TASK = 8 * WIDTH  # locations per task of a thread; a task's weight gradients are summed in fp32
+_TASK = 4 * WIDTH  # locations per task of a thread; a task's weight gradients are summed in fp32
 _ZERO = np.float32(0)
 _SOURCES = (numba_layers, numba_math, numba_sides)
 
