@@ -180,7 +180,7 @@ def test_swapping_again_changes_nothing() -> None:
         ("cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py", "gfl", "the head of CornerNet is a CornerHead"),
         ("_base_/schedules/schedule_1x.py", "gfl", "schedule_1x.py has no model"),
         ("paa/paa_r50_fpn_1x_coco.py", "qfl", "no QFL variant of PAAHead.*RetinaHead"),
-        ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl' or 'qfl'"),
+        ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl', 'gflv2' or 'qfl'"),
     ],
 )
 def test_configs_that_cannot_be_swapped_are_an_error(name: str, head: str, message: str) -> None:
