@@ -16,7 +16,8 @@ from gfl_plugin.analysis.benchmark.gflv2_rows import _agreement
 
 @pytest.fixture
 def case(tmp_path: Path) -> BenchmarkCase:
-    boxes = [[20.0, 30.0, 300.0, 200.0], [350.0, 100.0, 420.0, 380.0], [500.0, 200.0, 620.0, 300.0]]
+    # No two priors are equally far from a center; which of them is nearer would be undefined.
+    boxes = [[21.37, 33.91, 297.18, 203.77], [351.62, 98.46, 423.29, 377.83], [503.57, 197.14, 618.93, 304.41]]
     image = dict(height=400, width=640, boxes=boxes, labels=[0, 1, 2])
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps([image, image]))
@@ -32,7 +33,7 @@ def test_both_have_the_same_losses_and_gradients(case: BenchmarkCase) -> None:
 def test_a_wrong_weight_is_a_disagreement(case: BenchmarkCase) -> None:
     theirs, ours = build_gflv2(case.classes)
     with torch.no_grad():
-        ours.layer_parameters()[2][0, 5] += 1e-2
+        ours.layer_parameters()[2].add_(1e-2)
     with pytest.raises(Disagreement, match="GFLV2: losses"):
         _agreement(case, theirs, ours)
 
