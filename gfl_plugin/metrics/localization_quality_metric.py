@@ -168,7 +168,7 @@ def _ground_truth(sample: Mapping) -> tuple[Boxes, Boxes]:
         return Boxes(boxes[~ignored], labels[~ignored]), Boxes(boxes[ignored], labels[ignored])
     if "bboxes" not in sample.get("gt_instances", {}):
         raise ValueError(
-            f"LocalizationQualityMetric found no ground truth in the image {sample.get('img_path', '')}; add "
+            f"LocalizationQualityMetric found no ground truth in image {sample.get('img_path', sample.get('img_id'))}; add "
             'dict(type="LoadAnnotations", with_bbox=True) to the test pipeline, after Resize'
         )
     ignored_instances = sample.get("ignored_instances", {})

@@ -6,6 +6,7 @@ number of processes. The first process prints the largest difference.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main() -> None:
     whole.process(None, images)
     expected = whole.compute_metrics(whole.results)
     if get_rank() == 0:
+        assert not any(map(math.isnan, expected.values()))
         difference = max(abs(values[f"quality/{name}"] - value) for name, value in expected.items())
         print(f"metric|{get_world_size()}|{len(mine)}|{difference}")
 

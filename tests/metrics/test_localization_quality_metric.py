@@ -202,5 +202,5 @@ def test_mistakes(config: dict, message: str) -> None:
 def test_ground_truth_is_missing() -> None:
     image = sample(BOX, [0.5], [0], [])
     del image["instances"]
-    with pytest.raises(ValueError, match=r'image 0; add dict\(type="LoadAnnotations", with_bbox=True\)'):
+    with pytest.raises(ValueError, match=r'in image 0; add dict\(type="LoadAnnotations", with_bbox=True\)'):
         LocalizationQualityMetric().process(None, [{**image, "gt_instances": {}}])
