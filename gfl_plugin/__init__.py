@@ -17,7 +17,7 @@ from .runtime import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, detectors, heads, hooks, losses, quality  # noqa: E402
+from . import assigners, coders, detectors, heads, hooks, losses, metrics, quality  # noqa: E402
 from .assigners import ATSSAssigner, FCOSAssigner  # noqa: E402
 from .coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder  # noqa: E402
 from .detectors import KnowledgeDistillationSingleStageDetector  # noqa: E402
@@ -37,6 +37,7 @@ from .losses import (  # noqa: E402
     LocalizationDistillationLoss,
     QualityFocalLoss,
 )
+from .metrics import LocalizationQualityMetric  # noqa: E402
 from .projects.swap_head import swap_head  # noqa: E402
 from .quality import (  # noqa: E402
     DistributionGuidedQuality,
@@ -74,6 +75,7 @@ __all__ = [
     "KnowledgeDistillationSingleStageDetector",
     "LDHead",
     "LocalizationDistillationLoss",
+    "LocalizationQualityMetric",
     "NoQuality",
     "NonFiniteGuardHook",
     "QualityBranch",
@@ -91,6 +93,7 @@ __all__ = [
     "heads",
     "hooks",
     "losses",
+    "metrics",
     "quality",
     "swap_head",
     "__version__",

@@ -30,6 +30,7 @@ NAMES = [
     ("TASK_UTILS", "IntegralBBoxCoder"),
     ("HOOKS", "AssignmentStatsHook"),
     *(("HOOKS", f"{name}Hook") for name in ("BadBoxes", "ExactResume", "NonFiniteGuard", "WholeCheckpoint")),
+    ("METRICS", "LocalizationQualityMetric"),
     ("MODEL_WRAPPERS", "FullyShardedDataParallel"),
 ]
 

@@ -70,6 +70,16 @@ def test_sharded_steps_equal_those_of_one_process() -> None:
     assert clipped > 0.5, "nothing was clipped"
 
 
+def test_a_metric_of_several_processes_equals_that_of_one() -> None:
+    """Seven images in two processes: an image that the sampler has repeated counts once."""
+    done = torchrun(2, HERE / "metric_of_workers.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("metric|")]
+    workers, images, difference = line.split("|")[1:]
+    assert (workers, images) == ("2", "4")
+    assert float(difference) <= 1e-12
+
+
 @pytest.fixture(scope="module")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("demo") / "data", DemoSize(train=12, val=2, side=96))
