@@ -17,10 +17,10 @@ from .runtime import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, detectors, heads, hooks, losses, quality  # noqa: E402
+from . import assigners, coders, detectors, heads, hooks, losses, quality, results  # noqa: E402
 from .assigners import ATSSAssigner, FCOSAssigner  # noqa: E402
 from .coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder  # noqa: E402
-from .detectors import KnowledgeDistillationSingleStageDetector  # noqa: E402
+from .detectors import DetTTAModel, KnowledgeDistillationSingleStageDetector  # noqa: E402
 from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, LDHead, RetinaQFLHead, SSDQFLHead  # noqa: E402
 from .hooks import (  # noqa: E402
     AssignmentStatsHook,
@@ -45,6 +45,7 @@ from .quality import (  # noqa: E402
     NoQuality,
     QualityBranch,
 )
+from .results import CocoMetric, detections_to_dict, to_supervision  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
@@ -55,6 +56,8 @@ __all__ = [
     "ATSSAssigner",
     "AssignmentStatsHook",
     "BadBoxesHook",
+    "CocoMetric",
+    "DetTTAModel",
     "DiracBBoxCoder",
     "DistributionFocalLoss",
     "DistributionGuidedQuality",
@@ -85,6 +88,7 @@ __all__ = [
     "checkpoints",
     "coders",
     "compat",
+    "detections_to_dict",
     "detectors",
     "embedded_config",
     "find_config",
@@ -92,12 +96,15 @@ __all__ = [
     "hooks",
     "losses",
     "quality",
+    "results",
     "swap_head",
+    "to_supervision",
     "__version__",
 ]
 
-# Imported at first use, as their registries do: PyTorch's FSDP is not in every build.
+# Imported at first use: PyTorch's FSDP is not in every build, and MMDetection's inferencer imports the visualizers.
 _LAZY = {
+    "DetInferencer": "gfl_plugin.results.det_inferencer",
     "FSDPStrategy": "gfl_plugin.runtime.sharding",
     "FullyShardedDataParallel": "gfl_plugin.runtime.sharding",
 }

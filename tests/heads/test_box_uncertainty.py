@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import SCOPE, Recipe, head_config, our_head, random_batch
-from mmdet.registry import MODELS
+from cases import SCOPE, Recipe, build_head, head_config, our_head, random_batch
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -90,7 +89,7 @@ def test_rescaling_divides_by_the_factors_of_width_and_height(coder: dict, with_
 def test_fields_stay_with_their_box(nms: dict, with_nms: bool) -> None:
     """Size filter, NMS and the limit per image keep the rows that the detections before them have."""
     # Not clipped, so that no two boxes are equal.
-    head = head_with({**CODERS[0], "clip_border": False}, **BOTH, min_bbox_size=20, max_per_img=30)
+    head = head_with({**CODERS[0], "clip_border": False}, **BOTH, min_bbox_size=60, max_per_img=30)
     head.test_cfg.nms = ConfigDict(nms)
     scores, boxes, metas = maps_for(head, Recipe(same_size=True))
     before = head.decode_best(scores, boxes, None, metas, head.test_cfg)
@@ -98,7 +97,7 @@ def test_fields_stay_with_their_box(nms: dict, with_nms: bool) -> None:
     assert sum(map(len, results)) < len(before)
     for image, result in enumerate(results):
         assert (len(result) == 30) == with_nms
-        for one in range(len(result)):
+        for one in range(0, len(result), 1 if with_nms else 10):
             same = (before.boxes == result.bboxes[one]).all(dim=1) & (before.labels == result.labels[one])
             (row,) = (same & (before.image == image)).nonzero().flatten().tolist()
             assert torch.equal(result.bbox_std[one], before.extra["bbox_std"][row])
@@ -143,13 +142,13 @@ def test_predicting_mirrored_maps_swaps_the_sides(direction: str) -> None:
         assert torch.equal(back["bbox_std"], one.bbox_std) and torch.equal(back["labels"], one.labels)
 
 
-@pytest.mark.parametrize("changes", [{}, dict(quality=dict(type="DistributionGuidedQuality")), dict(type="LDHead")])
+@pytest.mark.parametrize(
+    "changes", [{}, dict(quality=dict(type="DistributionGuidedQuality")), dict(type=SCOPE + "LDHead")]
+)
 @pytest.mark.parametrize("rescale", [True, False])
 def test_other_results_are_unchanged(changes: dict, rescale: bool) -> None:
     """For GFL, GFLV2 and a student: boxes, scores and labels are the same bits, and by default no field is added."""
-    config = {**head_config(type="GFLHead", **changes)}
-    config["type"] = SCOPE + config["type"]
-    head = MODELS.build(ConfigDict(config)).eval()
+    head = build_head(head_config(**{"type": SCOPE + "GFLHead", **changes})).eval()
     scores, boxes, metas = maps_for(head, Recipe())
     features = [torch.randn(2, 8, *level.shape[2:]) for level in scores]
     with torch.no_grad():
