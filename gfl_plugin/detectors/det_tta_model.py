@@ -10,6 +10,7 @@ from mmdet.models import DetTTAModel as MMDetDetTTAModel
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 from ..registry import MODELS
 from ..structures.side_fields import flipped_fields
@@ -53,12 +54,13 @@ class DetTTAModel(MMDetDetTTAModel):
         boxes, scores = self.merge_aug_bboxes(
             [get_box_tensor(own.bboxes) for own in found], [own.scores for own in found], metas
         )
-        fields = InstanceData.cat([_further_fields(own, meta) for own, meta in zip(found, metas)])
+        parts = [_further_fields(own, meta) for own, meta in zip(found, metas)]
+        fields = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         labels = torch.cat([own.labels for own in found])
         if len(boxes):
             boxes_and_scores, kept = batched_nms(boxes, scores, labels, self.tta_cfg["nms"])
             boxes, scores = boxes_and_scores[:, :4], boxes_and_scores[:, 4]
-            labels, fields = labels[kept], fields[kept]
+            labels, fields = labels[kept], {name: values[kept] for name, values in fields.items()}
         best = slice(self.tta_cfg["max_per_img"])
         result = samples[0]
         result.pred_instances = InstanceData(
@@ -70,7 +72,7 @@ class DetTTAModel(MMDetDetTTAModel):
         return result
 
 
-def _further_fields(found: InstanceData, meta: dict) -> InstanceData:
-    """The fields that MMDetection does not merge, with sides in the order of the image that is not flipped."""
-    fields = {name: values for name, values in found.items() if name not in _MERGED}
-    return InstanceData(**(flipped_fields(fields, meta["flip_direction"]) if meta["flip"] else fields))
+def _further_fields(found: InstanceData, meta: dict) -> dict[str, Tensor]:
+    """The tensors that MMDetection does not merge, with sides in the order of the image that is not flipped."""
+    fields = {name: values for name, values in found.items() if name not in _MERGED and isinstance(values, Tensor)}
+    return flipped_fields(fields, meta["flip_direction"]) if meta["flip"] else fields

@@ -15,9 +15,9 @@ from ..structures.side_fields import BBOX_STD
 class CocoMetric(MMDetCocoMetric):
     """MMDetection's ``CocoMetric``; each detection in ``OUTFILE_PREFIX.bbox.json`` also has ``bbox_std``.
 
-    It is there where ``test_cfg`` asks for it (``with_uncertainty=True``): four numbers, for left, top, right and bottom
-    in pixels. COCO's tools ignore it, and the metrics are MMDetection's. Distributions are not written: with 17 bins
-    they would be 68 numbers per detection.
+    It is there where ``test_cfg`` asks for it (``with_uncertainty=True``): four numbers, for left, top, right and
+    bottom in pixels. COCO's tools ignore it, and the metrics are MMDetection's. Distributions are not written: with 17
+    bins they would be 68 numbers per detection.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

@@ -16,6 +16,7 @@ GREEDY = dict(type="nms", iou_threshold=0.6)
 # The greedy NMS runs for the whole batch at once, the other kinds run in mmcv per image.
 KINDS_OF_NMS = (GREEDY, {**GREEDY, "class_agnostic": True}, {**GREEDY, "max_num": 1000}, dict(type="soft_nms"))
 GEOMETRIC = dict(type="IntegralBBoxCoder", bins=dict(spacing="geometric", last=64, first_step=1))
+HEADS = ({}, dict(quality=dict(type="DistributionGuidedQuality")), dict(type=SCOPE + "LDHead"))
 CODERS = (dict(type="IntegralBBoxCoder"), GEOMETRIC, dict(type="GaussianBBoxCoder"))
 
 
@@ -142,9 +143,7 @@ def test_predicting_mirrored_maps_swaps_the_sides(direction: str) -> None:
         assert torch.equal(back["bbox_std"], one.bbox_std) and torch.equal(back["labels"], one.labels)
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, dict(quality=dict(type="DistributionGuidedQuality")), dict(type=SCOPE + "LDHead")]
-)
+@pytest.mark.parametrize("changes", HEADS, ids=["gfl", "gflv2", "ld"])
 @pytest.mark.parametrize("rescale", [True, False])
 def test_other_results_are_unchanged(changes: dict, rescale: bool) -> None:
     """For GFL, GFLV2 and a student: boxes, scores and labels are the same bits, and by default no field is added."""
