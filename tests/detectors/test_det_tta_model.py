@@ -87,6 +87,7 @@ def test_each_detection_keeps_its_own_fields_in_the_order_of_the_plain_image() -
 def detector() -> nn.Module:
     """The demo's small detector with random weights, many detections, and the fields about box sides."""
     config = model_config()
+    config["bbox_head"]["bbox_coder"] = dict(type="gfl_plugin.IntegralBBoxCoder", clip_border=False)  # not all equal
     config["test_cfg"] = dict(config["test_cfg"], score_thr=1e-6, **BOTH)
     return MODELS.build(ConfigDict(config)).eval()
 
