@@ -17,10 +17,10 @@ from .runtime import compat  # noqa: E402
 
 compat.prepare()
 
-from . import assigners, coders, detectors, heads, hooks, losses, metrics, quality  # noqa: E402
+from . import assigners, coders, detectors, heads, hooks, losses, metrics, quality, results  # noqa: E402
 from .assigners import ATSSAssigner, FCOSAssigner  # noqa: E402
 from .coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder  # noqa: E402
-from .detectors import KnowledgeDistillationSingleStageDetector  # noqa: E402
+from .detectors import DetTTAModel, KnowledgeDistillationSingleStageDetector  # noqa: E402
 from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, LDHead, RetinaQFLHead, SSDQFLHead  # noqa: E402
 from .hooks import (  # noqa: E402
     AssignmentStatsHook,
@@ -46,6 +46,7 @@ from .quality import (  # noqa: E402
     NoQuality,
     QualityBranch,
 )
+from .results import CocoMetric, detections_to_dict, to_supervision  # noqa: E402
 from .runtime import checkpoints  # noqa: E402
 from .runtime.checkpoints import embedded_config  # noqa: E402
 from .runtime.config_files import find_config  # noqa: E402
@@ -56,6 +57,8 @@ __all__ = [
     "ATSSAssigner",
     "AssignmentStatsHook",
     "BadBoxesHook",
+    "CocoMetric",
+    "DetTTAModel",
     "DiracBBoxCoder",
     "DistributionFocalLoss",
     "DistributionGuidedQuality",
@@ -87,6 +90,7 @@ __all__ = [
     "checkpoints",
     "coders",
     "compat",
+    "detections_to_dict",
     "detectors",
     "embedded_config",
     "find_config",
@@ -95,12 +99,15 @@ __all__ = [
     "losses",
     "metrics",
     "quality",
+    "results",
     "swap_head",
+    "to_supervision",
     "__version__",
 ]
 
-# Imported at first use, as their registries do: PyTorch's FSDP is not in every build.
+# Imported at first use: PyTorch's FSDP is not in every build, and MMDetection's inferencer imports the visualizers.
 _LAZY = {
+    "DetInferencer": "gfl_plugin.results.det_inferencer",
     "FSDPStrategy": "gfl_plugin.runtime.sharding",
     "FullyShardedDataParallel": "gfl_plugin.runtime.sharding",
 }

@@ -23,6 +23,8 @@ NAMES = [
     *(("MODELS", f"{name}Loss") for name in ("LocalizationDistillation", "KnowledgeDistillationKLDiv")),
     ("MODELS", "LDHead"),
     ("MODELS", "KnowledgeDistillationSingleStageDetector"),
+    ("MODELS", "DetTTAModel"),
+    ("METRICS", "CocoMetric"),
     ("TASK_UTILS", "ATSSAssigner"),
     ("TASK_UTILS", "FCOSAssigner"),
     ("TASK_UTILS", "DiracBBoxCoder"),

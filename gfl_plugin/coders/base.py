@@ -31,6 +31,9 @@ class DistanceBBoxCoder(BaseBBoxCoder):
     # Losses of (N, encode_size / 4) sides against their (N,) positions; empty where a side is one number.
     side_losses: ClassVar[tuple[type[nn.Module], ...]] = ()
     default_side_loss: ClassVar[dict | None] = None
+    # Fields of ``structures.side_fields`` that detections can have: BBOX_STD needs ``std``, BBOX_DISTRIBUTIONS needs
+    # ``distribution``.
+    side_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, encode_size: int, clip_border: bool = True, prior_scale: float = 8.0, use_box_type: bool = False
@@ -68,6 +71,20 @@ class DistanceBBoxCoder(BaseBBoxCoder):
 
         Returns:
             (..., 4) left, top, right, bottom, in strides, fp32.
+
+        Raises:
+            ValueError: for another last dimension.
+        """
+        raise NotImplementedError
+
+    def distribution(self, raw: Tensor) -> Tensor:
+        """Probabilities of the bins of each side, where a side has bins.
+
+        Args:
+            raw: (..., encode_size) the network's numbers.
+
+        Returns:
+            (..., 4, n+1) left, top, right, bottom, fp32.
 
         Raises:
             ValueError: for another last dimension.

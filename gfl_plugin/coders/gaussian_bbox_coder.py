@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..losses import GaussianNLLLoss
 from ..registry import TASK_UTILS
+from ..structures.side_fields import BBOX_STD
 from .base import DistanceBBoxCoder
 from .dirac_bbox_coder import exponential_distance
 
@@ -25,6 +26,7 @@ class GaussianBBoxCoder(DistanceBBoxCoder):
 
     side_losses = (GaussianNLLLoss,)
     default_side_loss = {"type": "GaussianNLLLoss", "loss_weight": 0.25}
+    side_fields = (BBOX_STD,)
 
     def __init__(self, **kwargs) -> None:
         super().__init__(encode_size=8, **kwargs)

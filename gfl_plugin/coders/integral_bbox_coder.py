@@ -18,6 +18,7 @@ from ..ops.fractional_index import fractional_index
 from ..ops.host_values import host_tensor
 from ..ops.tensor_cache import cached
 from ..registry import TASK_UTILS
+from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD
 from .base import DistanceBBoxCoder
 from .bin_spacings import check_increasing, listed_bins, spaced_bins
 
@@ -43,6 +44,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
 
     side_losses = (DistributionFocalLoss, MMDetDistributionFocalLoss)
     default_side_loss = {"type": "DistributionFocalLoss", "loss_weight": 0.25}
+    side_fields = (BBOX_STD, BBOX_DISTRIBUTIONS)
 
     def __init__(
         self,

@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead, time a head with distributions against a head with one number per side at test time, for one "
         "image of 1280×1280",
     )
+    parser.add_argument(
+        "--uncertainty-cost",
+        action="store_true",
+        help="instead, time prediction with bbox_std and bbox_distributions against prediction without them",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
         "--plot",
@@ -82,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.distribution_cost:
         return _distribution_cost(arguments)
+    if arguments.uncertainty_cost:
+        return _uncertainty_cost(arguments)
     boxes = _boxes(arguments.boxes)
 
     import torch
@@ -179,6 +186,41 @@ def _distribution_cost(arguments: argparse.Namespace) -> int:
     )
     title = f"1 image of 1280×1280, {arguments.classes} classes; {arguments.threads} threads; {machine}, {_mmcv()}"
     print_table(console, Table((Column("", numeric=False), *map(Column, names)), rows), title)
+    if arguments.json:
+        content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
+        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _uncertainty_cost(arguments: argparse.Namespace) -> int:
+    """Run ``--uncertainty-cost``."""
+    import torch
+
+    from ..analysis.benchmark import Settings, uncertainty_cost
+    from ..analysis.machine import this_machine
+    from ..analysis.progress import output_console
+    from ..analysis.tables import Column, Table, print_table
+    from ..runtime.atomic_files import write_whole
+
+    torch.set_num_threads(arguments.threads)
+    console, machine = output_console(), this_machine()
+    names = ("boxes", "batch", "classes", "first", "runs", "device", "above")
+    given = {**vars(arguments), "boxes": _boxes(arguments.boxes)}
+    costs = uncertainty_cost(Settings(**{name: given[name] for name in names}))
+    rows = tuple(
+        (
+            " + ".join(cost.options),
+            f"{1000 * cost.without:.2f} ms",
+            f"{1000 * cost.with_fields:.2f} ms",
+            f"{cost.ratio:.3f}",
+            f"{cost.low:.3f} … {cost.high:.3f}",
+        )
+        for cost in costs
+    )
+    title = f"predict_by_feat, batch {arguments.batch}; {arguments.threads} threads; {machine}, {_mmcv()}"
+    columns = map(Column, ("without", "with", "ratio", "quartiles"))
+    print_table(console, Table((Column("test_cfg", numeric=False), *columns), rows), title)
     if arguments.json:
         content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
         write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

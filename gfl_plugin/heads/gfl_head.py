@@ -19,6 +19,7 @@ from ..structures.grid import Grid, Layout
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
 from .box_losses import PositiveLosses, box_losses, match
+from .box_uncertainty import side_fields_of
 from .checks import (
     check_bins_of,
     check_box_loss,
@@ -64,7 +65,8 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         bbox_coder: an IntegralBBoxCoder by default, or GaussianBBoxCoder, DiracBBoxCoder.
         train_cfg: ``assigner`` (a BatchAssigner such as ATSSAssigner, or one of MMDetection's assigners),
             ``allowed_border``, ``pos_weight``.
-        **kwargs: as MMDetection's GFLHead.
+        **kwargs: as MMDetection's GFLHead. ``test_cfg`` also takes ``with_uncertainty`` and ``with_distributions``, see
+            :meth:`predict_by_feat`.
 
     Raises:
         ValueError: for parts that do not fit together; the message says what was given and what to write.
@@ -104,6 +106,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         self.bbox_coder.check_side_loss(self.loss_dfl)
         check_bins_of(self.loss_dfl)
         check_box_loss(self.loss_bbox)
+        side_fields_of(self.test_cfg, self.bbox_coder)  # checks them
         if self.train_cfg:
             self.assigner = as_batch_assigner(self.assigner)
             if not isinstance(self.sampler, PseudoSampler):

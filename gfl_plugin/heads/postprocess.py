@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from mmcv.ops import batched_nms
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..ops.host_values import on_host
@@ -19,7 +18,7 @@ from .select_topk import by_group
 
 def postprocess(
     found: Detections, metas: Sequence[dict], cfg: ConfigDict, rescale: bool, with_nms: bool
-) -> list[InstanceData]:
+) -> list[Detections]:
     """Results of a batch, with the numbers of MMDetection's post-processing.
 
     Args:
@@ -30,18 +29,16 @@ def postprocess(
         with_nms: whether overlapping detections are suppressed.
 
     Returns:
-        For each image ``bboxes``, ``scores``, ``labels`` and the further fields of ``found``; with NMS the best first.
+        Those of each image that are kept, with their further fields; with NMS the best first.
     """
     if rescale:
-        found = _rescaled(found, metas)
+        found = found.scaled(inverse_scales(metas, found.boxes)[found.image])
     found = _without_small(found, cfg.get("min_bbox_size", -1))
     if not with_nms:
-        return [found.rows(rows).to_instances() for rows in found.per_image(len(metas))]
+        return [found.rows(rows) for rows in found.per_image(len(metas))]
     if on_host(found.boxes) and is_greedy(cfg.get("nms")):
-        kept = _greedy_nms(found, len(metas), cfg)
-    else:
-        kept = [_mmcv_nms(found.rows(rows), cfg) for rows in found.per_image(len(metas))]
-    return [own.to_instances() for own in kept]
+        return _greedy_nms(found, len(metas), cfg)
+    return [_mmcv_nms(found.rows(rows), cfg) for rows in found.per_image(len(metas))]
 
 
 def is_greedy(nms_config: dict | None) -> bool:
@@ -61,10 +58,18 @@ def is_greedy(nms_config: dict | None) -> bool:
     )
 
 
-def _rescaled(found: Detections, metas: Sequence[dict]) -> Detections:
-    # As in MMDetection, boxes are multiplied by fp32 inverses.
-    inverse = found.boxes.new_tensor([[1 / side for side in meta["scale_factor"][:2]] for meta in metas])
-    return found.with_boxes(found.boxes * inverse[found.image].repeat(1, 2))
+def inverse_scales(metas: Sequence[dict], like: Tensor) -> Tensor:
+    """Pixels of the original images per pixel of the network's input.
+
+    Args:
+        metas: ``scale_factor`` (x, y) of each image.
+        like: tensor with the dtype and the device of the result.
+
+    Returns:
+        (B, 4) along x, y, x, y.
+    """
+    # As in MMDetection, pixels are multiplied by fp32 inverses.
+    return like.new_tensor([[1 / side for side in meta["scale_factor"][:2]] * 2 for meta in metas])
 
 
 def _without_small(found: Detections, smallest: float) -> Detections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
@@ -15,8 +16,9 @@ from ..ops.host_values import host_tensor
 from ..quality import QualityRepresentation
 from ..structures.detections import Detections
 from ..structures.grid import Grid, Layout
+from .box_uncertainty import Decoded, side_fields_of
 from .checks import check_maps
-from .postprocess import postprocess
+from .postprocess import inverse_scales, postprocess
 from .select_topk import select_topk
 
 
@@ -51,23 +53,34 @@ class DensePrediction:
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them. Threshold and ``nms_pre`` apply to
                 the class score alone, as in MMDetection.
             batch_img_metas: ``img_shape`` of each image, and ``scale_factor`` where ``rescale``.
-            cfg: test settings, or None for the head's own.
+            cfg: test settings, or None for the head's own; ``with_uncertainty`` and ``with_distributions`` add fields.
             rescale: whether boxes return to the original image's size.
             with_nms: whether overlapping detections are suppressed.
 
         Returns:
-            ``bboxes``, ``scores`` and ``labels`` of each image.
+            ``bboxes``, ``scores`` and ``labels`` of each image, and where ``cfg`` asks for them:
+
+            - ``bbox_std``: (N, 4) standard deviations of left, top, right, bottom in pixels of the same image as
+              ``bboxes``. They are those of the predicted sides, before boxes are clipped to the image.
+            - ``bbox_distributions``: (N, 4, n+1) probabilities of the coder's bins for left, top, right, bottom.
 
         Raises:
-            ValueError: for inputs that do not fit together: different numbers of images, sizes or devices.
+            ValueError: for inputs that do not fit together: different numbers of images, sizes or devices; or for a
+                field that boxes of this coder do not have.
         """
         cfg = self.test_cfg if cfg is None else cfg
         cfg = cfg if isinstance(cfg, ConfigDict) else ConfigDict(cfg)  # of a model built without a config file
         check_maps(cls_scores, bbox_preds, len(batch_img_metas), self.cls_out_channels)
         if not batch_img_metas:
             return []
-        found = self.decode_best(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
-        results = postprocess(found, batch_img_metas, cfg, rescale, with_nms)
+        fields = side_fields_of(cfg, self.bbox_coder)
+        decoded = self._decode(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
+        found = decoded.with_rows() if fields else decoded.detections
+        kept = postprocess(found, batch_img_metas, cfg, rescale, with_nms)
+        if fields:
+            scales = inverse_scales(batch_img_metas, decoded.raw) if rescale else None
+            kept = decoded.with_side_fields(kept, fields, self.bbox_coder, scales)
+        results = [own.to_instances() for own in kept]
         if self.bbox_coder.use_box_type:
             for result in results:
                 result.bboxes = HorizontalBoxes(result.bboxes)
@@ -88,21 +101,38 @@ class DensePrediction:
             bbox_preds: as in :meth:`predict_by_feat`.
             score_factors: as in :meth:`predict_by_feat`.
             batch_img_metas: as in :meth:`predict_by_feat`; at least one.
-            cfg: ``score_thr`` and ``nms_pre``.
+            cfg: ``score_thr``, ``nms_pre``, ``with_uncertainty`` and ``with_distributions``.
 
         Returns:
-            Detections in pixels of the network's input, image after image.
+            Detections in pixels of the network's input, image after image, with the fields that ``cfg`` asks for.
+
+        Raises:
+            ValueError: for a field that boxes of this coder do not have.
         """
+        decoded = self._decode(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
+        fields = decoded.side_fields(side_fields_of(cfg, self.bbox_coder), self.bbox_coder, slice(None))
+        return replace(decoded.detections, extra=fields)
+
+    def _decode(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        score_factors: Sequence[Tensor] | None,
+        batch_img_metas: Sequence[dict],
+        cfg: ConfigDict,
+    ) -> Decoded:
+        """Select class scores and decode their boxes; see :meth:`decode_best`."""
         device = cls_scores[0].device
         grid = Grid.of(self.layout, [level.shape[-2:] for level in cls_scores], device)
         best = select_topk(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
         limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
+        raw, stride = best.gather(bbox_preds), grid.stride[best.level]
         boxes = self.bbox_coder.decode(
             grid.center(best.level, best.location)[:, None],
-            best.gather(bbox_preds)[:, None],
+            raw[:, None],
             max_shape=limits[best.image],
-            stride=grid.stride[best.level][:, None],
+            stride=stride[:, None],
         )
         quality = None if score_factors is None else best.gather(score_factors)
         scores = self.quality.score(best.score, quality)
-        return Detections(get_box_tensor(boxes)[:, 0], scores, best.label, best.image)
+        return Decoded(Detections(get_box_tensor(boxes)[:, 0], scores, best.label, best.image), raw, stride)

@@ -9,6 +9,8 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .side_fields import scaled_fields
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -18,7 +20,8 @@ class Detections:
     scores: Tensor  # (N,) in [0, 1], fp32
     labels: Tensor  # (N,) class index, int64
     image: Tensor  # (N,) index of the image in the batch, int64
-    # Further fields per detection, (N, ...) each, by name: they reach the result as fields of InstanceData.
+    # Further fields per detection, (N, ...) each, by name, such as those of ``side_fields``: they reach the result as
+    # fields of InstanceData.
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -41,16 +44,16 @@ class Detections:
             extra={name: values[index] for name, values in self.extra.items()},
         )
 
-    def with_boxes(self, boxes: Tensor) -> Detections:
-        """The same detections with other boxes.
+    def scaled(self, factor: Tensor) -> Detections:
+        """The same detections after the image was scaled.
 
         Args:
-            boxes: (N, 4) x1, y1, x2, y2.
+            factor: (N, 4) output pixels per pixel along x, y, x, y.
 
         Returns:
-            The detections with these boxes and all their other fields.
+            The detections whose boxes, and whose further fields in pixels, are multiplied by the factor.
         """
-        return replace(self, boxes=boxes)
+        return replace(self, boxes=self.boxes * factor, extra=scaled_fields(self.extra, factor))
 
     def per_image(self, images: int) -> list[Tensor]:
         """Rows of each image, in the order in which they are stored.

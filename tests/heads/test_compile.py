@@ -80,23 +80,23 @@ def test_nothing_is_compiled_after_the_first_steps_of_an_image_size(tmp_path: Pa
 
 
 class Prediction(nn.Module):
-    """Prediction of a head up to NMS, with tensors as outputs."""
+    """Prediction of a head up to NMS, with tensors as outputs; the uncertainty of box sides where it is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, **test_cfg: bool) -> None:
         super().__init__()
-        self.head = our_head().eval()
+        self.head = our_head(test_cfg=test_cfg).eval()
 
     def forward(self, scores: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, ...]:
         metas = [dict(img_shape=(64, 60))] * len(scores[0])
         found = self.head.decode_best(scores, boxes, None, metas, self.head.test_cfg)
-        return found.boxes, found.scores, found.labels, found.image
+        return found.boxes, found.scores, found.labels, found.image, *found.extra.values()
 
 
 @pytest.mark.parametrize("bins", [None, dict(spacing="geometric", last=64, first_step=1)], ids=["uniform", "geometric"])
 @pytest.mark.parametrize("strict", [False, True])
 def test_prediction_can_be_exported(strict: bool, bins: dict | None) -> None:
     """The exported program equals the head for any number of detections, including none, and for any bins."""
-    model = Prediction()
+    model = Prediction(with_uncertainty=bins is not None, with_distributions=bins is not None)
     model.head.bbox_coder = IntegralBBoxCoder(bins=bins)
 
     def maps(shift: float) -> tuple[list[Tensor], list[Tensor]]:
@@ -110,6 +110,7 @@ def test_prediction_can_be_exported(strict: bool, bins: dict | None) -> None:
         inputs = maps(shift)
         with torch.no_grad():
             expected, found = model(*inputs), program.module()(*inputs)
+        assert len(expected) == len(found) == (4 if bins is None else 6)
         counts.add(len(expected[1]))
         assert all(torch.equal(one, other) for one, other in zip(expected, found))
     assert len(counts) == 4 and 0 in counts

@@ -10,6 +10,7 @@ from .measures import measure, row_names
 from .row import Row
 from .settings import Settings
 from .sweep import SweepPoint, plot, sweep
+from .uncertainty_cost import UncertaintyCost, uncertainty_cost
 
 __all__ = [
     "BenchmarkCase",
@@ -19,6 +20,7 @@ __all__ = [
     "Row",
     "Settings",
     "SweepPoint",
+    "UncertaintyCost",
     "agreement",
     "build_heads",
     "distribution_cost",
@@ -27,4 +29,5 @@ __all__ = [
     "row_names",
     "saved_bytes",
     "sweep",
+    "uncertainty_cost",
 ]

@@ -1,0 +1,115 @@
+"""Fields of results about the distributions of box sides: which ones a config asks for, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..coders import DistanceBBoxCoder
+from ..registry import TASK_UTILS
+from ..structures.detections import Detections
+from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD, scaled_fields
+
+OPTIONS = {"with_uncertainty": BBOX_STD, "with_distributions": BBOX_DISTRIBUTIONS}  # of test_cfg, with their fields
+_ROW = "row"  # of the decoded boxes, kept with each detection until its fields are computed
+
+
+def side_fields_of(test_cfg: Mapping | None, coder: DistanceBBoxCoder) -> tuple[str, ...]:
+    """The fields that the test settings ask for.
+
+    Args:
+        test_cfg: ``with_uncertainty`` for ``bbox_std``, ``with_distributions`` for ``bbox_distributions``; both False
+            by default.
+        coder: the head's box coder.
+
+    Returns:
+        Names of fields.
+
+    Raises:
+        ValueError: for a field that boxes of this coder do not have, or a setting that is not a bool.
+    """
+    names = []
+    for option, name in OPTIONS.items():
+        value = (test_cfg or {}).get(option, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"test_cfg.{option} is {value!r}; it must be True or False")
+        if value and name not in coder.side_fields:
+            raise ValueError(
+                f"test_cfg.{option}=True asks for {name}, which boxes of a {type(coder).__name__} do not have; set "
+                f"bbox_coder to one of those that have it ({', '.join(_coders_with(name))}), or leave {option} out"
+            )
+        if value:
+            names.append(name)
+    return tuple(names)
+
+
+def _coders_with(name: str) -> list[str]:
+    """The box coders of this package whose boxes have a field."""
+    return sorted(
+        kind
+        for kind, found in TASK_UTILS.module_dict.items()
+        if issubclass(found, DistanceBBoxCoder) and name in found.side_fields
+    )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Detections with the numbers that they were decoded from."""
+
+    detections: Detections  # N, in pixels of the network's input
+    raw: Tensor  # (N, encode_size) fp32
+    stride: Tensor  # (N,) pixels of the network's input, fp32
+
+    def side_fields(self, names: Sequence[str], coder: DistanceBBoxCoder, rows: Tensor | slice) -> dict[str, Tensor]:
+        """Fields about the sides of some of the boxes.
+
+        Args:
+            names: of the fields.
+            coder: the box coder.
+            rows: (M,) int64, or a slice.
+
+        Returns:
+            By name, (M, ...) each; ``bbox_std`` in pixels of the network's input.
+        """
+        raw, values = self.raw[rows], {}
+        if BBOX_STD in names:
+            values[BBOX_STD] = coder.std(raw) * self.stride[rows][:, None]
+        if BBOX_DISTRIBUTIONS in names:
+            values[BBOX_DISTRIBUTIONS] = coder.distribution(raw)
+        return values
+
+    def with_rows(self) -> Detections:
+        """The detections, each with its row, which :meth:`with_side_fields` needs."""
+        rows = torch.arange(len(self.detections), device=self.raw.device)
+        return replace(self.detections, extra={**self.detections.extra, _ROW: rows})
+
+    def with_side_fields(
+        self, kept: Sequence[Detections], names: Sequence[str], coder: DistanceBBoxCoder, scales: Tensor | None
+    ) -> list[Detections]:
+        """Add fields to the detections that are kept. Computing them for all would take a multiple of the time.
+
+        Args:
+            kept: of each image, rows of :meth:`with_rows`.
+            names: of the fields.
+            coder: the box coder.
+            scales: (B, 4) output pixels per pixel of the network's input along x, y, x, y; None for 1.
+
+        Returns:
+            The same detections with the fields.
+        """
+        values = self.side_fields(names, coder, torch.cat([own.extra[_ROW] for own in kept]))
+        if scales is not None:
+            values = scaled_fields(values, scales[torch.cat([own.image for own in kept])])
+        counts = [len(own) for own in kept]
+        parts = {name: value.split(counts) for name, value in values.items()}
+        return [
+            replace(
+                own,
+                extra={name: value for name, value in own.extra.items() if name != _ROW}
+                | {name: part[number] for name, part in parts.items()},
+            )
+            for number, own in enumerate(kept)
+        ]
