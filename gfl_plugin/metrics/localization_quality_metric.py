@@ -167,8 +167,9 @@ def _ground_truth(sample: Mapping) -> tuple[Boxes, Boxes]:
         ignored = np.array([entry.get("ignore_flag", 0) for entry in entries], bool)
         return Boxes(boxes[~ignored], labels[~ignored]), Boxes(boxes[ignored], labels[ignored])
     if "bboxes" not in sample.get("gt_instances", {}):
+        image = sample.get("img_path", sample.get("img_id"))
         raise ValueError(
-            f"LocalizationQualityMetric found no ground truth in image {sample.get('img_path', sample.get('img_id'))}; add "
+            f"LocalizationQualityMetric found no ground truth in image {image}; add "
             'dict(type="LoadAnnotations", with_bbox=True) to the test pipeline, after Resize'
         )
     ignored_instances = sample.get("ignored_instances", {})
