@@ -22,7 +22,7 @@ def detections_near(random: np.random.Generator, objects: np.ndarray, count: int
         near = random.random(count) < 2 / 3
         shifted = objects[random.integers(0, len(objects), count)] + random.normal(0, 3, (count, 4))
         boxes[near] = (np.round(shifted) if grid else shifted)[near]
-    return boxes
+    return np.sort(boxes.reshape(-1, 2, 2), axis=1).reshape(-1, 4)  # a shifted small box may be inverted
 
 
 def sample(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, instances: list[dict], name: int = 0) -> dict:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics.scenes import CLASSES, random_boxes, random_samples
+from metrics.scenes import CLASSES, instance, random_boxes, random_samples, sample
 from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -61,18 +61,18 @@ def evaluated_by_pycocotools(samples: list[dict], iou_thr: float, max_dets: int)
     """COCOeval after ``evaluate()``, and the boxes by identifier."""
     truth = dict(images=[], annotations=[], categories=[dict(id=label) for label in range(CLASSES)])
     found = []
-    for sample in samples:
-        truth["images"].append(dict(id=sample["img_id"]))
-        for entry in sample["instances"]:
+    for image in samples:
+        truth["images"].append(dict(id=image["img_id"]))
+        for entry in image["instances"]:
             box = with_sizes(np.array([entry["bbox"]]))[0].tolist()
-            shared = dict(image_id=sample["img_id"], category_id=entry["bbox_label"], area=box[2] * box[3])
+            shared = dict(image_id=image["img_id"], category_id=entry["bbox_label"], area=box[2] * box[3])
             truth["annotations"].append(
                 dict(id=len(truth["annotations"]) + 1, bbox=box, iscrowd=entry["ignore_flag"], **shared)
             )
-        predicted = sample["pred_instances"]
+        predicted = image["pred_instances"]
         boxes = with_sizes(predicted["bboxes"].numpy())
         for box, score, label in zip(boxes, predicted["scores"].tolist(), predicted["labels"].tolist()):
-            found.append(dict(image_id=sample["img_id"], category_id=label, bbox=box.tolist(), score=score))
+            found.append(dict(image_id=image["img_id"], category_id=label, bbox=box.tolist(), score=score))
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = truth
@@ -84,19 +84,8 @@ def evaluated_by_pycocotools(samples: list[dict], iou_thr: float, max_dets: int)
     return evaluation, {one["id"]: one["bbox"] for one in truth["annotations"]}
 
 
-@settings(max_examples=60)
-@given(
-    seed=st.integers(0, 2**31),
-    grid=st.booleans(),
-    levels=st.sampled_from([0, 4]),
-    iou_thr=st.sampled_from([0.1, 0.5, 0.75]),
-    max_dets=st.sampled_from([2, 100]),
-)
-def test_matches_equal_those_of_pycocotools(seed: int, grid: bool, levels: int, iou_thr: float, max_dets: int) -> None:
-    """True and false positives, ignored detections and IoUs, also with equal scores and equal IoUs."""
-    samples = random_samples(seed, grid=grid, levels=levels)
-    if not any(len(sample["pred_instances"]["scores"]) for sample in samples):
-        return  # loadRes accepts no empty list
+def assert_equal_to_pycocotools(samples: list[dict], iou_thr: float, max_dets: int) -> None:
+    """Compare scores, IoUs and ignored detections of each image and class, and the number of objects."""
     metric = LocalizationQualityMetric(iou_thr=iou_thr, max_dets=max_dets)
     metric.process(None, samples)
     evaluation, objects = evaluated_by_pycocotools(samples, iou_thr, max_dets)
@@ -112,6 +101,31 @@ def test_matches_equal_those_of_pycocotools(seed: int, grid: bool, levels: int, 
         ]
         np.testing.assert_allclose(ours.iou[mine], matched, atol=1e-12)
         assert (ours.object_labels == one["category_id"]).sum() == (np.array(one["gtIgnore"]) == 0).sum()
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    grid=st.booleans(),
+    levels=st.sampled_from([0, 4]),
+    iou_thr=st.sampled_from([0.1, 0.5, 0.75]),
+    max_dets=st.sampled_from([2, 100]),
+)
+def test_matches_equal_those_of_pycocotools(seed: int, grid: bool, levels: int, iou_thr: float, max_dets: int) -> None:
+    """True and false positives, ignored detections and IoUs, also with equal scores and equal IoUs."""
+    samples = random_samples(seed, grid=grid, levels=levels)
+    if any(len(image["pred_instances"]["scores"]) for image in samples):  # loadRes accepts no empty list
+        assert_equal_to_pycocotools(samples, iou_thr, max_dets)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("second", [0, 1])
+def test_of_equal_ious_the_same_object_is_taken(first: int, second: int) -> None:
+    """The first detection lies between two objects; which one it takes decides whether the second one finds its own."""
+    objects = np.array([[0.0, 0, 40, 40], [20, 0, 60, 40]])
+    boxes = np.stack([[10.0, 0, 50, 40], objects[second]])
+    entries = [instance(objects[first]), instance(objects[1 - first])]
+    assert_equal_to_pycocotools([sample(boxes, [0.9, 0.8], [0, 0], entries)], 0.5, 100)
 
 
 def test_boxes_and_labels_of_different_lengths() -> None:
