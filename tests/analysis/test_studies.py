@@ -161,6 +161,18 @@ def test_the_small_teacher_of_a_distillation_is_the_teacher_variant(scale: str) 
     assert distilled == student
 
 
+@pytest.mark.parametrize("scale", ["demo", "bccd", "coco"])
+@pytest.mark.parametrize("set_before", [True, False])
+def test_creating_a_config_keeps_the_environment(scale: str, set_before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the data is in the config; later configs of the same process read the variables of the user."""
+    for name in ("GFL_DATA", "GFL_DEMO_DATA"):
+        monkeypatch.setenv(name, "/own") if set_before else monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    cfg = SCALES[scale].config(find_study(CONFIGS / "ablation", "bins").variants[0], CONFIGS, DATA)
+    assert dict(os.environ) == before
+    assert scale == "coco" or cfg.train_dataloader.dataset.data_root.startswith(str(DATA))
+
+
 def test_at_coco_scale_a_config_is_unchanged() -> None:
     variant = find_study(CONFIGS / "ablation", "components").variants[-1]
     cfg, expected = SCALES["coco"].config(variant, CONFIGS, DATA), Config.fromfile(variant.path)

@@ -100,10 +100,7 @@ def test_progress_of_both_trainings_is_printed_to_a_pipe(work_dir: Path) -> None
         assert any(line.startswith(f"finished {name}, seed 0: AP ") for line in printed)
 
 
-def test_a_finished_demo_is_not_trained_again(
-    work_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setenv("GFL_DEMO_DATA", "")  # is set by the demo, and restored after the test
+def test_a_finished_demo_is_not_trained_again(work_dir: Path, capsys: pytest.CaptureFixture) -> None:
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*.pth")}
     assert cli.main(["demo", *SIZE, "--work-dir", str(work_dir)]) == 0
     assert "study demo: 2 runs, 2 finished before" in capsys.readouterr().out

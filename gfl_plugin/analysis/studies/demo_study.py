@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from mmengine.config import Config
 from ...demo.dataset import DemoSize
 from .scale import train_for
 from .study import Study, Variant
-from .study_data import EmbeddedData, StudyData
+from .study_data import EmbeddedData, StudyData, environment_variable
 
 
 def demo_study(configs: Path) -> Study:
@@ -46,8 +45,8 @@ class DemoScale:
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`gfl_plugin.analysis.studies.scale.Scale`."""
-        os.environ[self.data.variable] = str(data)
-        cfg = Config.fromfile(variant.path)
+        with environment_variable(self.data.variable, data):
+            cfg = Config.fromfile(variant.path)
         train_for(cfg, self.epochs)
         return cfg
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ...demo.dataset import DemoSize
 from ...runtime.config_files import find_config
 from .study import Variant
-from .study_data import BccdData, CocoData, EmbeddedData, StudyData
+from .study_data import BccdData, CocoData, EmbeddedData, StudyData, environment_variable
 
 
 class Scale(Protocol):
@@ -65,9 +65,9 @@ class SmallScale:
         base = configs / "_base_"
         full = Config.fromfile(variant.path)
         require_teacher(variant, full.model)
-        os.environ[self.data.variable] = str(data)
         cfg = Config.fromfile(base / "small_schedule.py")
-        cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
+        with environment_variable(self.data.variable, data):
+            cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
         cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
         cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
         train_for(cfg, self.epochs)

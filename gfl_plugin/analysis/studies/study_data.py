@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +39,28 @@ class StudyData(Protocol):
             root: folder for generated data.
             report: function that is called with the progress.
         """
+
+
+@contextlib.contextmanager
+def environment_variable(name: str, value: object) -> Iterator[None]:
+    """Set an environment variable while configs that read it are loaded.
+
+    Args:
+        name: name of the variable.
+        value: its value, written as text.
+
+    Yields:
+        None; then the variable has its old value again.
+    """
+    before = os.environ.get(name)
+    os.environ[name] = str(value)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @dataclass(frozen=True)
