@@ -34,6 +34,7 @@ from torch import Tensor
 from .wider_bins import Bins, kept_indices, nearest_indices, uniform_bins
 
 TOLERANCE = 1e-3  # px; no decoded distance changes by more
+_ROUNDING = 1e-12  # relative; more than the logarithm and the exponential of a bound are rounded by in fp64
 _REG = "gfl_reg."
 _PROJECT = "integral.project"
 _STATISTICS = ("reg_conf.", "quality.reg_conf.")  # GFLV2's layers, as its authors and as this package name them
@@ -222,7 +223,7 @@ def _gap(reach: float, scales: Sequence[float], strides: Sequence[float]) -> flo
             "raises it on another, so no weights keep the outputs of all levels"
         )
     gap = max(math.log(2 * stride * reach / TOLERANCE) / abs(scale) for scale, stride in zip(scales, strides))
-    return math.copysign(max(gap, 0.0), scales[0])
+    return math.copysign(max(gap, 0.0) * (1 + _ROUNDING), scales[0])
 
 
 def _rounded_up(gap: float, bias: Tensor) -> float:
