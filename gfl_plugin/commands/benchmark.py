@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..analysis.benchmark import Row
+    from ..analysis.benchmark import PairedCost, Row
+    from ..analysis.benchmark.settings import Report
     from ..analysis.tables import Table
 
 SUMMARY = "time MMDetection's GFLHead and the plugin's alternately, after checking that their numbers agree"
@@ -154,73 +156,64 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _distribution_cost(arguments: argparse.Namespace) -> int:
     """Run ``--distribution-cost``."""
+    from ..analysis.benchmark import distribution_cost
+
+    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's own heads cause this warning
+    names = ("classes", "above", "runs", "device")
+    case = f"1 image of 1280×1280, {arguments.classes} classes"
+    return _paired_costs(
+        arguments,
+        case,
+        ("", "Dirac sides", "distributions"),
+        lambda report: distribution_cost(**{name: getattr(arguments, name) for name in names}, report=report),
+    )
+
+
+def _uncertainty_cost(arguments: argparse.Namespace) -> int:
+    """Run ``--uncertainty-cost``."""
+    from ..analysis.benchmark import Settings, uncertainty_cost
+
+    names = ("batch", "classes", "first", "runs", "device", "above")
+    settings = Settings(boxes=_boxes(arguments.boxes), **{name: getattr(arguments, name) for name in names})
+    return _paired_costs(
+        arguments,
+        f"predict_by_feat, batch {arguments.batch}",
+        ("test_cfg", "without", "with"),
+        lambda report: uncertainty_cost(settings, report),
+    )
+
+
+def _paired_costs(
+    arguments: argparse.Namespace,
+    case: str,
+    headings: tuple[str, str, str],
+    measure: Callable[[Report], list[PairedCost]],
+) -> int:
+    """Measure paired costs, print their table, and write them where ``--json`` says."""
     import torch
 
-    from ..analysis.benchmark import distribution_cost
     from ..analysis.machine import this_machine
     from ..analysis.progress import output_console, progress_display
     from ..analysis.tables import Column, Table, print_table
     from ..runtime.atomic_files import write_whole
 
-    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's own heads cause this warning
     torch.set_num_threads(arguments.threads)
     console, machine = output_console(), this_machine()
-    with progress_display(console) as display, display.task("head at test time") as task:
-        costs = distribution_cost(
-            classes=arguments.classes,
-            above=arguments.above,
-            runs=arguments.runs,
-            device=arguments.device,
-            report=task.update,
-        )
-    names = ("Dirac sides", "distributions", "ratio", "quartiles")
+    with progress_display(console) as display, display.task(case) as task:
+        costs = measure(task.update)
     rows = tuple(
         (
-            cost.part,
-            f"{1000 * cost.dirac:.1f} ms",
-            f"{1000 * cost.general:.1f} ms",
+            cost.name,
+            f"{1000 * cost.first:.2f} ms",
+            f"{1000 * cost.second:.2f} ms",
             f"{cost.ratio:.3f}",
             f"{cost.low:.3f} … {cost.high:.3f}",
         )
         for cost in costs
     )
-    title = f"1 image of 1280×1280, {arguments.classes} classes; {arguments.threads} threads; {machine}, {_mmcv()}"
-    print_table(console, Table((Column("", numeric=False), *map(Column, names)), rows), title)
-    if arguments.json:
-        content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
-        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
-    return 0
-
-
-def _uncertainty_cost(arguments: argparse.Namespace) -> int:
-    """Run ``--uncertainty-cost``."""
-    import torch
-
-    from ..analysis.benchmark import Settings, uncertainty_cost
-    from ..analysis.machine import this_machine
-    from ..analysis.progress import output_console
-    from ..analysis.tables import Column, Table, print_table
-    from ..runtime.atomic_files import write_whole
-
-    torch.set_num_threads(arguments.threads)
-    console, machine = output_console(), this_machine()
-    names = ("boxes", "batch", "classes", "first", "runs", "device", "above")
-    given = {**vars(arguments), "boxes": _boxes(arguments.boxes)}
-    costs = uncertainty_cost(Settings(**{name: given[name] for name in names}))
-    rows = tuple(
-        (
-            " + ".join(cost.options),
-            f"{1000 * cost.without:.2f} ms",
-            f"{1000 * cost.with_fields:.2f} ms",
-            f"{cost.ratio:.3f}",
-            f"{cost.low:.3f} … {cost.high:.3f}",
-        )
-        for cost in costs
-    )
-    title = f"predict_by_feat, batch {arguments.batch}; {arguments.threads} threads; {machine}, {_mmcv()}"
-    columns = map(Column, ("without", "with", "ratio", "quartiles"))
-    print_table(console, Table((Column("test_cfg", numeric=False), *columns), rows), title)
+    title = f"{case}; {arguments.threads} threads; {machine}, {_mmcv()}"
+    columns = (Column(headings[0], numeric=False), *map(Column, (*headings[1:], "ratio", "quartiles")))
+    print_table(console, Table(columns, rows), title)
     if arguments.json:
         content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
         write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

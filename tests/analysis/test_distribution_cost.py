@@ -25,7 +25,7 @@ def test_heads_differ_in_the_last_box_convolution_only():
 
 def test_ratios_are_those_of_the_times():
     for cost in distribution_cost(size=128, classes=2, above=10, runs=7):
-        assert cost.dirac > 0 and cost.low <= cost.ratio <= cost.high, cost
+        assert cost.first > 0 and cost.low <= cost.ratio <= cost.high, cost
 
 
 @pytest.mark.parametrize(("given", "message"), [({"size": 100}, "multiple of 128"), ({"above": 10**6}, "only")])

@@ -1,6 +1,5 @@
 """The cost of the fields about box sides is that of paired runs."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ def test_ratios_are_those_of_the_pairs(gfl_data: Path, monkeypatch: pytest.Monke
         (found,) = call()
         return 3.0 if "bbox_std" in found else 2.0
 
-    # The package exports a function of the module's name.
-    monkeypatch.setattr(importlib.import_module("gfl_plugin.analysis.benchmark.uncertainty_cost"), "seconds", clock)
+    monkeypatch.setattr("gfl_plugin.analysis.benchmark.paired_cost.seconds", clock)
     settings = Settings(gfl_data / "coco_val_boxes.json", batch=1, classes=2, above=10, runs=3)
     for cost in uncertainty_cost(settings):
-        assert (cost.without, cost.with_fields, cost.ratio, cost.low, cost.high) == (2.0, 3.0, 1.5, 1.5, 1.5)
+        assert (cost.first, cost.second, cost.ratio, cost.low, cost.high) == (2.0, 3.0, 1.5, 1.5, 1.5)

@@ -2,25 +2,25 @@
 
 from .case import BenchmarkCase
 from .checks import Disagreement, agreement
-from .distribution_cost import DistributionCost, distribution_cost
+from .distribution_cost import distribution_cost
 from .head_rows import saved_bytes
 from .heads import build_heads
 from .machine_limits import MachineLimits
 from .measures import measure, row_names
+from .paired_cost import PairedCost
 from .row import Row
 from .settings import Settings
 from .sweep import SweepPoint, plot, sweep
-from .uncertainty_cost import UncertaintyCost, uncertainty_cost
+from .uncertainty_cost import uncertainty_cost
 
 __all__ = [
     "BenchmarkCase",
     "Disagreement",
-    "DistributionCost",
     "MachineLimits",
+    "PairedCost",
     "Row",
     "Settings",
     "SweepPoint",
-    "UncertaintyCost",
     "agreement",
     "build_heads",
     "distribution_cost",

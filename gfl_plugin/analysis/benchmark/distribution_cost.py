@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
@@ -13,23 +11,10 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from ...heads.gfl_defaults import STRIDES, gfl_head_config, gfl_test_cfg
-from .row import WARM_UP
+from .paired_cost import PairedCost, paired_cost
 from .settings import Report
-from .timing import seconds
 
 _CHANNELS = 256  # of COCO detectors
-
-
-@dataclass(frozen=True)
-class DistributionCost:
-    """Cost of one part of inference with both kinds of sides."""
-
-    part: str
-    dirac: float  # median, seconds
-    general: float  # median, seconds
-    ratio: float  # general divided by dirac: the median over the pairs
-    low: float  # first quartile of the pairs' ratios
-    high: float  # third quartile of the pairs' ratios
 
 
 @torch.no_grad()
@@ -40,7 +25,7 @@ def distribution_cost(
     runs: int = 11,
     device: str = "cpu",
     report: Report = lambda name: None,
-) -> list[DistributionCost]:
+) -> list[PairedCost]:
     """Time the head's forward pass and its prediction, alternately with Dirac and with general sides.
 
     Both heads share all weights except those of the last box convolution, which has 4·(n+1) output channels with
@@ -56,7 +41,7 @@ def distribution_cost(
         report: function that is called with the name of the current measurement.
 
     Returns:
-        Head forward, prediction, and both together.
+        Head forward, prediction, and both together; Dirac sides first.
 
     Raises:
         ValueError: if ``size`` is not a positive multiple of 128, or there are fewer than ``above`` class logits.
@@ -78,7 +63,7 @@ def distribution_cost(
     costs = []
     for part, calls in parts.items():
         report(part)
-        costs.append(_cost(part, calls, runs, device))
+        costs.append(paired_cost(part, calls, runs, device))
     return costs
 
 
@@ -133,13 +118,3 @@ def _shift_scores(heads: Sequence[nn.Module], features: list[Tensor], above: int
     shift = threshold - logits.topk(above).values[-1]
     for head in heads:
         head.gfl_cls.bias += shift
-
-
-def _cost(part: str, calls: Sequence[Callable[[], object]], runs: int, device: str) -> DistributionCost:
-    """Time both calls alternately."""
-    times = [tuple(seconds(call, device) for call in calls) for _ in range(runs + WARM_UP)][WARM_UP:]
-    dirac, general = zip(*times)
-    ratios = [b / a for a, b in times]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    medians = statistics.median(dirac), statistics.median(general)
-    return DistributionCost(part, *medians, statistics.median(ratios), low, high)

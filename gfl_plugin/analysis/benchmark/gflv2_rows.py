@@ -12,9 +12,9 @@ from .checks import Disagreement, total
 from .gflv2 import OurGFLV2, TheirGFLV2, build_gflv2, gflv2_losses
 from .heads import CHANNELS, build_heads
 from .machine_limits import MachineLimits
-from .row import WARM_UP, Row, differences_text, row_of_times
+from .paired_cost import alternate_times
+from .row import Row, differences_text, row_of_times
 from .settings import Report, Settings
-from .timing import seconds
 
 # Relative to the largest number compared. Where an input of the ReLU is 0 up to rounding, or two probabilities are
 # equal, one location's gradient may differ by 1e-5 of the largest. The layers' gradients are sums over all locations.
@@ -64,7 +64,7 @@ def _rows(
     name: str, runs: list[Callable[[], None]], settings: Settings, floor: float | None, agreement: str
 ) -> Iterator[Row]:
     """Two rows from four calls: GFLV2 by MMDetection and by the plugin, GFL by both."""
-    times = [tuple(seconds(run, settings.device) for run in runs) for _ in range(settings.runs + WARM_UP)][WARM_UP:]
+    times = alternate_times(runs, settings.runs, settings.device)
     yield row_of_times(name, [turn[:2] for turn in times], floor, agreement)
     # The quotient of a turn, whose calls ran under the same load.
     quotients = [(1e-3 * turn[0] / turn[2], 1e-3 * turn[1] / turn[3]) for turn in times]

@@ -14,7 +14,8 @@ from .case import BenchmarkCase
 from .checks import agreement, total
 from .heads import build_heads
 from .machine_limits import MachineLimits
-from .row import WARM_UP, Row, differences_text, row_of_times, timed_row
+from .paired_cost import WARM_UP
+from .row import Row, differences_text, row_of_times, timed_row
 from .settings import Report, Settings
 from .timing import seconds
 

@@ -6,9 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .timing import seconds
-
-WARM_UP = 2  # pairs that are run first and not counted
+from .paired_cost import alternate_times
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ def timed_row(
     Returns:
         The row.
     """
-    times = [tuple(seconds(run, device) for run in runs) for _ in range(count + WARM_UP)]
-    return row_of_times(name, times[WARM_UP:], floor, agreement)
+    return row_of_times(name, alternate_times(runs, count, device), floor, agreement)
 
 
 def row_of_times(

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import functools
-import statistics
-from dataclasses import dataclass
 
 from mmengine.config import ConfigDict
 
 from ...heads.box_uncertainty import OPTIONS
 from .heads import build_heads
-from .row import WARM_UP
-from .settings import Settings
-from .timing import seconds
+from .paired_cost import PairedCost, paired_cost
+from .settings import Report, Settings
 
 
-@dataclass(frozen=True)
-class UncertaintyCost:
-    """Cost of ``predict_by_feat`` with some of the fields."""
-
-    options: tuple[str, ...]  # of test_cfg
-    without: float  # median, seconds
-    with_fields: float  # median, seconds
-    ratio: float  # with fields divided by without: the median over the pairs
-    low: float  # first quartile of the pairs' ratios
-    high: float  # third quartile of the pairs' ratios
-
-
-def uncertainty_cost(settings: Settings) -> list[UncertaintyCost]:
+def uncertainty_cost(settings: Settings, report: Report = lambda name: None) -> list[PairedCost]:
     """Time ``predict_by_feat`` alternately without and with the fields, with maps like those of a trained detector.
 
     Args:
         settings: settings of the benchmark: batch, classes, pairs, scores above the threshold.
+        report: function that is called with the name of the current measurement.
 
     Returns:
-        The cost of ``bbox_std``, and of both fields.
+        The cost of ``bbox_std``, and of both fields; without them first.
     """
     case, (_, head) = settings.case().as_trained(settings.above), build_heads(settings.classes, settings.device)
     costs = []
@@ -51,10 +37,6 @@ def uncertainty_cost(settings: Settings) -> list[UncertaintyCost]:
             )
             for config in configs
         ]
-        times = [tuple(seconds(call, settings.device) for call in calls) for _ in range(settings.runs + WARM_UP)]
-        without, with_fields = zip(*times[WARM_UP:])
-        ratios = [b / a for a, b in times[WARM_UP:]]
-        low, _, high = statistics.quantiles(ratios, n=4)
-        medians = statistics.median(without), statistics.median(with_fields)
-        costs.append(UncertaintyCost(options, *medians, statistics.median(ratios), low, high))
+        report(" + ".join(options))
+        costs.append(paired_cost(" + ".join(options), calls, settings.runs, settings.device))
     return costs
