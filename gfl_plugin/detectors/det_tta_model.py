@@ -23,8 +23,9 @@ class DetTTAModel(MMDetDetTTAModel):
     """MMDetection's ``DetTTAModel``, whose results have all fields of the detections that it keeps.
 
     Boxes, scores and labels are MMDetection's: the detections of all augmentations, flipped back, go through one NMS. A
-    detection that is kept has its own ``bbox_std`` and ``bbox_distributions``; nothing is averaged over the
-    augmentations. Those of a flipped image change places: left with right, top with bottom.
+    detection that is kept has its own ``bbox_std``, ``bbox_distributions``, ``bbox_inner`` and ``bbox_outer``; nothing
+    is averaged over the augmentations. Those of a flipped image change places: left with right, top with bottom. What
+    ``gfl-plugin calibrate`` guarantees for intervals holds for detections without augmentation.
 
     Args:
         tta_cfg: ``nms`` and ``max_per_img``.
@@ -75,4 +76,4 @@ class DetTTAModel(MMDetDetTTAModel):
 def _further_fields(found: InstanceData, meta: dict) -> dict[str, Tensor]:
     """The tensors that MMDetection does not merge, with sides in the order of the image that is not flipped."""
     fields = {name: values for name, values in found.items() if name not in _MERGED and isinstance(values, Tensor)}
-    return flipped_fields(fields, meta["flip_direction"]) if meta["flip"] else fields
+    return flipped_fields(fields, meta["flip_direction"], meta["ori_shape"]) if meta["flip"] else fields

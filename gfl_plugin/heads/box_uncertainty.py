@@ -39,15 +39,22 @@ def side_fields_of(test_cfg: Mapping | None, coder: DistanceBBoxCoder) -> tuple[
         if value and name not in coder.side_fields:
             raise ValueError(
                 f"test_cfg.{option}=True asks for {name}, which boxes of a {type(coder).__name__} do not have; set "
-                f"bbox_coder to one of those that have it ({', '.join(_coders_with(name))}), or leave {option} out"
+                f"bbox_coder to one of those that have it ({', '.join(coders_with(name))}), or leave {option} out"
             )
         if value:
             names.append(name)
     return tuple(names)
 
 
-def _coders_with(name: str) -> list[str]:
-    """The box coders of this package whose boxes have a field."""
+def coders_with(name: str) -> list[str]:
+    """The box coders of this package whose boxes have a field.
+
+    Args:
+        name: of the field.
+
+    Returns:
+        Names of classes, sorted.
+    """
     return sorted(
         kind
         for kind, found in TASK_UTILS.module_dict.items()

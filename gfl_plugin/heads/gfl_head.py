@@ -65,8 +65,8 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         bbox_coder: an IntegralBBoxCoder by default, or GaussianBBoxCoder, DiracBBoxCoder.
         train_cfg: ``assigner`` (a BatchAssigner such as ATSSAssigner, or one of MMDetection's assigners),
             ``allowed_border``, ``pos_weight``.
-        **kwargs: as MMDetection's GFLHead. ``test_cfg`` also takes ``with_uncertainty`` and ``with_distributions``, see
-            :meth:`predict_by_feat`.
+        **kwargs: as MMDetection's GFLHead. ``test_cfg`` also takes ``with_uncertainty``, ``with_distributions`` and
+            ``intervals``, see :meth:`predict_by_feat`.
 
     Raises:
         ValueError: for parts that do not fit together; the message says what was given and what to write.

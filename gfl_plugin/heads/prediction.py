@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
@@ -16,6 +17,7 @@ from ..ops.host_values import host_tensor
 from ..quality import QualityRepresentation
 from ..structures.detections import Detections
 from ..structures.grid import Grid, Layout
+from .box_intervals import HeadIntervals, with_intervals
 from .box_uncertainty import Decoded, side_fields_of
 from .checks import check_maps
 from .postprocess import inverse_scales, postprocess
@@ -33,6 +35,10 @@ class DensePrediction:
     quality: QualityRepresentation
     cls_out_channels: int  # number of class scores per location
     test_cfg: ConfigDict
+
+    @cached_property
+    def _intervals(self) -> HeadIntervals:
+        return HeadIntervals()
 
     @torch.no_grad()
     def predict_by_feat(
@@ -53,7 +59,8 @@ class DensePrediction:
             score_factors: L quality maps (B, D, H, W), where ``quality`` gives them. Threshold and ``nms_pre`` apply to
                 the class score alone, as in MMDetection.
             batch_img_metas: ``img_shape`` of each image, and ``scale_factor`` where ``rescale``.
-            cfg: test settings, or None for the head's own; ``with_uncertainty`` and ``with_distributions`` add fields.
+            cfg: test settings, or None for the head's own; ``with_uncertainty``, ``with_distributions`` and
+                ``intervals`` (a file that ``gfl-plugin calibrate`` has written) add fields.
             rescale: whether boxes return to the original image's size.
             with_nms: whether overlapping detections are suppressed.
 
@@ -63,23 +70,29 @@ class DensePrediction:
             - ``bbox_std``: (N, 4) standard deviations of left, top, right, bottom in pixels of the same image as
               ``bboxes``. They are those of the predicted sides, before boxes are clipped to the image.
             - ``bbox_distributions``: (N, 4, n+1) probabilities of the coder's bins for left, top, right, bottom.
+            - ``bbox_inner``, ``bbox_outer``: (N, 4) boxes between which the true box lies with the calibrated
+              probability (docs/intervals.md).
 
         Raises:
-            ValueError: for inputs that do not fit together: different numbers of images, sizes or devices; or for a
-                field that boxes of this coder do not have.
+            ValueError: for inputs that do not fit together: different numbers of images, sizes or devices; for a
+                field that boxes of this coder do not have; or for ``intervals`` of another head, or without rescaling.
+            FileNotFoundError: if the file of ``intervals`` does not exist.
         """
         cfg = self.test_cfg if cfg is None else cfg
         cfg = cfg if isinstance(cfg, ConfigDict) else ConfigDict(cfg)  # of a model built without a config file
         check_maps(cls_scores, bbox_preds, len(batch_img_metas), self.cls_out_channels)
         if not batch_img_metas:
             return []
-        fields = side_fields_of(cfg, self.bbox_coder)
+        fields, calibration = side_fields_of(cfg, self.bbox_coder), self._intervals.calibration(self, cfg, rescale)
+        needed = fields if calibration is None else tuple({*fields, *calibration.fields})
         decoded = self._decode(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
-        found = decoded.with_rows() if fields else decoded.detections
+        found = decoded.with_rows() if needed else decoded.detections
         kept = postprocess(found, batch_img_metas, cfg, rescale, with_nms)
-        if fields:
+        if needed:
             scales = inverse_scales(batch_img_metas, decoded.raw) if rescale else None
-            kept = decoded.with_side_fields(kept, fields, self.bbox_coder, scales)
+            kept = decoded.with_side_fields(kept, needed, self.bbox_coder, scales)
+        if calibration is not None:
+            kept = [with_intervals(own, calibration).without({*needed} - {*fields}) for own in kept]
         results = [own.to_instances() for own in kept]
         if self.bbox_coder.use_box_type:
             for result in results:

@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 
 from ..registry import METRICS
 from .calibration_errors import detection_ece, localization_aware_ace, localization_aware_ece
+from .image_boxes import as_array, boxes_of, ground_truth
 from .lrp import lrp, optimal_lrp
 from .matched_detections import MatchedDetections
 from .matching import Boxes, match_image
@@ -101,8 +102,8 @@ class LocalizationQualityMetric(BaseMetric):
         """
         for sample in data_samples:
             predicted = sample["pred_instances"]
-            detections, scores = _boxes(predicted), _array(predicted["scores"], np.float64)
-            self.results.append(self._result(detections, scores, *_ground_truth(sample)))
+            detections, scores = boxes_of(predicted), as_array(predicted["scores"], np.float64)
+            self.results.append(self._result(detections, scores, *ground_truth(sample)))
 
     def _result(self, detections: Boxes, scores: np.ndarray, objects: Boxes, crowds: Boxes) -> ImageResult:
         finite = np.isfinite(scores) & np.isfinite(detections.boxes).all(axis=1)
@@ -156,35 +157,3 @@ def _rank_in_class(labels: np.ndarray) -> np.ndarray:
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels)) - np.repeat(starts, counts)
     return rank
-
-
-def _ground_truth(sample: Mapping) -> tuple[Boxes, Boxes]:
-    """Objects and ignored regions of an image."""
-    if "instances" in sample:
-        entries = sample["instances"]
-        boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
-        labels = np.array([entry["bbox_label"] for entry in entries], np.int64)
-        ignored = np.array([entry.get("ignore_flag", 0) for entry in entries], bool)
-        return Boxes(boxes[~ignored], labels[~ignored]), Boxes(boxes[ignored], labels[ignored])
-    if "bboxes" not in sample.get("gt_instances", {}):
-        image = sample.get("img_path", sample.get("img_id"))
-        raise ValueError(
-            f"LocalizationQualityMetric found no ground truth in image {image}; add "
-            'dict(type="LoadAnnotations", with_bbox=True) to the test pipeline, after Resize'
-        )
-    ignored_instances = sample.get("ignored_instances", {})
-    none = Boxes(np.zeros((0, 4)), np.zeros(0, np.int64))
-    return _boxes(sample["gt_instances"]), _boxes(ignored_instances) if "bboxes" in ignored_instances else none
-
-
-def _boxes(instances: Mapping) -> Boxes:
-    """Boxes of an InstanceData or its dict; the boxes may be one of MMDetection's classes for boxes."""
-    boxes = instances["bboxes"]
-    return Boxes(
-        _array(getattr(boxes, "tensor", boxes), np.float64).reshape(-1, 4), _array(instances["labels"], np.int64)
-    )
-
-
-def _array(values: Any, dtype: type) -> np.ndarray:
-    """A tensor on any device, or an array, as an array."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values).astype(dtype)

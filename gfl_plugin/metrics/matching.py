@@ -28,6 +28,7 @@ class Matches:
     """What each detection was matched with. It is a false positive if its IoU is 0 and it is not ignored."""
 
     iou: np.ndarray  # (N,) float64: IoU with the object of a true positive, 0 for the others
+    object: np.ndarray  # (N,) int64: index of the object of a true positive, -1 for the others
     ignored: np.ndarray  # (N,) bool: matched with an ignored region, counts neither as true nor as false
 
 
@@ -70,16 +71,16 @@ def match_greedily(iou: np.ndarray, crowd_overlap: np.ndarray, iou_thr: float) -
     Returns:
         The matches of the detections, in their order.
     """
-    matched = np.zeros(len(iou))
+    matched, taken = np.zeros(len(iou)), np.full(len(iou), -1)
     free = np.ones(iou.shape[1], bool)
     # Only these rows can match. The others need no step of the loop.
     for row in np.flatnonzero(iou.max(axis=1, initial=0) >= max(iou_thr, np.finfo(float).tiny)):
         open_iou = np.where(free, iou[row], 0)
         best = len(free) - 1 - int(open_iou[::-1].argmax())
         if open_iou[best] >= iou_thr and open_iou[best] > 0:
-            matched[row], free[best] = open_iou[best], False
+            matched[row], taken[row], free[best] = open_iou[best], best, False
     covered = crowd_overlap.max(axis=1, initial=0)
-    return Matches(matched, (matched == 0) & (covered > 0) & (covered >= iou_thr))
+    return Matches(matched, taken, (matched == 0) & (covered > 0) & (covered >= iou_thr))
 
 
 def match_image(detections: Boxes, objects: Boxes, crowds: Boxes, iou_thr: float) -> Matches:
@@ -94,14 +95,17 @@ def match_image(detections: Boxes, objects: Boxes, crowds: Boxes, iou_thr: float
     Returns:
         The matches of the detections, in their order; see :func:`match_greedily`.
     """
-    iou, ignored = np.zeros(len(detections.labels)), np.zeros(len(detections.labels), bool)
+    count = len(detections.labels)
+    iou, taken, ignored = np.zeros(count), np.full(count, -1), np.zeros(count, bool)
     for label in np.unique(detections.labels):
-        rows = np.flatnonzero(detections.labels == label)
+        rows, own = np.flatnonzero(detections.labels == label), np.flatnonzero(objects.labels == label)
         boxes = detections.boxes[rows]
         matches = match_greedily(
-            pairwise_overlap(boxes, objects.boxes[objects.labels == label]),
+            pairwise_overlap(boxes, objects.boxes[own]),
             pairwise_overlap(boxes, crowds.boxes[crowds.labels == label], of_first=True),
             iou_thr,
         )
         iou[rows], ignored[rows] = matches.iou, matches.ignored
-    return Matches(iou, ignored)
+        true = matches.object >= 0
+        taken[rows[true]] = own[matches.object[true]]
+    return Matches(iou, taken, ignored)

@@ -1,4 +1,4 @@
-"""COCO's metric, whose result files also have the standard deviations of box sides."""
+"""COCO's metric, whose result files also have the standard deviations and the intervals of box sides."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
 from mmengine.fileio import dump, load
 
 from ..registry import METRICS
-from ..structures.side_fields import BBOX_STD
+from ..structures.side_fields import BBOX_DISTRIBUTIONS, SIDE_FIELDS
+
+_WRITTEN = tuple(name for name in SIDE_FIELDS if name != BBOX_DISTRIBUTIONS)
 
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """MMDetection's ``CocoMetric``; each detection in ``OUTFILE_PREFIX.bbox.json`` also has ``bbox_std``.
+    """MMDetection's ``CocoMetric``; detections in ``OUTFILE_PREFIX.bbox.json`` also have the fields about box sides.
 
-    It is there where ``test_cfg`` asks for it (``with_uncertainty=True``): four numbers, for left, top, right and
-    bottom in pixels. COCO's tools ignore it, and the metrics are MMDetection's. Distributions are not written: with 17
-    bins they would be 68 numbers per detection.
+    They are there where ``test_cfg`` asks for them: ``bbox_std`` (left, top, right, bottom in pixels), and
+    ``bbox_inner`` and ``bbox_outer`` (x1, y1, x2, y2; ``bbox`` itself is x, y, width, height as in all files of COCO).
+    COCO's tools ignore them, and the metrics are MMDetection's. Distributions are not written: with 17 bins they would
+    be 68 numbers per detection.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -31,9 +34,8 @@ class CocoMetric(MMDetCocoMetric):
         if not data_samples:
             return
         for (_, result), sample in zip(self.results[-len(data_samples) :], data_samples):
-            std = sample["pred_instances"].get(BBOX_STD)
-            if std is not None:
-                result[BBOX_STD] = std.cpu().numpy()
+            found = sample["pred_instances"]
+            result.update({name: found[name].cpu().numpy() for name in _WRITTEN if name in found})
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
         """Write COCO's result files.
@@ -46,12 +48,17 @@ class CocoMetric(MMDetCocoMetric):
             Names of the files by kind.
         """
         files = super().results2json(results, outfile_prefix)
-        if any(BBOX_STD in result for result in results):
-            # MMDetection writes the detections in the order of results: image after image.
-            rows = [row for result in results for row in result.get(BBOX_STD, [None] * len(result["labels"]))]
-            written = load(files["bbox"])
-            for entry, row in zip(written, rows, strict=True):
-                if row is not None:
-                    entry[BBOX_STD] = row.tolist()
-            dump(written, files["bbox"])
+        for name in _WRITTEN:
+            if any(name in result for result in results):
+                _add_field(name, results, files["bbox"])
         return files
+
+
+def _add_field(name: str, results: Sequence[dict], path: str) -> None:
+    """Write a field into the file of detections, which MMDetection writes in the order of results."""
+    rows = [row for result in results for row in result.get(name, [None] * len(result["labels"]))]
+    written = load(path)
+    for entry, row in zip(written, rows, strict=True):
+        if row is not None:
+            entry[name] = row.tolist()
+    dump(written, path)

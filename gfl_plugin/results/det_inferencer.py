@@ -12,9 +12,10 @@ from .detections_to_dict import side_fields_to_lists
 
 
 class DetInferencer(MMDetDetInferencer):
-    """MMDetection's ``DetInferencer``; predictions also have ``bbox_std`` and ``bbox_distributions``.
+    """MMDetection's ``DetInferencer``; predictions also have the fields about box sides.
 
-    They are there where ``test_cfg`` asks for them: ``with_uncertainty=True``, ``with_distributions=True``.
+    They are there where ``test_cfg`` asks for them: ``bbox_std`` for ``with_uncertainty=True``, ``bbox_distributions``
+    for ``with_distributions=True``, ``bbox_inner`` and ``bbox_outer`` for ``intervals="calibration.json"``.
     """
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = "") -> dict:

@@ -15,7 +15,7 @@ def side_fields_to_lists(data_sample: DetDataSample) -> dict[str, list]:
         data_sample: with ``pred_instances``.
 
     Returns:
-        ``bbox_std`` and ``bbox_distributions``, where the detections have them: nested lists, one entry per detection.
+        Those of ``SIDE_FIELDS`` that the detections have: nested lists, one entry per detection.
     """
     found = data_sample.pred_instances
     return {name: found[name].tolist() for name in SIDE_FIELDS if name in found}
@@ -29,7 +29,8 @@ def detections_to_dict(data_sample: DetDataSample) -> dict[str, list]:
 
     Returns:
         ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2 in pixels) and, where the detections have them, ``bbox_std``
-        (left, top, right, bottom in pixels) and ``bbox_distributions``: lists with one entry per detection.
+        (left, top, right, bottom in pixels), ``bbox_distributions``, ``bbox_inner`` and ``bbox_outer`` (as ``bboxes``):
+        lists with one entry per detection.
     """
     found = data_sample.pred_instances
     return {

@@ -21,8 +21,8 @@ def to_supervision(data_sample: DetDataSample) -> supervision.Detections:
         data_sample: with ``pred_instances``, as MMDetection's detectors return it.
 
     Returns:
-        Boxes, scores and class indices; ``data`` has ``bbox_std`` (N, 4) and ``bbox_distributions`` (N, 4, n+1) where
-        the detections have them.
+        Boxes, scores and class indices; ``data`` has ``bbox_std`` (N, 4), ``bbox_distributions`` (N, 4, n+1),
+        ``bbox_inner`` and ``bbox_outer`` (N, 4) where the detections have them.
 
     Raises:
         MissingPackageError: if supervision is not installed; the message says what installs it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -54,6 +54,17 @@ class Detections:
             The detections whose boxes, and whose further fields in pixels, are multiplied by the factor.
         """
         return replace(self, boxes=self.boxes * factor, extra=scaled_fields(self.extra, factor))
+
+    def without(self, names: Collection[str]) -> Detections:
+        """The same detections without some further fields.
+
+        Args:
+            names: of the fields.
+
+        Returns:
+            The detections.
+        """
+        return replace(self, extra={name: values for name, values in self.extra.items() if name not in names})
 
     def per_image(self, images: int) -> list[Tensor]:
         """Rows of each image, in the order in which they are stored.

@@ -139,7 +139,7 @@ def test_predicting_mirrored_maps_swaps_the_sides(direction: str) -> None:
         assert len(one) > 20 and torch.equal(one.scores, two.scores)
         assert torch.equal(one.bbox_std, two.bbox_std[:, sides])
         assert torch.equal(one.bbox_distributions, two.bbox_distributions[:, sides])
-        back = flipped_fields(dict(two.items()), direction)
+        back = flipped_fields(dict(two.items()), direction, metas[0]["img_shape"])
         assert torch.equal(back["bbox_std"], one.bbox_std) and torch.equal(back["labels"], one.labels)
 
 

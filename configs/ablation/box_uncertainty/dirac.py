@@ -1,7 +1,3 @@
 _base_ = "../_base_/gfl.py"
 ablation = dict(order=2, title="Dirac delta", against="general")
-model = dict(
-    bbox_head=dict(
-        bbox_coder=dict(type="gfl_plugin.DiracBBoxCoder"), reg_max=None, loss_dfl="by_coder"
-    )
-)
+model = dict(bbox_head=dict(bbox_coder=dict(type="gfl_plugin.DiracBBoxCoder"), reg_max=None, loss_dfl="by_coder"))

@@ -1,7 +1,3 @@
 _base_ = "../_base_/gfl.py"
 ablation = dict(order=1, title="Gaussian", against="general")
-model = dict(
-    bbox_head=dict(
-        bbox_coder=dict(type="gfl_plugin.GaussianBBoxCoder"), reg_max=None, loss_dfl="by_coder"
-    )
-)
+model = dict(bbox_head=dict(bbox_coder=dict(type="gfl_plugin.GaussianBBoxCoder"), reg_max=None, loss_dfl="by_coder"))
