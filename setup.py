@@ -25,11 +25,13 @@ RUNTIME = [
 DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
 # For studies: progress bars, a paired t-test, a plot.
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
+# For margins of boxes: conformal prediction, progress and tables.
+CALIBRATE = ["crepes>=0.9", "scipy>=1.9", "rich>=13"]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *PUBLISH),
+    *(*ABLATION, *CALIBRATE, *PUBLISH),
 ]
 
 
@@ -57,7 +59,14 @@ setup(
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
     python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],
-    extras_require={"runtime": RUNTIME, "demo": DEMO, "ablation": ABLATION, "publish": PUBLISH, "dev": DEV},
+    extras_require={
+        "runtime": RUNTIME,
+        "demo": DEMO,
+        "ablation": ABLATION,
+        "calibrate": CALIBRATE,
+        "publish": PUBLISH,
+        "dev": DEV,
+    },
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",

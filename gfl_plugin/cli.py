@@ -38,6 +38,7 @@ COMMANDS = (
     "replay",
     "publish",
     "widen",
+    "calibrate",
     "benchmark",
     "check-swaps",
 )
@@ -50,6 +51,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
+ calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
  add bins        gfl-plugin widen CHECKPOINT --reg-max 24 -o NEW.pth
