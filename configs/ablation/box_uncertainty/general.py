@@ -1,2 +1,2 @@
 _base_ = "../_base_/gfl.py"
-ablation = dict(order=0, title="general (GFL)")
+ablation = dict(order=0, title="general (GFL)", analysis="uncertainty")

@@ -96,6 +96,22 @@ def write_result(run: Run) -> RunResult:
     return _result(content)
 
 
+def files_of(run: Run) -> Path:
+    """The folder with the files of a finished run, which another study may have trained.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        The folder.
+    """
+    result = _own_result(run) or _other_studies_result(run)
+    if result is not None and result.taken_from is not None:
+        return result.taken_from
+    origin = (_read(run.folder / _FILE) or {}).get("taken_from")
+    return run.folder if origin is None else run.folder.parents[2] / origin
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file atomically.
 

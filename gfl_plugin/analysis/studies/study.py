@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .analyses import ANALYSES
 from .average_precision import ALL_METRICS, PAPER_METRICS
 from .score_ranking import RANKING_METRICS
 
@@ -22,6 +23,7 @@ class Variant:
     against: str | None  # name of the variant with which its AP is compared; None for a baseline
     small_model: dict  # settings of its model that are different in the small detector
     metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table
+    analysis: str | None = None  # of the study, see Study
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Study:
     name: str
     variants: tuple[Variant, ...]
     metrics: tuple[str, ...] = PAPER_METRICS  # columns of the table, those of the baselines
+    analysis: str | None = None  # of the trained detectors, a name in analyses.ANALYSES; that of the baselines
 
 
 def find_study(folder: Path, name: str) -> Study:
@@ -66,7 +69,12 @@ def find_study(folder: Path, name: str) -> Study:
             f"study {name}: ablation.metrics has {', '.join(sorted(unknown))}; the metrics are: "
             f"{', '.join((*ALL_METRICS, *RANKING_METRICS))}"
         )
-    return Study(name, variants, tuple(columns))
+    analyses = {variant.analysis for variant in variants if variant.against is None} - {None}
+    if len(analyses) > 1 or analyses - set(ANALYSES):
+        raise ValueError(
+            f"study {name}: ablation.analysis is {', '.join(sorted(analyses))}; it must be one of {', '.join(ANALYSES)}"
+        )
+    return Study(name, variants, tuple(columns), *analyses)
 
 
 def select_variants(study: Study, names: list[str] | None) -> Study:
@@ -105,4 +113,5 @@ def _variant(path: Path) -> Variant:
         against=settings.get("against"),
         small_model=settings.get("small_model", {}),
         metrics=tuple(settings.get("metrics", PAPER_METRICS)),
+        analysis=settings.get("analysis"),
     )
