@@ -12,10 +12,13 @@ from mmengine.config import Config
 from rich.console import Console
 
 from ...runtime.atomic_files import write_whole
-from ...structures.calibration import BOX, SIDE
+from ...structures.calibration import BOX, SIDE, STATEMENTS
+from ..calibration.conformal import PER, PER_MATCH
+from ..calibration.fit import Request
 from ..progress import ProgressDisplay
 from ..studies.finished_run import FinishedRun
 from ..tables import Column, Table, markdown, print_table
+from .divisions import DIVISIONS, DivisionCoverage, division_coverage
 from .figures import LEVELS, SpreadFigures, spread_figures, spread_text
 from .plots import plot_uncertainty
 from .run_sides import RunSides, run_sides
@@ -48,14 +51,31 @@ def report_uncertainty(
         done = iter(range(len(runs) + 1, 2 * len(runs) + 1))
         task.update("intervals")
         figures = spread_figures(sides, _classes(runs[0]), lambda: task.update(completed=next(done)))
-    tables = {"Correlation": correlation_table(figures), **{_TITLES[one]: width_table(figures, one) for one in _TITLES}}
+    divisions = [
+        (run, division_coverage(run.held_out, run.calibration_images, _REQUESTS, _classes(run.run)))
+        for run in sides
+        if run.bins is not None
+    ]
+    tables = {
+        "Correlation": correlation_table(figures),
+        **{_TITLES[one]: width_table(figures, one) for one in _TITLES},
+        f"Coverage over {DIVISIONS} random divisions of the held-out images": division_table(divisions),
+    }
     for title, table in tables.items():
         print_table(console, table, title)
     text = "; ".join(f"{key}: {f'`{value}`' if key == 'command' else value}" for key, value in about.items())
     parts = [f"# {_NAME}\n\n{text}.\n", *(f"## {title}\n\n{markdown(table)}" for title, table in tables.items())]
     paths = [folder / f"{_NAME}.{kind}" for kind in ("md", "json", "png")]
     write_whole(paths[0], "\n".join(parts))
-    write_whole(paths[1], json.dumps({**about, "rows": [asdict(one) for one in figures]}, indent=2) + "\n")
+    content = {
+        "rows": [asdict(one) for one in figures],
+        "divisions": [
+            {"variant": run.run.variant.name, "seed": run.run.seed, **asdict(one)}
+            for run, own in divisions
+            for one in own
+        ],
+    }
+    write_whole(paths[1], json.dumps({**about, **content}, indent=2) + "\n")
     plot_uncertainty(sides, paths[2])
     return paths
 
@@ -103,6 +123,31 @@ def width_table(figures: Sequence[SpreadFigures], statement: str) -> Table:
     return Table(tuple(columns), tuple(rows))
 
 
+def division_table(divisions: Sequence[tuple[RunSides, Sequence[DivisionCoverage]]]) -> Table:
+    """Coverage over random divisions, for margins in units of the predicted standard deviation.
+
+    Args:
+        divisions: runs with their coverages.
+
+    Returns:
+        One row per run and request.
+    """
+    columns = (
+        Column("sides", numeric=False),
+        *(Column(name) for name in ("seed", "level", "statement", "exchangeable")),
+        *(Column(name) for name in ("covered matches", "± over divisions", "covered in an image")),
+    )
+    rows = [
+        (run.run.variant.title, str(run.run.seed), f"{100 * one.request.level:g} %", one.request.statement)
+        + (f"{one.request.per}es" if one.request.per == PER_MATCH else f"{one.request.per}s",)
+        + (f"{100 * one.mean:.1f} %", f"{100 * one.deviation:.1f}", f"{100 * one.per_image:.1f} %")
+        for run, coverages in divisions
+        for one in coverages
+    ]
+    return Table(columns, tuple(rows))
+
+
+_REQUESTS = [Request(level, statement, per=per) for statement in STATEMENTS for per in PER for level in LEVELS]
 _FIRST = (Column("sides", numeric=False), Column("margins proportional to", numeric=False))
 
 

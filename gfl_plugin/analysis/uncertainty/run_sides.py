@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from mmengine.config import Config
@@ -14,6 +14,7 @@ from ..calibration.calibrate import MATCH_IOU
 from ..progress import ProgressDisplay
 from ..side_errors import LoadedDetector, collect_sides, load_detector
 from ..studies.finished_run import FinishedRun
+from .divisions import random_divisions
 
 _HALVES = 20  # random divisions of the images, where there is one held-out set only
 
@@ -27,6 +28,8 @@ class RunSides:
     run: FinishedRun
     pairs: tuple[Pair, ...]
     test: MatchedSides  # of all images that were not used for training or calibration
+    held_out: MatchedSides  # of all images that were not used for training
+    calibration_images: int  # number of images for calibration
     bins: np.ndarray | None  # (n+1,) in strides; None for sides without bins
 
 
@@ -49,11 +52,12 @@ def run_sides(run: FinishedRun, display: ProgressDisplay) -> RunSides:
         with_uncertainty=BBOX_STD in coder.side_fields, with_distributions=BBOX_DISTRIBUTIONS in coder.side_fields
     )
     val = collect_sides(detector, "val", MATCH_IOU, display)
+    images = int(val.image.max(initial=0)) + 1
     bins = coder.bins().numpy() if isinstance(coder, IntegralBBoxCoder) else None
     if _same_images(detector):
-        return RunSides(run, tuple(_halves(val)), val, bins)
+        return RunSides(run, tuple(_halves(val)), val, val, images // 2, bins)
     test = collect_sides(detector, "test", MATCH_IOU, display)
-    return RunSides(run, ((val, test),), test, bins)
+    return RunSides(run, ((val, test),), test, _joined(val, test), images, bins)
 
 
 def _same_images(detector: LoadedDetector) -> bool:
@@ -62,10 +66,14 @@ def _same_images(detector: LoadedDetector) -> bool:
 
 
 def _halves(sides: MatchedSides) -> list[Pair]:
-    """Random divisions by image, the same for all runs on the same images."""
-    images, pairs = int(sides.image.max(initial=0)) + 1, []
-    for seed in range(_HALVES):
-        first = np.random.default_rng(seed).permutation(images)[: images // 2]
-        rows = np.isin(sides.image, first)
-        pairs.append((sides.rows(rows), sides.rows(~rows)))
-    return pairs
+    half = (int(sides.image.max(initial=0)) + 1) // 2
+    return [(sides.rows(first), sides.rows(rest)) for first, rest in random_divisions(sides, half, _HALVES)]
+
+
+def _joined(sides: MatchedSides, others: MatchedSides) -> MatchedSides:
+    """Matches of two sets of images in one list."""
+    later = replace(others, image=others.image + int(sides.image.max(initial=-1)) + 1)
+    columns = {one.name: (getattr(sides, one.name), getattr(later, one.name)) for one in fields(sides)}
+    return MatchedSides(
+        **{name: None if own is None else np.concatenate([own, rest]) for name, (own, rest) in columns.items()}
+    )
