@@ -1,4 +1,4 @@
-"""Coverage over random divisions of labelled images: the guarantee is about its mean, around which each one scatters."""
+"""Coverage over random divisions of labelled images. The guarantee is about its mean; one division scatters around it."""
 
 from __future__ import annotations
 
