@@ -130,6 +130,17 @@ def test_at_demo_large_the_head_has_one_level() -> None:
         try_out(SCALES["demo_large"].config(variant, CONFIGS, DATA))
 
 
+def test_at_demo_noise_boxes_of_one_class_are_learned_and_not_clipped() -> None:
+    """Predicted sides may lie outside the image, as annotated ones do."""
+    for variant in find_study(CONFIGS / "ablation", "recovery").variants:
+        cfg = SCALES["demo_noise"].config(variant, CONFIGS, DATA)
+        loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+        assert [loader.dataset.metainfo.classes for loader in loaders] == [("digit",)] * 3
+        assert cfg.model.bbox_head.num_classes == 1 and cfg.model.bbox_head.anchor_generator.strides == [8]
+        assert not MODELS.build(cfg.model).bbox_head.bbox_coder.clip_border
+        try_out(cfg)
+
+
 @pytest.mark.parametrize("scale", ["demo", "bccd", "coco"])
 def test_distillation_without_a_trained_teacher_says_what_to_do(
     scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,14 @@ def test_only_the_training_annotations_have_noise(tmp_path: Path) -> None:
         assert stats.kstest(outward[:, side], EXPECTED[name]).pvalue > 0.01
 
 
+def test_broad_digits_are_clear_and_of_one_class(tmp_path: Path) -> None:
+    """Their pictures show every true side, and only boxes are learned."""
+    root = make_dataset(tmp_path / "data", DemoSize(**SIZE))
+    content = json.loads((root / "train.json").read_text())
+    assert content["categories"] == [{"id": 0, "name": "digit"}]
+    assert {(one["category_id"], one["condition"]) for one in content["annotations"]} == {(0, "clear")}
+
+
 def test_annotations_keep_a_positive_size_and_may_leave_the_image(tmp_path: Path) -> None:
     noisy = boxes(make_dataset(tmp_path / "data", DemoSize(**SIZE, noise=NOISE)), "train")
     assert (noisy[:, 2:] - noisy[:, :2]).min() > 8

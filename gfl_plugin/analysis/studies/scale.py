@@ -156,10 +156,10 @@ SCALES: dict[str, Scale] = {
         EmbeddedData(
             DemoSize(train=1200, val=200, side=256, digits="broad", noise=("skewed", "wide", "two_peaks", "sharp"))
         ),
-        "demo_data.py",
+        "demo_boxes_data.py",
         epochs=8,
         batch=4,
-        classes=10,
+        classes=1,
         image_scale=None,
         detector="small_single_level.py",
         own_levels=True,
