@@ -40,9 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
-    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "components": 4, "distillation": 3, "gflv2": 2,
-    "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "precision": 3, "qfl_detectors": 10,
-    "quality_atss": 6, "quality_fcos": 6, "range": 3, "spacing": 4,
+    "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "box_uncertainty": 3, "components": 4, "distillation": 3,
+    "gflv2": 2, "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "precision": 3, "qfl_detectors": 10,
+    "quality_atss": 6, "quality_fcos": 6, "range": 3, "recovery": 4, "spacing": 4,
 }  # fmt: skip
 
 
@@ -128,6 +128,17 @@ def test_at_demo_large_the_head_has_one_level() -> None:
         assert small.neck.type == "mmdet.CTResNetNeck" and small.bbox_head.anchor_generator.strides == [8]
         assert small.bbox_head.reg_max == full.bbox_head.reg_max
         try_out(SCALES["demo_large"].config(variant, CONFIGS, DATA))
+
+
+def test_at_demo_noise_boxes_of_one_class_are_learned_and_not_clipped() -> None:
+    """Predicted sides may lie outside the image, as annotated ones do."""
+    for variant in find_study(CONFIGS / "ablation", "recovery").variants:
+        cfg = SCALES["demo_noise"].config(variant, CONFIGS, DATA)
+        loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+        assert [loader.dataset.metainfo.classes for loader in loaders] == [("digit",)] * 3
+        assert cfg.model.bbox_head.num_classes == 1 and cfg.model.bbox_head.anchor_generator.strides == [8]
+        assert not MODELS.build(cfg.model).bbox_head.bbox_coder.clip_border
+        try_out(cfg)
 
 
 @pytest.mark.parametrize("scale", ["demo", "bccd", "coco"])

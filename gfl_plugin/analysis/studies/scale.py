@@ -151,6 +151,19 @@ SCALES: dict[str, Scale] = {
         detector="small_single_level.py",
         own_levels=True,
     ),
+    # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
+    "demo_noise": SmallScale(
+        EmbeddedData(
+            DemoSize(train=1200, val=200, side=256, digits="broad", noise=("skewed", "wide", "two_peaks", "sharp"))
+        ),
+        "demo_boxes_data.py",
+        epochs=8,
+        batch=4,
+        classes=1,
+        image_scale=None,
+        detector="small_single_level.py",
+        own_levels=True,
+    ),
     "coco": FullScale(CocoData()),
 }
 
