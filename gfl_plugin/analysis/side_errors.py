@@ -9,14 +9,11 @@ from pathlib import Path
 import torch
 from mmdet.apis import init_detector
 from mmengine.config import Config
-from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..metrics.matched_sides import MatchedSides, match_sides
-from ..runtime.errors import EmptyDatasetError
 from .progress import ProgressDisplay
-
-SPLITS = ("val", "test", "train")  # each is a data loader of the config, NAME_dataloader
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,21 @@ def load_detector(cfg: Config, checkpoint: Path | str, **test_settings: object) 
     cfg.model.test_cfg = {name: value for name, value in settings.items() if value is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MMDetection, about a missing palette
-        model = init_detector(cfg, str(checkpoint), device="cuda:0" if torch.cuda.is_available() else "cpu")
+        # With a palette, MMDetection does not look for one in test_dataloader, which a config may not have.
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        model = init_detector(cfg, str(checkpoint), palette="random", device=device)
     return LoadedDetector(cfg, model)
 
 
-def collect_sides(detector: LoadedDetector, split: str, iou_thr: float, display: ProgressDisplay) -> MatchedSides:
-    """Predict all images of a split, and match the detections with the objects.
+def collect_sides(
+    detector: LoadedDetector, loader: DataLoader, name: str, iou_thr: float, display: ProgressDisplay
+) -> MatchedSides:
+    """Predict images, and match the detections with the objects.
 
     Args:
         detector: the trained detector.
-        split: one of ``SPLITS``. Its pipeline must load annotations after resizing, as MMDetection's test pipelines do.
+        loader: the images, see :func:`labelled_loader`.
+        name: of the images, for the display.
         iou_thr: minimum IoU of a match, in (0, 1).
         display: shows the progress.
 
@@ -79,17 +81,10 @@ def collect_sides(detector: LoadedDetector, split: str, iou_thr: float, display:
         The matched detections, with ``std`` and ``distributions`` where the test settings ask for them.
 
     Raises:
-        ValueError: if the config has no such split, or the images have no ground truth.
-        EmptyDatasetError: if the split has no images.
+        ValueError: if the images have no ground truth.
     """
-    settings = detector.cfg.get(f"{split}_dataloader")
-    if settings is None:
-        raise ValueError(f"the config has no {split}_dataloader")
-    loader = Runner.build_dataloader(settings.copy())
-    if not len(loader.dataset):
-        raise EmptyDatasetError(f"{split}_dataloader has no images")
     parts = []
-    with display.task(f"predicting {split}", total=len(loader)) as task, torch.no_grad():
+    with display.task(f"predicting {name}", total=len(loader)) as task, torch.no_grad():
         for number, batch in enumerate(loader):
             parts.extend(match_sides(sample.to_dict(), iou_thr) for sample in detector.model.test_step(batch))
             task.update(completed=number + 1)

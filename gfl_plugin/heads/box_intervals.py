@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
 from ..structures.calibration import STD, Calibration, inner_and_outer
@@ -129,13 +129,18 @@ class HeadIntervals:
                 f"test_cfg.{OPTION} is set, but boxes are not rescaled. Margins are in pixels of the original image: "
                 f"predict with rescale=True, or leave {OPTION} out"
             )
-        weights = tuple((weight.data_ptr(), weight._version) for weight in head.gfl_reg.parameters())
+        weights = tuple((weight.data_ptr(), _version(weight)) for weight in head.gfl_reg.parameters())
         changed = Path(path).stat().st_mtime_ns if isinstance(path, (str, Path)) and Path(path).is_file() else None
         state = (str(path), changed, str(population_of(test_cfg)), weights)
         if self._checked != state:
             self._calibration = _read_for(head, path, test_cfg)
             self._checked = state
         return self._calibration
+
+
+def _version(weight: Tensor) -> int:
+    """A number that changes with the values of a tensor; 0 if it was made in inference mode, which counts none."""
+    return 0 if weight.is_inference() else weight._version
 
 
 def _read_for(head: nn.Module, path: object, test_cfg: Mapping) -> Calibration:

@@ -43,7 +43,14 @@ class Calibration:
             ("statement", self.statement in STATEMENTS, f"one of {', '.join(STATEMENTS)}"),
             ("unit", self.unit in UNITS, f"one of {', '.join(UNITS)}"),
             ("group_by", self.group_by in (None, *GROUPINGS), f"one of {', '.join(GROUPINGS)}, or null"),
+            (
+                "classes",
+                _are_names(self.classes, self.group_by),
+                f"names of classes; with groups by class, they must differ from each other and from {EVERYTHING!r}",
+            ),
             ("quantiles", _are_margins(self.quantiles), f"four numbers >= 0 for {EVERYTHING!r} and for each group"),
+            ("test_cfg", isinstance(self.test_cfg, Mapping), "a mapping"),
+            ("about", isinstance(self.about, Mapping), "a mapping"),
         ):
             if not valid:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {expected}")
@@ -133,7 +140,7 @@ def inner_and_outer(boxes: Tensor, margins: Tensor) -> tuple[Tensor, Tensor]:
     """The boxes between which the true box lies if each of its sides is within the margin of the predicted one.
 
     A side of the inner box does not go beyond the center of the predicted box. This loses nothing: a box with an IoU of
-    at least 0.5 contains that center, since more than half of the predicted box's width and height are covered.
+    at least 0.5 contains that center, since it covers at least half of the predicted box's width and height.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2.
@@ -147,6 +154,13 @@ def inner_and_outer(boxes: Tensor, margins: Tensor) -> tuple[Tensor, Tensor]:
     center = (low + high) / 2
     inner = torch.cat([torch.minimum(low + near, center), torch.maximum(high - far, center)], dim=1)
     return inner, torch.cat([low - near, high + far], dim=1)
+
+
+def _are_names(classes: object, group_by: str | None) -> bool:
+    """Whether a value is a tuple of strings; as names of groups they must differ from each other and EVERYTHING."""
+    if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
+        return False
+    return group_by != BY_CLASS or len({*classes, EVERYTHING}) == len(classes) + 1
 
 
 def _are_margins(quantiles: object) -> bool:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from gfl_plugin import LocalizationQualityMetric
-from gfl_plugin.metrics.matching import Boxes, match_greedily, pairwise_overlap
+from gfl_plugin.metrics.matching import Boxes, match_greedily, match_image, pairwise_overlap
 
 
 def with_sizes(boxes: np.ndarray) -> np.ndarray:
@@ -47,6 +47,7 @@ def test_a_worked_example() -> None:
     iou = np.array([[0.6, 0.7], [0.55, 0.9], [0.8, 0.8], [0.3, 0.0]])
     matches = match_greedily(iou, np.array([[0.9], [0.0], [0.2], [0.5]]), 0.5)
     assert matches.iou.tolist() == [0.7, 0.55, 0, 0]
+    assert matches.object.tolist() == [1, 0, -1, -1]
     assert matches.ignored.tolist() == [False, False, False, True]
 
 
@@ -54,6 +55,7 @@ def test_without_overlap_nothing_is_matched_at_a_threshold_of_zero() -> None:
     """The object is left to the second detection, and a crowd elsewhere ignores nothing."""
     matches = match_greedily(np.array([[0.0], [0.1]]), np.zeros((2, 1)), 0.0)
     assert matches.iou.tolist() == [0, 0.1]
+    assert matches.object.tolist() == [-1, 0]
     assert not matches.ignored.any()
 
 
@@ -126,6 +128,24 @@ def test_of_equal_ious_the_same_object_is_taken(first: int, second: int) -> None
     boxes = np.stack([[10.0, 0, 50, 40], objects[second]])
     entries = [instance(objects[first]), instance(objects[1 - first])]
     assert_equal_to_pycocotools([sample(boxes, [0.9, 0.8], [0, 0], entries)], 0.5, 100)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**31), grid=st.booleans())
+def test_the_objects_of_an_image_are_those_of_the_matches(seed: int, grid: bool) -> None:
+    """The index is that of the image's objects of all classes; it has the class and the IoU of the match."""
+    random = np.random.default_rng(seed)
+    objects = Boxes(random_boxes(random, 9, grid), random.integers(0, CLASSES, 9))
+    shifted = objects.boxes[random.integers(0, 9, 20)] + random.integers(-8, 9, (20, 4))
+    detections = Boxes(shifted, random.integers(0, CLASSES, 20))
+    matches = match_image(detections, objects, Boxes(np.zeros((0, 4)), np.zeros(0, np.int64)), 0.3)
+    true = matches.object >= 0
+    taken = matches.object[true]
+    assert len({*taken}) == len(taken)
+    assert (detections.labels[true] == objects.labels[taken]).all()
+    iou = pairwise_overlap(detections.boxes, objects.boxes)
+    np.testing.assert_array_equal(matches.iou[true], iou[true, taken])
+    assert (matches.iou[~true] == 0).all() and (matches.iou[true] >= 0.3).all()
 
 
 def test_boxes_and_labels_of_different_lengths() -> None:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from ...heads.box_intervals import OPTION, check_unit, fingerprint, population_of
 from ...heads.prediction import DensePrediction
 from ...metrics.matched_sides import MatchedSides
 from ...structures.calibration import STD, UNITS, Calibration
+from ..data_check.sources import sources
+from ..labelled_images import labelled_loader, shared_images, split_settings
 from ..progress import ProgressDisplay
 from ..side_errors import LoadedDetector, collect_sides, load_detector
 from .coverage import Coverage, measure_coverage
@@ -53,15 +55,16 @@ def calibrate(
         FileNotFoundError: if there is no such checkpoint.
         CheckpointError: if the file is not a checkpoint.
         ValueError: if the head is not one of the plugin or does not have the unit, the classes differ, or there are too
-            few matches.
+            few matches; if a split is missing, or both have images in common.
         EmptyDatasetError: if a split has no images.
     """
     detector = load_detector(cfg, checkpoint, with_uncertainty=None, with_distributions=None, **{OPTION: None})
     head = _head(detector, request.unit)
-    classes = _class_names(detector, split, head.num_classes)
+    loaders = _loaders(detector, split, verify)
+    classes = [_class_names(detector, loader.dataset, head.num_classes) for loader in loaders.values()][0]
     if STD in available_units(head):
         head.test_cfg.update(with_uncertainty=True)
-    sides = collect_sides(detector, split, MATCH_IOU, display)
+    sides = collect_sides(detector, loaders[split], split, MATCH_IOU, display)
     calibration, margins = fit_calibration(sides, request, classes)
     counts = {one.name: {"matches": one.matches, "images": one.images} for one in margins}
     calibration = replace(
@@ -70,7 +73,7 @@ def calibrate(
         test_cfg=population_of(head.test_cfg),
         about={
             "checkpoint": str(checkpoint),
-            "data": f"{split}: {detector.cfg[f'{split}_dataloader'].dataset.get('ann_file', 'unknown')}",
+            "data": f"{split}: {_annotation_files(detector.cfg, split)}",
             "exchangeable": request.per,
             "samples": counts,
             "date": datetime.now(timezone.utc).date().isoformat(),
@@ -78,7 +81,7 @@ def calibrate(
     )
     coverage = {}
     if verify is not None:
-        others = collect_sides(detector, verify, MATCH_IOU, display)
+        others = collect_sides(detector, loaders[verify], verify, MATCH_IOU, display)
         units = [request.unit, *(unit for unit in available_units(head) if unit != request.unit)]
         coverage = compare_units(sides, others, request, classes, units)
     return Result(calibration, tuple(margins), coverage)
@@ -166,12 +169,27 @@ def _head(detector: LoadedDetector, unit: str) -> nn.Module:
     return head
 
 
-def _class_names(detector: LoadedDetector, split: str, count: int) -> tuple[str, ...]:
+def _annotation_files(cfg: Config, split: str) -> str:
+    """Names of the files with the labels of a split, also of datasets in wrappers."""
+    found = sources(split_settings(cfg, split).dataset)
+    return ", ".join(str(one.dataset.get("ann_file", "unknown")) for one in found)
+
+
+def _loaders(detector: LoadedDetector, split: str, verify: str | None) -> dict[str, DataLoader]:
+    """The data loaders by split, before hours of prediction; images of both would seem to be covered too often."""
+    loaders = {name: labelled_loader(detector.cfg, name) for name in (split, verify) if name is not None}
+    common = 0 if verify is None else shared_images(loaders[split].dataset, loaders[verify].dataset)
+    if common:
+        raise ValueError(
+            f"{verify}_dataloader has {common} of the images of {split}_dataloader, from which the margins are "
+            "computed; their coverage says nothing about new images: verify on other images"
+        )
+    return loaders
+
+
+def _class_names(detector: LoadedDetector, dataset: Dataset, count: int) -> tuple[str, ...]:
     """The classes of the data, which must be those of the head and of the checkpoint."""
-    loader = detector.cfg.get(f"{split}_dataloader")
-    if loader is None:
-        raise ValueError(f"the config has no {split}_dataloader")
-    classes = tuple(DATASETS.build({**loader.dataset, "lazy_init": True}).metainfo.get("classes", ()))
+    classes = tuple(dataset.metainfo.get("classes", ()))
     trained = tuple(detector.model.dataset_meta.get("classes", ()))
     if len(classes) != count or (len(trained) == count and trained != classes):
         raise ValueError(
