@@ -11,6 +11,7 @@ from torch import nn
 
 from ...demo.annotation_noise import check_laws
 from ...structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD
+from ..labelled_images import labelled_loader
 from ..progress import ProgressDisplay
 from ..side_errors import collect_sides, load_detector
 from ..studies.finished_run import FinishedRun
@@ -50,7 +51,7 @@ def read_run(run: FinishedRun, display: ProgressDisplay) -> TrainedRun:
     representation = side_representation(load_detector(cfg, run.checkpoint).head)
     settings = {"bins": {"with_distributions": True}, "normal": {"with_uncertainty": True}, "point": {}}
     detector = load_detector(cfg, run.checkpoint, **settings[representation.kind])
-    sides = collect_sides(detector, "val", IOU, display)
+    sides = collect_sides(detector, labelled_loader(detector.cfg, "val"), "val", IOU, display)
     sides = sides.rows(sides.scores >= SCORE)
     if not len(sides):
         raise ValueError(f"{run.checkpoint}: no detection has a score of {SCORE} and an IoU of {IOU}; train longer")

@@ -1,4 +1,4 @@
-"""Coverage over random divisions of labelled images: its mean is what is guaranteed; one division scatters around it."""
+"""Coverage over random divisions of labelled images: its mean is guaranteed, and one division scatters around it."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from ...coders import IntegralBBoxCoder
 from ...metrics.matched_sides import MatchedSides
 from ...structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD
 from ..calibration.calibrate import MATCH_IOU
+from ..labelled_images import labelled_loader
 from ..progress import ProgressDisplay
 from ..side_errors import LoadedDetector, collect_sides, load_detector
 from ..studies.finished_run import FinishedRun
@@ -51,12 +52,12 @@ def run_sides(run: FinishedRun, display: ProgressDisplay) -> RunSides:
     detector.head.test_cfg.update(
         with_uncertainty=BBOX_STD in coder.side_fields, with_distributions=BBOX_DISTRIBUTIONS in coder.side_fields
     )
-    val = collect_sides(detector, "val", MATCH_IOU, display)
+    val = collect_sides(detector, labelled_loader(detector.cfg, "val"), "val", MATCH_IOU, display)
     images = int(val.image.max(initial=0)) + 1
     bins = coder.bins().numpy() if isinstance(coder, IntegralBBoxCoder) else None
     if _same_images(detector):
         return RunSides(run, tuple(_halves(val)), val, val, images // 2, bins)
-    test = collect_sides(detector, "test", MATCH_IOU, display)
+    test = collect_sides(detector, labelled_loader(detector.cfg, "test"), "test", MATCH_IOU, display)
     return RunSides(run, ((val, test),), test, _joined(val, test), images, bins)
 
 
