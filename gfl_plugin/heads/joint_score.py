@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ..losses import QualityFocalLoss
 from ..ops.box_geometry import aligned_iou
 from ..registry import SCOPE
+from .box_intervals import OPTION as INTERVALS
+from .box_uncertainty import OPTIONS
 
 
 class ClassLossWithQuality(nn.Module):
@@ -75,7 +77,7 @@ class JointScore:
         loss_cls: a QualityFocalLoss.
 
     Raises:
-        ValueError: for another loss.
+        ValueError: for another loss, or test settings that only GFLHead has.
     """
 
     def __init__(self, *args, loss_cls: dict | None = None, **kwargs) -> None:
@@ -90,6 +92,12 @@ class JointScore:
                 "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"
             )
         self.loss_cls = ClassLossWithQuality(self.loss_cls)
+        asked = [option for option in (*OPTIONS, INTERVALS) if (self.test_cfg or {}).get(option)]
+        if asked:  # MMDetection's prediction, which this head uses, would ignore them
+            raise ValueError(
+                f"test_cfg.{asked[0]} is set, but a {type(self).__name__} predicts one number per side, without "
+                f"uncertainty; use gfl_plugin.GFLHead (gfl-plugin swap --head gfl), or leave {asked[0]} out"
+            )
 
     def _positive(self, labels: Tensor) -> Tensor:
         """Whether each label is a class, bool."""

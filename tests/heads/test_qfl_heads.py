@@ -180,6 +180,15 @@ def test_predicts_and_trains(family: str) -> None:
     assert abs(max(float(one.scores.max()) for one in found) - best) < 1e-6
 
 
+@pytest.mark.parametrize("option", ["with_uncertainty", "with_distributions", "intervals"])
+@pytest.mark.parametrize("family", list(HEADS))
+def test_uncertainty_that_the_head_does_not_have_is_an_error(family: str, option: str) -> None:
+    """MMDetection's prediction would ignore the setting, and results would lack the field."""
+    config = {**COMMON, **HEADS[family], "test_cfg": ConfigDict({**COMMON["test_cfg"], option: True})}
+    with pytest.raises(ValueError, match=f"test_cfg.{option} is set, but a {family}QFLHead predicts one number"):
+        build_head(dict(type=f"gfl_plugin.{family}QFLHead", **config))
+
+
 @pytest.mark.parametrize("family", list(HEADS))
 def test_another_class_loss_is_an_error(family: str) -> None:
     config = {**COMMON, **HEADS[family], "loss_cls": dict(type="FocalLoss", use_sigmoid=True)}
