@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import MODELS
 from rich.console import Console
 from scipy import stats
+from torch import nn
 
 from gfl_plugin.analysis.progress import progress_display
 from gfl_plugin.analysis.recovery.best_laws import best_laws, on_bins
@@ -18,7 +20,7 @@ from gfl_plugin.analysis.recovery.learned_laws import SideRepresentation, learne
 from gfl_plugin.analysis.recovery.point_laws import PointLaws, average, distances, moments
 from gfl_plugin.analysis.recovery.recovery_rows import analyse_recovery, law_points
 from gfl_plugin.analysis.recovery.report_recovery import report_recovery
-from gfl_plugin.analysis.recovery.trained_run import TrainedRun, noise_of, side_representation
+from gfl_plugin.analysis.recovery.trained_run import TrainedRun, noise_of, read_run, side_representation
 from gfl_plugin.analysis.recovery.two_peaks import two_peaked
 from gfl_plugin.analysis.studies.finished_run import FinishedRun
 from gfl_plugin.analysis.studies.scale import SCALES
@@ -205,6 +207,47 @@ def test_laws_are_those_of_the_recipe(tmp_path: Path) -> None:
     assert noise_of(make_dataset(tmp_path / "noisy", DemoSize(**size, noise=NOISE))) == NOISE
     with pytest.raises(ValueError, match="have no noise; use the scale demo_noise"):
         noise_of(make_dataset(tmp_path / "clean", DemoSize(**size)))
+
+
+# What the network gives for a side: probability 1/2 for the bins 4 and 6, or 9 and 11; mean and log variance; mean.
+RAW = {
+    "general": [30.0 if i in (4, 6) else 0.0 for i in range(17)],
+    "general_fine": [30.0 if i in (9, 11) else 0.0 for i in range(33)],
+    "gaussian": [np.log(5), 2 * np.log(1.5)],
+    "dirac": [np.log(5)],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("general", 8.0), ("general_fine", 4.0), ("gaussian", 12.0), ("dirac", 0.0)],
+)
+def test_a_run_is_read_in_pixels(name: str, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that give every side the same distribution, with a mean of 5 strides of 8 pixels."""
+    data = make_dataset(tmp_path / "data", DemoSize(train=1, val=6, side=256, digits="broad", noise=NOISE))
+    one = next(v for v in find_study(CONFIGS / "ablation", "recovery").variants if v.name == name)
+    cfg = SCALES["demo_noise"].config(one, CONFIGS, data)
+    cfg.model.test_cfg.score_thr = 0.0
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    nn.init.zeros_(model.bbox_head.gfl_reg.weight)
+    model.bbox_head.gfl_reg.bias.data.copy_(torch.tensor(RAW[name] * 4))
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "epoch_1.pth")
+    cfg.dump(tmp_path / "config.py")
+    run = FinishedRun(one, 0, tmp_path / "config.py", tmp_path / "epoch_1.pth")
+    with progress_display(Console(quiet=True)) as display:
+        with pytest.raises(ValueError, match="no detection has a score of 0.1 and an IoU of 0.5; train longer"):
+            read_run(run, display)
+        monkeypatch.setattr("gfl_plugin.analysis.recovery.trained_run.SCORE", 0.0)
+        found = read_run(run, display)
+    assert found.noise == NOISE and len(found.sides) == 4
+    # All boxes are 80 pixels wide, those of the objects are narrower or wider.
+    left, right = (moments(found.sides[side]) for side in (0, 2))
+    objects = [one["bbox"][2] for one in json.loads((data / "val.json").read_text())["annotations"]]
+    for extra in left.mean + right.mean:
+        assert np.abs(80 - extra - np.array(objects)).min() < 1e-3
+    for side in found.sides:
+        assert moments(side).std == pytest.approx([expected] * len(side), rel=0.02)
 
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

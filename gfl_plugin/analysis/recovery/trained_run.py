@@ -18,7 +18,7 @@ from ..studies.finished_run import FinishedRun
 from .learned_laws import SideRepresentation, learned_laws
 from .point_laws import PointLaws
 
-SCORE = 0.3  # of the detections whose sides are compared, at least
+SCORE = 0.1  # of the detections whose sides are compared, at least; a higher one selects sides that are not typical
 IOU = 0.5  # with the true box, at least
 
 
