@@ -34,6 +34,8 @@ class DistanceBBoxCoder(BaseBBoxCoder):
     # Fields of ``structures.side_fields`` that detections can have: BBOX_STD needs ``std``, BBOX_DISTRIBUTIONS needs
     # ``distribution``.
     side_fields: ClassVar[tuple[str, ...]] = ()
+    # Bias at initialization of the layer that gives the numbers; None for MMDetection's.
+    initial_bias: ClassVar[float | None] = None
 
     def __init__(
         self, encode_size: int, clip_border: bool = True, prior_scale: float = 8.0, use_box_type: bool = False

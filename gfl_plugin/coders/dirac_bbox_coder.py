@@ -5,6 +5,8 @@ The distance is :math:`\hat y = e^x` strides for the network's x, as in FCOS (Ti
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,10 @@ from .base import DistanceBBoxCoder
 
 # e^10 strides are wider than any image; larger values would only risk overflow.
 _LARGEST = 10.0
+# 4 strides, half a side of ATSS's priors, so that boxes overlap their objects from the first step. With a bias of 0,
+# boxes start with a side of 2 strides. Most overlap their object too little to be learned: QFL learns their IoU as the
+# score, and scores are the weights of the box losses.
+INITIAL_BIAS = math.log(4)
 
 
 def exponential_distance(raw: Tensor) -> Tensor:
@@ -34,6 +40,8 @@ class DiracBBoxCoder(DistanceBBoxCoder):
     Args:
         **kwargs: settings of DistanceBBoxCoder.
     """
+
+    initial_bias = INITIAL_BIAS
 
     def __init__(self, **kwargs) -> None:
         super().__init__(encode_size=4, **kwargs)

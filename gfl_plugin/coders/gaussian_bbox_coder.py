@@ -13,7 +13,7 @@ from ..losses import GaussianNLLLoss
 from ..registry import TASK_UTILS
 from ..structures.side_fields import BBOX_STD
 from .base import DistanceBBoxCoder
-from .dirac_bbox_coder import exponential_distance
+from .dirac_bbox_coder import INITIAL_BIAS, exponential_distance
 
 
 @TASK_UTILS.register_module()
@@ -27,6 +27,7 @@ class GaussianBBoxCoder(DistanceBBoxCoder):
     side_losses = (GaussianNLLLoss,)
     default_side_loss = {"type": "GaussianNLLLoss", "loss_weight": 0.25}
     side_fields = (BBOX_STD,)
+    initial_bias = INITIAL_BIAS  # of both numbers: a mean of 4 strides, a standard deviation of 2
 
     def __init__(self, **kwargs) -> None:
         super().__init__(encode_size=8, **kwargs)

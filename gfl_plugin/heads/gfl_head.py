@@ -31,7 +31,15 @@ from .checks import (
     keep_bins,
 )
 from .gfl_defaults import LOSS_BBOX
-from .gfl_settings import build_quality, build_side_loss, class_loss_config, coder_config, scoped, train_settings
+from .gfl_settings import (
+    build_quality,
+    build_side_loss,
+    class_loss_config,
+    coder_config,
+    initialization,
+    scoped,
+    train_settings,
+)
 from .location_weights import location_weights
 from .prediction import DensePrediction
 
@@ -96,7 +104,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             loss_bbox=scoped(loss_bbox or LOSS_BBOX),
             bbox_coder=coder,
             train_cfg=train_settings(train_cfg),
-            **kwargs,
+            **{**initialization(coder), **kwargs},
         )
         self.quality = quality
         self.quality.check_coder(self.bbox_coder)

@@ -128,3 +128,22 @@ def coder_config(config: dict | None, reg_max: int | None) -> ConfigDict:
         )
     config["reg_max"] = number_of_steps(coder_reg_max if reg_max is None else reg_max, config.get("bins"))
     return scoped(config)
+
+
+def initialization(coder: dict) -> dict:
+    """The head's ``init_cfg`` where its config has none: MMDetection's, with the coder's bias for box numbers.
+
+    Args:
+        coder: the box coder's config.
+
+    Returns:
+        ``init_cfg`` alone, or nothing for MMDetection's default.
+    """
+    kind = coder["type"] if isinstance(coder["type"], type) else TASK_UTILS.get(str(coder["type"]))
+    if kind.initial_bias is None:
+        return {}
+    layers = [
+        {"type": "Normal", "name": "gfl_cls", "std": 0.01, "bias_prob": 0.01},
+        {"type": "Normal", "name": "gfl_reg", "std": 0.01, "bias": kind.initial_bias},
+    ]
+    return {"init_cfg": {"type": "Normal", "layer": "Conv2d", "std": 0.01, "override": layers}}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cases import build_head, head_config, our_head
 
-from gfl_plugin.coders import DiracBBoxCoder, GaussianBBoxCoder
+from gfl_plugin.coders import DiracBBoxCoder, GaussianBBoxCoder, IntegralBBoxCoder
 from gfl_plugin.losses import GaussianNLLLoss, gaussian_nll_loss
 
 
@@ -82,3 +83,27 @@ def test_a_single_number_has_no_standard_deviation() -> None:
     assert torch.equal(deviation, torch.zeros(2, 5, 4))
     with pytest.raises(ValueError, match="last dimension of the box prediction is 8; DiracBBoxCoder needs 4"):
         coder.std(torch.zeros(3, 8))
+
+
+@pytest.mark.parametrize("kind", ["DiracBBoxCoder", "GaussianBBoxCoder"])
+def test_boxes_start_as_large_as_priors(kind: str) -> None:
+    """From a side of two strides, QFL learns the low IoUs as scores, which are the weights of the box losses."""
+    head = our_head(bbox_coder=dict(type=kind), reg_max=None, loss_dfl="by_coder")
+    torch.manual_seed(0)
+    head.init_weights()
+    numbers = head([torch.zeros(1, 8, 4, 4)] * 3)[1]
+    for level in numbers:
+        distance = head.bbox_coder.distances(level.permute(0, 2, 3, 1))
+        assert torch.allclose(distance, torch.full_like(distance, 4.0), rtol=0.01)
+
+
+def test_the_initialization_of_the_config_is_kept() -> None:
+    given = dict(type="Normal", layer="Conv2d", std=0.01, bias=0.25)
+    head = our_head(bbox_coder=dict(type="DiracBBoxCoder"), reg_max=None, loss_dfl="by_coder", init_cfg=given)
+    head.init_weights()
+    assert head.gfl_reg.bias.unique().tolist() == [0.25]
+
+
+def test_distributions_start_as_mmdetections() -> None:
+    assert IntegralBBoxCoder.initial_bias is None
+    assert our_head().init_cfg == build_head(head_config()).init_cfg

@@ -7,4 +7,5 @@ from __future__ import annotations
 # -> list[Path]``: it prints tables, and returns the files that it has written. Modules are imported when they run.
 ANALYSES = {
     "uncertainty": "gfl_plugin.analysis.uncertainty.report:report_uncertainty",
+    "recovery": "gfl_plugin.analysis.recovery.report_recovery:report_recovery",
 }
