@@ -162,8 +162,8 @@ def test_the_interval_of_the_share_is_clopper_and_pearsons() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of large digits, which boxes of random weights match, and a detector with random weights."""
     root = tmp_path_factory.mktemp("calibrate")
-    make_dataset(root / "large", DemoSize(train=30, val=26, side=128, digits="large"))
-    make_dataset(root / "tiny", DemoSize(train=1, val=12, side=96, digits="tiny"))
+    make_dataset(root / "large", DemoSize(train=16, val=14, side=64, digits="large"))
+    make_dataset(root / "tiny", DemoSize(train=1, val=4, side=64, digits="tiny"))
     torch.manual_seed(0)
     state = MODELS.build(detector_config(root).model).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=DIGITS))), root / "epoch_1.pth")
@@ -174,7 +174,8 @@ def detector_config(root: Path, **changes: object) -> Config:
     """The demo's detector with many detections; ``val`` and ``test`` are different images of ``large``."""
     config = Config.fromfile(gfl_plugin.find_config("gfl_plugin::demo/gfl_r18_demo.py"))
     nms = dict(type="nms", iou_threshold=0.9)
-    config.model.test_cfg.update(score_thr=1e-6, nms_pre=600, nms=nms, max_per_img=600)
+    config.model.bbox_head.reg_max = 8  # boxes of random weights are then as wide as the images
+    config.model.test_cfg.update(score_thr=1e-6, nms_pre=300, nms=nms, max_per_img=300)
     for name in ("train", "val", "test"):
         loader = config[f"{name}_dataloader"].copy()
         loader.dataset = ConfigDict({**loader.dataset, "data_root": f"{root}/large/"})
@@ -202,7 +203,7 @@ def test_the_command_writes_a_file_that_the_detector_takes(
     calibration = read_calibration(path)
     assert (calibration.level, calibration.unit, calibration.statement) == (0.8, "std", "box")
     assert calibration.classes == DIGITS and calibration.about["data"] == "val: val.json"
-    assert calibration.test_cfg["max_per_img"] == 600
+    assert calibration.test_cfg["max_per_img"] == 300
     config = detector_config(folder)
     config.model.test_cfg.intervals = str(path)
     model = MODELS.build(config.model).eval()
@@ -211,7 +212,6 @@ def test_the_command_writes_a_file_that_the_detector_takes(
     # ceil((K + 1) * level) / K of the images, as far as one match can be divided
     assert 0.8 <= np.mean(shares) * len(shares) / (len(shares) + 1) < 0.8 + 1.5 / len(shares)
     assert calibration.about["samples"]["all"]["images"] == len(shares)
-    assert f"│ all" in printed or "all" in printed  # noqa: F541
 
 
 def covered_shares(model: torch.nn.Module, config: Config) -> list[float]:
@@ -254,15 +254,18 @@ def test_training_images_are_read_once_and_as_in_validation(folder: Path) -> Non
     config.train_dataloader.dataset = ConfigDict(type="RepeatDataset", times=3, dataset=config.train_dataloader.dataset)
     written = json.loads((folder / "large" / "train.json").read_text())["annotations"]
     samples = [sample for batch in labelled_loader(config, "train") for sample in batch["data_samples"]]
-    assert [sample.img_id for sample in samples] == list(range(30))
+    assert [sample.img_id for sample in samples] == list(range(16))
     for sample in samples:
         objects, _ = ground_truth(sample.to_dict())
         boxes = np.array([one["bbox"] for one in written if one["image_id"] == sample.img_id])
         np.testing.assert_allclose(objects.boxes, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1))
 
 
+META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+
+
 def pipeline_of(*steps: dict) -> list[dict]:
-    return [dict(type="LoadImageFromFile"), *steps, dict(type="PackDetInputs", meta_keys=("img_id", "scale_factor"))]
+    return [dict(type="LoadImageFromFile"), *steps, dict(type="PackDetInputs", meta_keys=META)]
 
 
 RESIZE, LOAD = dict(type="Resize", scale=(64, 64), keep_ratio=True), dict(type="LoadAnnotations", with_bbox=True)
@@ -281,7 +284,7 @@ DIRAC = {"model.bbox_head.bbox_coder": dict(type="gfl_plugin.DiracBBoxCoder"), "
         (
             ["--verify", "test"],
             {"test_dataloader.dataset.ann_file": "val.json", "test_dataloader.dataset.data_prefix.img": "val/"},
-            "test_dataloader has 26 of the images of val_dataloader, from which the margins are computed",
+            "test_dataloader has 14 of the images of val_dataloader, from which the margins are computed",
         ),
         ([], {"val_dataloader.dataset.metainfo.classes": tuple("abcdefghij")}, "the data have the classes a, b, c, d,"),
         ([], {"val_dataloader.dataset.metainfo.classes": tuple("012")}, "the data have the classes 0, 1, 2; the check"),
@@ -328,7 +331,7 @@ def test_files_are_checked_before_anything_is_loaded(
         (existing, "epoch_1.pth", f"{existing} exists and is never overwritten; move it, or name another file"),
         (tmp_path / "no" / "a.json", "epoch_1.pth", f"folder not found: {tmp_path / 'no'}; create it first"),
         (tmp_path / "a.json", "none.pth", f"checkpoint not found: {folder / 'none.pth'}"),
-        (tmp_path / "a.json", "config.py", "is truncated or not a PyTorch checkpoint"),
+        (tmp_path / "a.json", "config.py", "not a PyTorch checkpoint"),
     ):
         assert calibrate(folder, "-o", path, checkpoint=checkpoint) == 2
         *_, line = capsys.readouterr().err.splitlines()
@@ -342,11 +345,11 @@ def test_other_units_and_groups_reach_the_file(folder: Path, tmp_path: Path) -> 
     torch.manual_seed(0)
     state = MODELS.build(config.model).state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=DIGITS))), folder / "dirac.pth")
-    words = ("--unit", "size", "--statement", "side", "--by", "size", "--level", 0.5, "--enough", 5, "--per", "match")
+    words = ("--unit", "size", "--statement", "side", "--by", "size", "--level", 0.5, "--enough", 2, "--per", "match")
     assert calibrate(folder, *words, "-o", path, config=config, checkpoint="dirac.pth") == 0
     calibration = read_calibration(path)
     assert (calibration.unit, calibration.statement, calibration.group_by) == ("size", "side", "size")
-    assert "large" in calibration.quantiles and calibration.about["exchangeable"] == "match"
+    assert "medium" in calibration.quantiles and calibration.about["exchangeable"] == "match"
     assert len({*calibration.quantiles["all"]}) > 1
 
 
@@ -356,4 +359,4 @@ def test_concatenated_datasets_are_calibrated_together(folder: Path, tmp_path: P
     config.val_dataloader.dataset = ConfigDict(type="ConcatDataset", datasets=parts)
     assert calibrate(folder, "--level", 0.5, "-o", path, config=config) == 0
     about = read_calibration(path).about
-    assert about["data"] == "val: val.json, train.json" and about["samples"]["all"]["images"] > 30
+    assert about["data"] == "val: val.json, train.json" and about["samples"]["all"]["images"] > 14
