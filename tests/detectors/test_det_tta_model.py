@@ -50,6 +50,8 @@ def view(count: int, direction: str | None) -> DetDataSample:
         labels=torch.randint(0, 2, (count,)),
         bbox_std=std,
         bbox_distributions=std[:, :, None] * torch.tensor([1.0, 10.0, 100.0]),
+        bbox_inner=boxes + std * torch.tensor([1.0, 1, -1, -1]),
+        bbox_outer=boxes + std * torch.tensor([-1.0, -1, 1, 1]),
         own=scores * 7,
     )
     meta = dict(ori_shape=(HEIGHT, WIDTH), flip=direction is not None, flip_direction=direction)
@@ -82,6 +84,15 @@ def test_each_detection_keeps_its_own_fields_in_the_order_of_the_plain_image() -
         assert torch.equal(found.bbox_std, expected)
         assert torch.equal(found.bbox_distributions, expected[:, :, None] * torch.tensor([1.0, 10.0, 100.0]))
         assert torch.equal(found.own, found.scores * 7)
+
+
+def test_intervals_are_those_of_the_plain_image() -> None:
+    """Left, top, right and bottom of a merged box have their own margins, whatever the augmentation was flipped by."""
+    for sample in tta_model(OURS, Detector()).merge_preds([views() for _ in range(3)]):
+        found = sample.pred_instances
+        outward = found.bbox_std * torch.tensor([-1.0, -1, 1, 1])
+        assert torch.allclose(found.bbox_outer, found.bboxes + outward, atol=1e-4)
+        assert torch.allclose(found.bbox_inner, found.bboxes - outward, atol=1e-4)
 
 
 def detector() -> nn.Module:
