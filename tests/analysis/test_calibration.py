@@ -20,9 +20,9 @@ from gfl_plugin.analysis.calibration.fit import Request, fit_margins, side_score
 from gfl_plugin.analysis.labelled_images import labelled_loader
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 from gfl_plugin.heads.box_intervals import read_calibration
-from gfl_plugin.metrics.image_boxes import ground_truth
+from gfl_plugin.metrics.image_boxes import boxes_of, ground_truth
 from gfl_plugin.metrics.matched_sides import MatchedSides
-from gfl_plugin.metrics.matching import pairwise_overlap
+from gfl_plugin.metrics.matching import Boxes, match_image, pairwise_overlap
 
 CLASSES = ("a", "b", "c")
 DIGITS = tuple("0123456789")
@@ -220,9 +220,6 @@ def test_the_command_writes_a_file_that_the_detector_takes(
 
 def covered_shares(model: torch.nn.Module, config: Config) -> list[float]:
     """Of each image with matches: the share of matches whose true box lies between inner and outer box."""
-    from gfl_plugin.metrics.image_boxes import boxes_of
-    from gfl_plugin.metrics.matching import Boxes, match_image
-
     shares = []
     for batch in labelled_loader(config, "val"):
         with torch.no_grad():
