@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..losses import GaussianNLLLoss
+from ..losses.gaussian_nll_loss import LARGEST_LOG_VARIANCE
 from ..registry import TASK_UTILS
 from ..structures.side_fields import BBOX_STD
 from .base import DistanceBBoxCoder
@@ -40,4 +41,6 @@ class GaussianBBoxCoder(DistanceBBoxCoder):
         return torch.stack([exponential_distance(mean), log_variance.float()], dim=1)
 
     def std(self, raw: Tensor) -> Tensor:
-        return (self._check_width(raw)[..., 1::2].float() / 2).exp()
+        # The loss is flat beyond its limits, so that such numbers mean nothing more; e^50 pixels would be infinite.
+        log_variance = self._check_width(raw)[..., 1::2].float().clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
+        return (log_variance / 2).exp()

@@ -17,7 +17,7 @@ from ..registry import MODELS
 from .reduction import check_reduction, reduce_rows
 
 # Limits of α: standard deviations below e^-5 or above e^5 strides do not occur, and e^-α would overflow.
-_LARGEST_LOG_VARIANCE = 10.0
+LARGEST_LOG_VARIANCE = 10.0
 
 
 def gaussian_nll_loss(pred: Tensor, target: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def gaussian_nll_loss(pred: Tensor, target: Tensor) -> Tensor:
             "variance, and (N,)"
         )
     mean, log_variance = pred.float().unbind(dim=1)
-    log_variance = log_variance.clamp(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE)
+    log_variance = log_variance.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
     distance = torch.nn.functional.smooth_l1_loss(mean, target.detach().float(), reduction="none")
     return (-log_variance).exp() * distance + log_variance / 2
 

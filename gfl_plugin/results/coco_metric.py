@@ -48,17 +48,18 @@ class CocoMetric(MMDetCocoMetric):
             Names of the files by kind.
         """
         files = super().results2json(results, outfile_prefix)
-        for name in _WRITTEN:
-            if any(name in result for result in results):
-                _add_field(name, results, files["bbox"])
+        names = [name for name in _WRITTEN if any(name in result for result in results)]
+        if names:
+            _add_fields(names, results, files["bbox"])
         return files
 
 
-def _add_field(name: str, results: Sequence[dict], path: str) -> None:
-    """Write a field into the file of detections, which MMDetection writes in the order of results."""
-    rows = [row for result in results for row in result.get(name, [None] * len(result["labels"]))]
+def _add_fields(names: Sequence[str], results: Sequence[dict], path: str) -> None:
+    """Write fields into the file of detections, which MMDetection writes in the order of results."""
     written = load(path)
-    for entry, row in zip(written, rows, strict=True):
-        if row is not None:
-            entry[name] = row.tolist()
+    for name in names:
+        rows = [row for result in results for row in result.get(name, [None] * len(result["labels"]))]
+        for entry, row in zip(written, rows, strict=True):
+            if row is not None:
+                entry[name] = row.tolist()
     dump(written, path)

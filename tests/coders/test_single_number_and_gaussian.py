@@ -85,6 +85,12 @@ def test_a_single_number_has_no_standard_deviation() -> None:
         coder.std(torch.zeros(3, 8))
 
 
+def test_standard_deviations_end_where_the_loss_does() -> None:
+    raw = torch.tensor([[0.0, 200.0, 0.0, -200.0, 0.0, 10.0, 0.0, -10.0]])
+    expected = torch.tensor([[5.0, -5.0, 5.0, -5.0]]).exp()
+    assert torch.allclose(GaussianBBoxCoder().std(raw), expected)
+
+
 @pytest.mark.parametrize("kind", ["DiracBBoxCoder", "GaussianBBoxCoder"])
 def test_boxes_start_as_large_as_priors(kind: str) -> None:
     """From a side of two strides, QFL learns the low IoUs as scores, which are the weights of the box losses."""
