@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -110,6 +110,20 @@ class SmallScale:
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
+# Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
+_NOISE = SmallScale(
+    EmbeddedData(
+        DemoSize(train=1200, val=200, side=256, digits="broad", noise=("skewed", "wide", "two_peaks", "sharp"))
+    ),
+    "demo_boxes_data.py",
+    epochs=8,
+    batch=4,
+    classes=1,
+    image_scale=None,
+    detector="small_single_level.py",
+    own_levels=True,
+)
+
 # A run at the scales demo and bccd takes about one minute on one core.
 SCALES: dict[str, Scale] = {
     "demo": SmallScale(
@@ -151,19 +165,8 @@ SCALES: dict[str, Scale] = {
         detector="small_single_level.py",
         own_levels=True,
     ),
-    # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
-    "demo_noise": SmallScale(
-        EmbeddedData(
-            DemoSize(train=1200, val=200, side=256, digits="broad", noise=("skewed", "wide", "two_peaks", "sharp"))
-        ),
-        "demo_boxes_data.py",
-        epochs=8,
-        batch=4,
-        classes=1,
-        image_scale=None,
-        detector="small_single_level.py",
-        own_levels=True,
-    ),
+    "demo_noise": _NOISE,
+    "demo_noise_long": replace(_NOISE, epochs=24),
     "coco": FullScale(CocoData()),
 }
 
