@@ -58,7 +58,7 @@ def run_sides(run: FinishedRun, display: ProgressDisplay) -> RunSides:
     if _same_images(detector):
         return RunSides(run, tuple(_halves(val)), val, val, images // 2, bins)
     test = collect_sides(detector, labelled_loader(detector.cfg, "test"), "test", MATCH_IOU, display)
-    return RunSides(run, ((val, test),), test, _joined(val, test), images, bins)
+    return RunSides(run, ((val, test),), test, join_sides(val, test), images, bins)
 
 
 def _same_images(detector: LoadedDetector) -> bool:
@@ -71,8 +71,16 @@ def _halves(sides: MatchedSides) -> list[Pair]:
     return [(sides.rows(first), sides.rows(rest)) for first, rest in random_divisions(sides, half, _HALVES)]
 
 
-def _joined(sides: MatchedSides, others: MatchedSides) -> MatchedSides:
-    """Matches of two sets of images in one list."""
+def join_sides(sides: MatchedSides, others: MatchedSides) -> MatchedSides:
+    """Join the matches of two sets of images; images of different sets keep different numbers.
+
+    Args:
+        sides: matches of the first set.
+        others: matches of the second set.
+
+    Returns:
+        All matches.
+    """
     later = replace(others, image=others.image + int(sides.image.max(initial=-1)) + 1)
     columns = {one.name: (getattr(sides, one.name), getattr(later, one.name)) for one in fields(sides)}
     return MatchedSides(
