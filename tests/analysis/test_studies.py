@@ -26,8 +26,10 @@ from gfl_plugin.analysis.studies.average_precision import ALL_METRICS, PAPER_MET
 from gfl_plugin.analysis.studies.comparison import compare, comparison_table
 from gfl_plugin.analysis.studies.plan import Run, plan_run
 from gfl_plugin.analysis.studies.report_files import write_report
+from gfl_plugin.analysis.studies.report_study import finished_runs
 from gfl_plugin.analysis.studies.results import RunResult, copy_results, find_results, write_json
 from gfl_plugin.analysis.studies.run_queue import train_runs
+from gfl_plugin.analysis.studies.run_study import StudyOutcome
 from gfl_plugin.analysis.studies.scale import SCALES, SmallScale
 from gfl_plugin.analysis.studies.score_ranking import score_rankings
 from gfl_plugin.analysis.studies.study import Study, Variant, find_study, select_variants
@@ -398,6 +400,39 @@ def test_metrics_of_a_study(tmp_path: Path) -> None:
     config.write_text('ablation = dict(order=0, title="a", metrics=["AP", "mAP"])\n')
     with pytest.raises(ValueError, match="study s: ablation.metrics has mAP; the metrics are: AP, AP50"):
         find_study(tmp_path, "s")
+
+
+def test_the_analysis_of_a_study_must_exist(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    config = tmp_path / "s" / "a.py"
+    config.write_text('ablation = dict(order=0, title="a", analysis="uncertainty")\n')
+    assert find_study(tmp_path, "s").analysis == "uncertainty"
+    config.write_text('ablation = dict(order=0, title="a", analysis="depth")\n')
+    with pytest.raises(
+        ValueError, match="study s: ablation.analysis is depth; it must be one of uncertainty, recovery"
+    ):
+        find_study(tmp_path, "s")
+
+
+def test_analyses_read_the_files_of_the_run_that_was_trained(tmp_path: Path) -> None:
+    """Also if another study trained it, before and after its result was copied; missing files are an error."""
+    config = dict(lr=1)
+    trained, again = run_of(tmp_path / "first", "a", config=config), run_of(tmp_path / "second", "b", config=config)
+    give_result(trained)
+    (trained.folder / "config.py").write_text("")
+    for copied in (False, True):
+        results = find_results([again])
+        if copied:
+            copy_results([again], results)
+        outcome = StudyOutcome([again], results, [])
+        with pytest.raises(FileNotFoundError, match=f"checkpoint of b, seed 0 is missing in {trained.folder}"):
+            finished_runs(outcome)
+    for name in ("epoch_1.pth", "epoch_2.pth"):
+        (trained.folder / name).write_text("")
+        os.utime(trained.folder / name, (1, int(name[6])))
+    (found,) = finished_runs(outcome)
+    assert (found.variant, found.seed) == (again.variant, 0)
+    assert (found.config, found.checkpoint) == (trained.folder / "config.py", trained.folder / "epoch_2.pth")
 
 
 # ---------------------------------------------------------------------------------------------------
