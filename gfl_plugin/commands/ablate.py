@@ -25,9 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
         "--scale",
-        choices=["demo", "bccd", "demo_long", "bccd_long", "demo_tiny", "demo_large", "demo_noise", "coco"],
+        choices=[
+            "demo",
+            "bccd",
+            "demo_long",
+            "bccd_long",
+            "bccd_fair",
+            "demo_tiny",
+            "demo_large",
+            "demo_noise",
+            "coco",
+        ],
         default="demo",
-        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; demo_tiny, "
+        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair: "
+        "AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; demo_tiny, "
         "demo_large: tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on "
         "a single level), or COCO",
     )
