@@ -49,6 +49,10 @@ class RunDisplay:
         self._end(run)
         self._display.print(f"failed {run.name}: {message}")
 
+    def close(self) -> None:
+        """Remove the task of the study, before the runs of another stage are shown."""
+        self._study.close()
+
     def _end(self, run: Run) -> None:
         self._tasks.pop(run.name).close()
         self._parts.pop(run.name, None)

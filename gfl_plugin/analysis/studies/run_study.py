@@ -118,7 +118,9 @@ def _train_missing(place: StudyPlace, runs: list[Run], jobs: int | None, display
     failed = []
     if missing:
         jobs = jobs or min(torch.cuda.device_count() or available_cores(), len(missing))
-        failed = train_runs(missing, jobs, RunDisplay(display, len(runs), len(results)))
+        watcher = RunDisplay(display, len(runs), len(results))
+        failed = train_runs(missing, jobs, watcher)
+        watcher.close()
     return StudyOutcome(runs, find_results(runs), failed)
 
 
