@@ -34,7 +34,7 @@ def test_builds(path: Path) -> None:
     detector = MODELS.build(cfg.model)
     named = str(cfg.model.bbox_head.type)
     plugin = named.startswith("gfl_plugin.")
-    assert plugin or path.parent.name in ("components", "qfl_detectors") or "atss" in path.name
+    assert plugin or path.parent.name in ("components", "peers", "qfl_detectors") or "atss" in path.name
     assert type(detector.bbox_head).__name__ == named.split(".")[-1]
     if path.parent.name in ("gfl", "gflv2", "ld", "demo", "bccd") and plugin:
         head = detector.bbox_head

@@ -6,6 +6,7 @@ Each training runs in a separate process. After an interruption, the same comman
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 import warnings
@@ -24,13 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a folder of configs/ablation; the error for an unknown name lists them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (default: 0 1 2)")
     parser.add_argument(
+        "--lr",
+        type=float,
+        nargs="+",
+        metavar="RATE",
+        help="train each variant with each of these learning rates and the smallest seed, then with the other seeds "
+        "and its rate of the highest validation AP (default: the rate of the config)",
+    )
+    parser.add_argument(
         "--scale",
         choices=[
-            *("demo", "bccd", "demo_long", "bccd_long", "demo_tiny", "demo_large", "demo_noise", "demo_noise_long"),
+            "demo",
+            "bccd",
+            "demo_long",
+            "bccd_long",
+            "bccd_fair",
+            "demo_tiny",
+            "demo_large",
+            "demo_noise",
+            "demo_noise_long",
             "coco",
         ],
         default="demo",
-        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; demo_tiny, "
+        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair: "
+        "AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; demo_tiny, "
         "demo_large: tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on "
         "a single level), or COCO",
     )
@@ -60,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}; it must be at least 1")
+    if not all(0 < rate < math.inf for rate in arguments.lr or ()):
+        raise ValueError(f"--lr is {' '.join(map(str, arguments.lr))}; learning rates must be positive")
     warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
 
     import torch
@@ -84,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         work_dir=work_dir,
         data_root=work_dir.parent,
         configs=configs,
+        rates=tuple(arguments.lr or ()),
     )
     jobs = arguments.jobs
     if jobs is None and arguments.scale == "coco" and not torch.cuda.is_available():
@@ -106,6 +127,8 @@ def _command(arguments: argparse.Namespace) -> str:
     """The command that reproduces the results."""
     seeds = " ".join(map(str, arguments.seeds))
     command = f"gfl-plugin ablate {arguments.study} --scale {arguments.scale} --seeds {seeds}"
+    if arguments.lr:
+        command += f" --lr {' '.join(map(str, arguments.lr))}"
     if arguments.variants:
         command += f" --variants {' '.join(arguments.variants)}"
     return command + (f" --jobs {arguments.jobs}" if arguments.jobs else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +21,28 @@ class Run:
 
     variant: Variant
     seed: int
+    work_dir: Path  # folder of the study
     folder: Path  # for all files of the run
     config: Config
     fingerprint: str  # hash of config and seed
+    rate: float | None = None  # learning rate; None for that of the config
 
     @property
     def name(self) -> str:
         """Name in progress and messages."""
-        return f"{self.variant.name}, seed {self.seed}"
+        rate = "" if self.rate is None else f", lr {self.rate}"
+        return f"{self.variant.name}{rate}, seed {self.seed}"
 
 
-def plan_runs(study: Study, scale: Scale, seeds: list[int], work_dir: Path, configs: Path, data: Path) -> list[Run]:
+def plan_runs(
+    study: Study,
+    scale: Scale,
+    seeds: Sequence[int],
+    work_dir: Path,
+    configs: Path,
+    data: Path,
+    rates: Mapping[str, Sequence[float]] | None = None,
+) -> list[Run]:
     """Create all runs of a study, seed by seed.
 
     Args:
@@ -39,18 +52,23 @@ def plan_runs(study: Study, scale: Scale, seeds: list[int], work_dir: Path, conf
         work_dir: folder of the study.
         configs: the folder ``configs``.
         data: folder of the data.
+        rates: learning rates of each variant, by its name; a variant without an entry is left out. None for the rates
+            of the configs.
 
     Returns:
         The runs.
     """
+    own_rates = {one.name: (None,) if rates is None else rates.get(one.name, ()) for one in study.variants}
+    planned = [(variant, scale.config(variant, configs, data)) for variant in study.variants if own_rates[variant.name]]
     return [
-        plan_run(variant, seed, work_dir, scale.config(variant, configs, data), data)
+        plan_run(variant, seed, work_dir, config, data, rate)
         for seed in sorted(set(seeds))
-        for variant in study.variants
+        for variant, config in planned
+        for rate in own_rates[variant.name]
     ]
 
 
-def plan_run(variant: Variant, seed: int, work_dir: Path, config: Config, data: Path) -> Run:
+def plan_run(variant: Variant, seed: int, work_dir: Path, config: Config, data: Path, rate: float | None = None) -> Run:
     """Create one run. Equal configs and seeds have equal fingerprints for any folder of the data.
 
     Args:
@@ -59,12 +77,16 @@ def plan_run(variant: Variant, seed: int, work_dir: Path, config: Config, data: 
         work_dir: folder of the study.
         config: config that is trained, without a seed.
         data: folder of the data; the fingerprint does not depend on it.
+        rate: learning rate that replaces the config's; the run is then in a folder of this rate.
 
     Returns:
         The run.
     """
-    text = json.dumps(config.to_dict(), sort_keys=True, default=str).replace(str(data), "DATA")
+    seeded, folder = copy.deepcopy(config), work_dir / variant.name
+    if rate is not None:
+        seeded.optim_wrapper.optimizer.lr = rate
+        folder /= f"lr_{rate}"
+    text = json.dumps(seeded.to_dict(), sort_keys=True, default=str).replace(str(data), "DATA")
     fingerprint = hashlib.sha256(f"{seed} {text}".encode()).hexdigest()[:16]
-    seeded = config.copy()
     seeded.randomness = dict(seed=seed)
-    return Run(variant, seed, work_dir / variant.name / f"seed_{seed}", seeded, fingerprint)
+    return Run(variant, seed, work_dir, folder / f"seed_{seed}", seeded, fingerprint, rate)

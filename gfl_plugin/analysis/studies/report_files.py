@@ -55,10 +55,24 @@ def _figures(row: Row) -> dict:
         "variant": row.variant.name,
         "title": row.variant.title,
         "seeds": row.seeds,
+        **_tuning(row),
         **row.values,
+        **({} if row.validation_ap is None else {"AP (val)": row.validation_ap}),
         "parameters": row.parameters,
         "step_ms": row.step_ms,
         "difference": row.difference and asdict(row.difference),
+    }
+
+
+def _tuning(row: Row) -> dict:
+    """The chosen learning rate of a row, and the validation AP of the whole grid."""
+    if row.choice is None:
+        return {}
+    choice = row.choice
+    return {
+        "learning_rate": choice.rate,
+        "at_border": choice.at_border,
+        "grid": [{"learning_rate": rate, "AP (val)": choice.validation_ap.get(rate)} for rate in choice.grid],
     }
 
 

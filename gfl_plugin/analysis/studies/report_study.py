@@ -13,7 +13,7 @@ from ..machine import this_machine
 from ..progress import progress_display
 from ..tables import print_table
 from .analyses import ANALYSES
-from .comparison import compare, comparison_table
+from .comparison import compare, compares_test_splits, comparison_table
 from .finished_run import FinishedRun
 from .report_files import write_report
 from .results import files_of
@@ -42,10 +42,11 @@ def report_study(
     """
     for run in outcome.failed:
         console.print(f"failed: {run.name}; its output: {output_file(run)}", markup=False, soft_wrap=True)
-    rows = compare(place.study, outcome.runs, outcome.results)
+    rows = compare(place.study, outcome.runs, outcome.results, outcome.choices)
     print_table(console, comparison_table(place.study, rows), title)
     about = {
         "scale": place.scale_name,
+        "split": "test" if compares_test_splits(outcome.results.values()) else "val",
         "command": command,
         "machine": str(this_machine()),
         "date": datetime.now(timezone.utc).date().isoformat(),

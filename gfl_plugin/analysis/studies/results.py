@@ -12,7 +12,7 @@ from ..machine import this_machine
 from .average_precision import ALL_METRICS
 from .plan import Run
 from .score_ranking import RANKING_METRICS
-from .train_run import FIGURES
+from .train_run import FIGURES, VALIDATION
 
 _FILE = "result.json"
 
@@ -24,7 +24,9 @@ class RunResult:
     variant: str
     seed: int
     fingerprint: str
-    metrics: dict[str, float]  # percent, by names such as AP50
+    metrics: dict[str, float]  # percent, by names such as AP50; of the test split, if the run has been tested on one
+    validation: dict[str, float]  # those of the validation split: the same values, if there is no other test split
+    tested: bool  # whether metrics are those of a test split
     parameters: int
     step_ms: float  # median time of a training step without loading data
     taken_from: Path | None  # folder of the run in another study, if its result is reused; else None
@@ -68,7 +70,7 @@ def copy_results(runs: list[Run], results: dict[str, RunResult]) -> None:
     for run in runs:
         result = results.get(run.name)
         if result is not None and result.taken_from is not None:
-            studies = run.folder.parents[2]
+            studies = run.work_dir.parent
             content = _read(result.taken_from / _FILE)
             origin = str(result.taken_from.relative_to(studies))
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +111,7 @@ def files_of(run: Run) -> Path:
     if result is not None and result.taken_from is not None:
         return result.taken_from
     origin = (_read(run.folder / _FILE) or {}).get("taken_from")
-    return run.folder if origin is None else run.folder.parents[2] / origin
+    return run.folder if origin is None else run.work_dir.parent / origin
 
 
 def write_json(path: Path, content: object) -> None:
@@ -128,8 +130,8 @@ def _own_result(run: Run) -> RunResult | None:
 
 
 def _other_studies_result(run: Run) -> RunResult | None:
-    studies = run.folder.parents[2]
-    for path in sorted(studies.glob(f"*/*/seed_*/{_FILE}")):
+    studies = run.work_dir.parent
+    for path in sorted((*studies.glob(f"*/*/seed_*/{_FILE}"), *studies.glob(f"*/*/lr_*/seed_*/{_FILE}"))):
         content = _read(path)
         if content and content["fingerprint"] == run.fingerprint and "taken_from" not in content:
             return _result(content, path.parent)
@@ -137,15 +139,22 @@ def _other_studies_result(run: Run) -> RunResult | None:
 
 
 def _result(content: dict, taken_from: Path | None = None) -> RunResult:
+    metrics = _metrics(content)
     return RunResult(
         variant=content["variant"],
         seed=content["seed"],
         fingerprint=content["fingerprint"],
-        metrics={name: content[name] for name in (*ALL_METRICS, *RANKING_METRICS) if name in content},
+        metrics=metrics,
+        validation=_metrics(content[VALIDATION]) if VALIDATION in content else metrics,
+        tested=VALIDATION in content,
         parameters=content["parameters"],
         step_ms=content["step_ms"],
         taken_from=taken_from,
     )
+
+
+def _metrics(content: dict) -> dict[str, float]:
+    return {name: content[name] for name in (*ALL_METRICS, *RANKING_METRICS) if name in content}
 
 
 def _read(path: Path) -> dict | None:

@@ -41,12 +41,17 @@ class RunDisplay:
         """See :class:`~gfl_plugin.analysis.studies.run_queue.Watcher`."""
         self._end(run)
         if not self._display.is_live:
-            self._display.print(f"finished {run.name}: AP {result.metrics['AP']:.1f} ({self._text()})")
+            validation = f", {result.validation['AP']:.1f} on the validation split" if result.tested else ""
+            self._display.print(f"finished {run.name}: AP {result.metrics['AP']:.1f}{validation} ({self._text()})")
 
     def failed(self, run: Run, message: str) -> None:
         """See :class:`~gfl_plugin.analysis.studies.run_queue.Watcher`."""
         self._end(run)
         self._display.print(f"failed {run.name}: {message}")
+
+    def close(self) -> None:
+        """Remove the task of the study, before the runs of another stage are shown."""
+        self._study.close()
 
     def _end(self, run: Run) -> None:
         self._tasks.pop(run.name).close()

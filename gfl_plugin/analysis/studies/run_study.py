@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from ..machine import available_cores
 from ..progress import ProgressDisplay
 from .plan import Run, plan_runs
+from .rate_grid import RateChoice, choose_rates
 from .results import RunResult, copy_results, find_results
 from .run_display import RunDisplay
 from .run_queue import train_runs
@@ -29,6 +31,7 @@ class StudyPlace:
     work_dir: Path  # folder of the study's runs
     data_root: Path  # folder for generated data
     configs: Path  # the folder configs
+    rates: tuple[float, ...] = ()  # learning rates from which one is chosen per variant; none for those of the configs
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class StudyOutcome:
     runs: list[Run]
     results: dict[str, RunResult]  # results of finished runs, by name
     failed: list[Run]
+    # Learning rates by variant, if they are tuned. Runs and results are then those with the chosen rates.
+    choices: dict[str, RateChoice] = field(default_factory=dict)
 
 
 def read_study(place: StudyPlace) -> StudyOutcome:
@@ -54,12 +59,13 @@ def read_study(place: StudyPlace) -> StudyOutcome:
         FileNotFoundError: if data is missing that cannot be generated.
     """
     check_owner(place.work_dir, place.study.name, place.scale_name)
-    runs = _runs(place)
-    return StudyOutcome(runs, find_results(runs), [])
+    return _stages(place, lambda runs: StudyOutcome(runs, find_results(runs), []))
 
 
 def run_study(place: StudyPlace, jobs: int | None, display: ProgressDisplay) -> StudyOutcome:
     """Train the runs that have no result.
+
+    If learning rates are tuned, all of them are trained with the first seed, and the others with the chosen rates.
 
     Args:
         place: the study and its folders.
@@ -83,19 +89,41 @@ def run_study(place: StudyPlace, jobs: int | None, display: ProgressDisplay) -> 
             place.scale.data.prepare(
                 place.data_root, lambda done, total: task.update("dataset", completed=done, total=total)
             )
-        runs = _runs(place)
-        results = find_results(runs)
-        copy_results(runs, results)
-        missing = [run for run in runs if run.name not in results]
-        display.print(f"study {place.study.name}: {len(runs)} runs, {len(results)} finished before")
-        check_disk_space(missing, place.work_dir)
-        failed = []
-        if missing:
-            jobs = jobs or min(torch.cuda.device_count() or available_cores(), len(missing))
-            failed = train_runs(missing, jobs, RunDisplay(display, len(runs), len(results)))
-        return StudyOutcome(runs, find_results(runs), failed)
+        return _stages(place, lambda runs: _train_missing(place, runs, jobs, display))
 
 
-def _runs(place: StudyPlace) -> list[Run]:
+def _stages(place: StudyPlace, complete: Callable[[list[Run]], StudyOutcome]) -> StudyOutcome:
+    """Complete the runs of a study: at once, or first those of all learning rates, then those of the chosen rates.
+
+    A variant of which no rate has finished is left out of the second stage.
+    """
+    if not place.rates:
+        return complete(_plan(place, place.seeds, None))
+    grid = sorted(set(place.rates))
+    tried = complete(_plan(place, [min(place.seeds)], {variant.name: grid for variant in place.study.variants}))
+    choices = choose_rates(tried.runs, tried.results)
+    if not choices:
+        return tried
+    final = complete(_plan(place, place.seeds, {name: [choice.rate] for name, choice in choices.items()}))
+    return StudyOutcome(final.runs, final.results, [*tried.failed, *final.failed], choices)
+
+
+def _train_missing(place: StudyPlace, runs: list[Run], jobs: int | None, display: ProgressDisplay) -> StudyOutcome:
+    """Train the runs that have no result."""
+    results = find_results(runs)
+    copy_results(runs, results)
+    missing = [run for run in runs if run.name not in results]
+    display.print(f"study {place.study.name}: {len(runs)} runs, {len(results)} finished before")
+    check_disk_space(missing, place.work_dir)
+    failed = []
+    if missing:
+        jobs = jobs or min(torch.cuda.device_count() or available_cores(), len(missing))
+        watcher = RunDisplay(display, len(runs), len(results))
+        failed = train_runs(missing, jobs, watcher)
+        watcher.close()
+    return StudyOutcome(runs, find_results(runs), failed)
+
+
+def _plan(place: StudyPlace, seeds: Sequence[int], rates: Mapping[str, Sequence[float]] | None) -> list[Run]:
     data = place.scale.data.locate(place.data_root)
-    return plan_runs(place.study, place.scale, list(place.seeds), place.work_dir, place.configs, data)
+    return plan_runs(place.study, place.scale, seeds, place.work_dir, place.configs, data, rates)

@@ -59,13 +59,14 @@ class SmallScale:
     image_scale: tuple[int, int] | None  # (width, height) to which images are resized; None to keep their size
     detector: str = "small_detector.py"  # file in configs/_base_
     own_levels: bool = False  # whether levels and priors are those of the small detector, not of the configs' heads
+    schedule: str = "small_schedule.py"  # file in configs/_base_
 
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
         base = configs / "_base_"
         full = Config.fromfile(variant.path)
         require_teacher(variant, full.model)
-        cfg = Config.fromfile(base / "small_schedule.py")
+        cfg = Config.fromfile(base / self.schedule)
         with environment_variable(self.data.variable, data):
             cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
         cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
@@ -109,6 +110,7 @@ class SmallScale:
 
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
+_FAIR_EPOCHS = 48  # of the scale bccd_fair
 
 # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
 _NOISE = SmallScale(
@@ -145,6 +147,17 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
+    # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About ten
+    # minutes on one core.
+    "bccd_fair": SmallScale(
+        BccdData(),
+        "bccd_data.py",
+        epochs=_FAIR_EPOCHS,
+        batch=8,
+        classes=3,
+        image_scale=(320, 240),
+        schedule="small_schedule_adamw.py",
+    ),
     # The data and the schedule of demo_long with digits shorter than the finest stride.
     "demo_tiny": SmallScale(
         EmbeddedData(DemoSize(train=600, val=150, side=160, digits="tiny")),

@@ -1,8 +1,8 @@
 """Trains and tests one run of a study in a separate process.
 
 ``python -m gfl_plugin.analysis.studies.train_run FOLDER`` reads ``config.py`` in the folder, writes ``progress.json``
-during training, ``val.bbox.json`` (detections of the validation set, in COCO's format) and, at the end,
-``figures.json``.
+during training, ``val.bbox.json`` (detections of the validation split, in COCO's format), ``test.bbox.json`` if the
+config has another test split, and, at the end, ``figures.json``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .training_progress import ProgressHook
 
 DETECTIONS = "val.bbox.json"  # CocoMetric's file for outfile_prefix "val"
 FIGURES = "figures.json"
+VALIDATION = "val"  # key of the figures of the validation split, if there is another test split
 
 
 def train_and_test(folder: Path) -> dict[str, float]:
@@ -34,29 +35,45 @@ def train_and_test(folder: Path) -> dict[str, float]:
 
     Returns:
         ``ALL_METRICS`` and ``RANKING_METRICS`` in percent, ``parameters``, ``step_ms`` (median time per training step
-        in milliseconds, without data loading) and ``seconds`` (training and test).
+        in milliseconds, without data loading) and ``seconds`` (training and test). The metrics are those of the test
+        split; if it is not the validation split, the metrics of that split are a dict with the key ``val``.
     """
     cfg = Config.fromfile(folder / "config.py")
     cfg.work_dir = str(folder)
-    metric = cfg.val_evaluator[0] if isinstance(cfg.val_evaluator, (list, tuple)) else cfg.val_evaluator
-    metric.outfile_prefix = str(folder / "val")
+    tested = cfg.test_dataloader.dataset != cfg.val_dataloader.dataset
+    for split in ("val", "test"):
+        _metric(cfg, split).outfile_prefix = str(folder / split)
     cfg.experiment_name = f"run_{time.time_ns()}"
     started = time.monotonic()
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ProgressHook(folder))
     runner.train()
     runner.val_loop.run()
+    if tested:
+        runner.test_loop.run()
     history = runner.message_hub.log_scalars
     step = median(history["train/time"].data[0]) - median(history["train/data_time"].data[0])
-    truth = folder / "val.gt.json"  # the metric writes it if the annotations are not in COCO's format
-    truth = truth if truth.exists() else Path(metric.ann_file)
+    validation = _figures(cfg, "val", folder)
     return {
-        **average_precisions(truth, folder / DETECTIONS, ALL_METRICS),
-        **score_rankings(truth, folder / DETECTIONS),
+        **({**_figures(cfg, "test", folder), VALIDATION: validation} if tested else validation),
         "parameters": sum(p.numel() for p in runner.model.parameters()),
         "step_ms": 1000 * step,
         "seconds": time.monotonic() - started,
     }
+
+
+def _metric(cfg: Config, split: str) -> dict:
+    """The config of the COCO metric of a split."""
+    evaluator = cfg[f"{split}_evaluator"]
+    return evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
+
+
+def _figures(cfg: Config, split: str, folder: Path) -> dict[str, float]:
+    """The metrics of the detections of a split that is ``val`` or ``test``."""
+    truth = folder / f"{split}.gt.json"  # the metric writes it if the annotations are not in COCO's format
+    truth = truth if truth.exists() else Path(_metric(cfg, split).ann_file)
+    detections = folder / f"{split}.bbox.json"
+    return {**average_precisions(truth, detections, ALL_METRICS), **score_rankings(truth, detections)}
 
 
 def main() -> None:

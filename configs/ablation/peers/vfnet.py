@@ -1,0 +1,2 @@
+_base_ = "mmdet::vfnet/vfnet_r50_fpn_1x_coco.py"
+ablation = dict(order=6, title="VFNet", against="ours")
