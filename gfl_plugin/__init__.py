@@ -35,6 +35,7 @@ from .losses import (  # noqa: E402
     GaussianNLLLoss,
     GIoULoss,
     LocalizationDistillationLoss,
+    MatchabilityAwareLoss,
     QualityFocalLoss,
 )
 from .metrics import LocalizationQualityMetric  # noqa: E402
@@ -79,6 +80,7 @@ __all__ = [
     "LDHead",
     "LocalizationDistillationLoss",
     "LocalizationQualityMetric",
+    "MatchabilityAwareLoss",
     "NoQuality",
     "NonFiniteGuardHook",
     "QualityBranch",

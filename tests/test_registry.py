@@ -15,6 +15,7 @@ import gfl_plugin
 NAMES = [
     ("MODELS", "GFLHead"),
     ("MODELS", "QualityFocalLoss"),
+    ("MODELS", "MatchabilityAwareLoss"),
     ("MODELS", "DistributionFocalLoss"),
     *(("MODELS", f"{family}QFLHead") for family in ("Retina", "FCOS", "Fovea", "SSD")),
     *(("MODELS", quality) for quality in ("JointQuality", "QualityBranch", "GuidedQuality", "NoQuality")),

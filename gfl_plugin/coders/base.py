@@ -34,8 +34,6 @@ class DistanceBBoxCoder(BaseBBoxCoder):
     # Fields of ``structures.side_fields`` that detections can have: BBOX_STD needs ``std``, BBOX_DISTRIBUTIONS needs
     # ``distribution``.
     side_fields: ClassVar[tuple[str, ...]] = ()
-    # Bias at initialization of the layer that gives the numbers; None for MMDetection's.
-    initial_bias: ClassVar[float | None] = None
 
     def __init__(
         self, encode_size: int, clip_border: bool = True, prior_scale: float = 8.0, use_box_type: bool = False
@@ -123,6 +121,14 @@ class DistanceBBoxCoder(BaseBBoxCoder):
 
         Returns:
             (n + 1,) fp32 in strides, or None where a side has no bins.
+        """
+        return None
+
+    def initial_bias(self) -> list[float] | None:
+        """Bias of the layer that gives the numbers, at initialization.
+
+        Returns:
+            One number for each of the ``encode_size`` outputs; None for MMDetection's, which is 0.
         """
         return None
 

@@ -41,10 +41,11 @@ class DiracBBoxCoder(DistanceBBoxCoder):
         **kwargs: settings of DistanceBBoxCoder.
     """
 
-    initial_bias = INITIAL_BIAS
-
     def __init__(self, **kwargs) -> None:
         super().__init__(encode_size=4, **kwargs)
+
+    def initial_bias(self) -> list[float]:
+        return [INITIAL_BIAS] * self.encode_size
 
     def distances(self, raw: Tensor) -> Tensor:
         return exponential_distance(self._check_width(raw))

@@ -28,10 +28,12 @@ class GaussianBBoxCoder(DistanceBBoxCoder):
     side_losses = (GaussianNLLLoss,)
     default_side_loss = {"type": "GaussianNLLLoss", "loss_weight": 0.25}
     side_fields = (BBOX_STD,)
-    initial_bias = INITIAL_BIAS  # of both numbers: a mean of 4 strides, a standard deviation of 2
 
     def __init__(self, **kwargs) -> None:
         super().__init__(encode_size=8, **kwargs)
+
+    def initial_bias(self) -> list[float]:
+        return [INITIAL_BIAS] * self.encode_size  # of both numbers: a mean of 4 strides, a standard deviation of 2
 
     def distances(self, raw: Tensor) -> Tensor:
         return exponential_distance(self._check_width(raw)[..., 0::2])

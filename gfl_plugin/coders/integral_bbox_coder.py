@@ -21,6 +21,7 @@ from ..registry import TASK_UTILS
 from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD
 from .base import DistanceBBoxCoder
 from .bin_spacings import check_increasing, listed_bins, spaced_bins
+from .tilted_bins import tilted_logits
 
 DEFAULT_REG_MAX = 16  # the paper's n
 
@@ -36,6 +37,8 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         bins: other bins, in place of ``first`` and ``step``: a list of n + 1 increasing distances, or a named spacing
             with its settings, see ``bin_spacings``: ``dict(spacing="uniform", last=16)``,
             ``dict(spacing="geometric", last=64, first_step=1)`` or ``dict(spacing="d_fine", up=0.5, reg_scale=4.0)``.
+        initial_distance: distance of all sides that GFLHead predicts before it is trained, by the bias of its layer;
+            None for MMDetection's bias of 0, which gives the mean of the bins. Half a side of ATSS's priors is 4.
         **kwargs: settings of DistanceBBoxCoder.
 
     Raises:
@@ -52,6 +55,7 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
         first: float = 0.0,
         step: float = 1.0,
         bins: Sequence[float] | Mapping | None = None,
+        initial_distance: float | None = None,
         **kwargs,
     ) -> None:
         n = number_of_steps(reg_max, bins)
@@ -71,6 +75,8 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
             self._values = spaced_bins(n, bins) if isinstance(bins, Mapping) else listed_bins(bins)
             check_increasing(self._values)
             self.first, self.step = self._values[0], None
+        self.initial_distance = initial_distance
+        self.initial_bias()  # checks it
 
     @property
     def last(self) -> float:
@@ -79,6 +85,14 @@ class IntegralBBoxCoder(DistanceBBoxCoder):
 
     def bins(self, device: torch.device | str | None = None) -> Tensor:
         return self._constant_bins(device).clone()
+
+    def initial_bias(self) -> list[float] | None:
+        if self.initial_distance is None:
+            return None
+        try:
+            return 4 * tilted_logits(self.bins().tolist(), self.initial_distance)
+        except ValueError as error:
+            raise ValueError(f"initial_distance is {self.initial_distance!r}; {error}") from None
 
     def _constant_bins(self, device: torch.device | str | None) -> Tensor:
         device = torch.device(device or "cpu")

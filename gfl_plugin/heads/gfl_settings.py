@@ -10,6 +10,7 @@ from ..coders import DistanceBBoxCoder, IntegralBBoxCoder
 from ..coders.integral_bbox_coder import number_of_steps
 from ..quality import QualityRepresentation
 from ..registry import MODELS, SCOPE, TASK_UTILS
+from .biased_init import BiasedNormalInit
 
 
 def scoped(config: dict) -> ConfigDict:
@@ -139,11 +140,11 @@ def initialization(coder: dict) -> dict:
     Returns:
         ``init_cfg`` alone, or nothing for MMDetection's default.
     """
-    kind = coder["type"] if isinstance(coder["type"], type) else TASK_UTILS.get(str(coder["type"]))
-    if kind.initial_bias is None:
+    biases = TASK_UTILS.build(coder).initial_bias()
+    if biases is None:
         return {}
     layers = [
         {"type": "Normal", "name": "gfl_cls", "std": 0.01, "bias_prob": 0.01},
-        {"type": "Normal", "name": "gfl_reg", "std": 0.01, "bias": kind.initial_bias},
+        {"type": BiasedNormalInit, "name": "gfl_reg", "std": 0.01, "biases": biases},
     ]
     return {"init_cfg": {"type": "Normal", "layer": "Conv2d", "std": 0.01, "override": layers}}

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from ..losses import QualityFocalLoss
+from ..losses import QualityLoss
 from ..ops.box_geometry import aligned_iou
 from ..registry import SCOPE
 from .box_intervals import OPTION as INTERVALS
@@ -17,13 +17,13 @@ from .box_uncertainty import OPTIONS
 
 
 class ClassLossWithQuality(nn.Module):
-    """QFL for a head that passes only labels to its class loss: quality targets are set before the call.
+    """A loss with qualities for a head that passes only labels to it: quality targets are set before the call.
 
     Args:
-        loss: a QualityFocalLoss.
+        loss: a QualityFocalLoss, or another QualityLoss.
     """
 
-    def __init__(self, loss: QualityFocalLoss) -> None:
+    def __init__(self, loss: QualityLoss) -> None:
         super().__init__()
         self.loss = loss
         self.quality: Tensor | None = None  # (N,) targets of the rows of the next call
@@ -52,7 +52,7 @@ class ClassLossWithQuality(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """QFL with labels from the call and quality targets from the context; see :class:`QualityFocalLoss`.
+        """The loss with labels from the call and quality targets from the context; see :class:`QualityLoss`.
 
         Args:
             pred: (N, C) logits.
@@ -71,10 +71,10 @@ class JointScore:
     """Mix-in that makes a dense head's class score the joint score (Li et al., arXiv 2006.04388, Section 3.1).
 
     The target is the IoU of predicted box and object at a positive's class, and 0 elsewhere. The mix-in precedes
-    MMDetection's head among the bases and replaces its ``loss_cls`` by a QualityFocalLoss.
+    MMDetection's head among the bases and replaces its ``loss_cls`` by a QualityLoss.
 
     Args:
-        loss_cls: a QualityFocalLoss.
+        loss_cls: a QualityFocalLoss, or another QualityLoss.
 
     Raises:
         ValueError: for another loss, or test settings that only GFLHead has.
@@ -86,7 +86,7 @@ class JointScore:
         self._wrap_loss()
 
     def _wrap_loss(self) -> None:
-        if not isinstance(self.loss_cls, QualityFocalLoss):
+        if not isinstance(self.loss_cls, QualityLoss):
             raise ValueError(
                 f"loss_cls is a {type(self.loss_cls).__name__}, which takes no quality; {type(self).__name__} needs "
                 "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"

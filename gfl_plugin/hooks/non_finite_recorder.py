@@ -20,6 +20,7 @@ from ..runtime.plain_batch import plain_batch
 from ..runtime.run_step import StepOutcome, run_step
 from ..runtime.snapshot import Snapshot
 from ..runtime.step_record import StepRecord, random_state, set_random_state
+from ..structures.ramp import at_training_step
 
 
 @dataclass
@@ -109,7 +110,8 @@ class NonFiniteRecorder:
     def _run_again(self, one: StepBatch, before: Snapshot, backward: bool) -> StepOutcome:
         before.restore()
         set_random_state(one.random)
-        with torch.set_grad_enabled(backward), self._wrapper.optim_context(self._model):
+        context = self._wrapper.optim_context(self._model)
+        with torch.set_grad_enabled(backward), context, at_training_step(one.iteration):
             return run_step(self._model, one.batch, backward=backward)
 
     @contextlib.contextmanager

@@ -11,19 +11,19 @@ gradient and keeps only the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..ops.host_values import on_host
 from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
-from .qfl import Negatives, sweep_negatives
+from ..structures.ramp import Ramp
 from .qfl.qfl_terms import quality_terms
-from .reduction import check_reduction, reduce_rows
-
-Target = Tensor | Sequence[Tensor]
+from .quality_loss import QualityLoss, check_exponent
+from .quality_targets import Target, dense_quality
+from .sparse_quality_loss import sparse_quality_loss
 
 
 def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activated: bool = False) -> Tensor:
@@ -43,25 +43,36 @@ def quality_focal_loss(pred: Tensor, target: Target, beta: float = 2.0, activate
         ValueError: for a negative or non-finite beta, a target of another form, or shapes that do not fit.
     """
     _check_beta(beta)
-    quality = _dense_target(pred, target)
+    quality = dense_quality(pred, target)
     if activated:
         return _probability_terms(pred.float(), quality, beta).sum(dim=1)
-    return _QualityTerms.apply(pred, quality, beta).sum(dim=1)
+    return elementwise_quality_focal_loss(pred, quality, beta).sum(dim=1)
+
+
+def elementwise_quality_focal_loss(logits: Tensor, quality: Tensor, beta: float) -> Tensor:
+    """QFL of each element; ``beta`` is not checked.
+
+    Args:
+        logits: any shape and float dtype.
+        quality: fp32 targets in [0, 1], broadcastable to ``logits``.
+        beta: exponent of the modulating factor, >= 0.
+
+    Returns:
+        Losses of the shape of ``logits``, fp32.
+    """
+    return _QualityTerms.apply(logits, quality, beta)
 
 
 def sparse_quality_focal_loss(
     logits: Sequence[Tensor], targets: ClassTargets, beta: float = 2.0, loss_weight: float = 1.0
 ) -> Tensor:
-    """QFL of the dense logits of a pyramid, with targets for positives only.
-
-    Every element is first treated as a negative (y = 0) in one pass over the logits in their (B, C, H, W) layout; the
-    few elements with an object are then corrected. The pass computes loss and gradient, and only the gradient is kept.
+    """QFL of the dense logits of a pyramid, with targets for positives only; see :func:`sparse_quality_loss`.
 
     Args:
         logits: L maps (B, C, H, W) of any float dtype.
         targets: classes and qualities of the positives, weights of locations, and the normalizer.
         beta: exponent of the modulating factor, >= 0.
-        loss_weight: factor of the result. It is applied inside, which saves a pass over the gradient.
+        loss_weight: factor of the result.
 
     Returns:
         (L,) ``loss_weight * sum / avg_factor`` of each level, fp32.
@@ -70,15 +81,11 @@ def sparse_quality_focal_loss(
         ValueError: for a negative or non-finite beta.
     """
     _check_beta(beta)
-    # The epsilon is the one that MMDetection's weight_reduce_loss adds.
-    scale = loss_weight / (targets.avg_factor + torch.finfo(torch.float32).eps)
-    if not torch.is_grad_enabled():
-        logits = [level.detach() for level in logits]  # else an unused gradient would be computed
-    return _SparseQuality.apply(targets, scale, beta, *logits)
+    return sparse_quality_loss(logits, targets, beta, partial(_correction, beta), loss_weight)
 
 
 @MODELS.register_module()
-class QualityFocalLoss(nn.Module):
+class QualityFocalLoss(QualityLoss):
     """Quality Focal Loss with MMDetection's interface, and the sparse form that the GFL head uses.
 
     Args:
@@ -87,6 +94,9 @@ class QualityFocalLoss(nn.Module):
         reduction: "none", "mean" or "sum" over rows.
         loss_weight: factor of the result.
         activated: whether ``pred`` holds probabilities rather than logits.
+        warmup: training steps in which the exponent goes linearly from ``first_beta`` to ``beta``; 0 for ``beta`` from
+            the first step. Outside of a training it is ``beta``.
+        first_beta: exponent in the first step of the warm-up, >= 0; at 0 the loss is the binary cross entropy.
 
     Raises:
         ValueError: for an invalid setting; the message says what to write instead.
@@ -99,61 +109,41 @@ class QualityFocalLoss(nn.Module):
         reduction: str = "mean",
         loss_weight: float = 1.0,
         activated: bool = False,
+        warmup: int = 0,
+        first_beta: float = 0.0,
     ) -> None:
-        super().__init__()
-        if use_sigmoid is not True:
-            raise ValueError(
-                f"QualityFocalLoss has use_sigmoid={use_sigmoid!r}; the joint score is a sigmoid, so write "
-                "use_sigmoid=True (and activated=True where the model already returns probabilities)"
-            )
-        self.use_sigmoid = use_sigmoid
+        super().__init__(use_sigmoid, reduction, loss_weight)
         self.beta = _check_beta(beta)
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
         self.activated = activated
+        self.warmup = Ramp(warmup, check_exponent("first_beta", first_beta, "0 is the binary cross entropy"), self.beta)
 
-    def forward(
-        self,
-        pred: Tensor,
-        target: Target,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Weighted and reduced loss; see :func:`quality_focal_loss`.
-
-        Args:
-            pred: (N, C) logits, or probabilities if ``activated``.
-            target: ``(label, score)`` or (N, C) qualities.
-            weight: (N,), or None.
-            avg_factor: divisor of the mean, instead of N.
-            reduction_override: replaces ``reduction`` in this call.
-
-        Returns:
-            A scalar; (N,) if the reduction is "none".
-
-        Raises:
-            ValueError: for an invalid target, weight or override.
-        """
-        rows = quality_focal_loss(pred, target, self.beta, self.activated)
-        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
+    def rows(self, pred: Tensor, target: Target) -> Tensor:
+        return self._with_beta(quality_focal_loss, pred, target, activated=self.activated)
 
     def sparse(self, logits: Sequence[Tensor], targets: ClassTargets) -> Tensor:
-        """QFL of the dense logits of a pyramid; see :func:`sparse_quality_focal_loss`.
+        return self._with_beta(sparse_quality_focal_loss, logits, targets, loss_weight=self.loss_weight)
 
-        Args:
-            logits: L maps (B, C, H, W) of any float dtype.
-            targets: classes and qualities of the positives, weights of locations, and the normalizer.
+    def _with_beta(self, loss: Callable[..., Tensor], *inputs: object, **settings: object) -> Tensor:
+        """A loss with the exponent of this training step."""
+        if self.warmup.steps:
+            return _with_ramp(self.warmup, loss, *inputs, **settings)
+        return loss(*inputs, beta=self.beta, **settings)
 
-        Returns:
-            (L,) loss of each level, fp32, with this module's ``beta`` and ``loss_weight``.
-        """
-        return sparse_quality_focal_loss(logits, targets, self.beta, self.loss_weight)
+
+@torch.compiler.disable  # each new exponent would be compiled again
+def _with_ramp(beta: Ramp, loss: Callable[..., Tensor], *inputs: object, **settings: object) -> Tensor:
+    return loss(*inputs, beta=beta.now(), **settings)
 
 
 # ---------------------------------------------------------------------------------------------------
 # Arithmetic
 # ---------------------------------------------------------------------------------------------------
+
+
+def _correction(beta: float, logit: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    """See :data:`sparse_quality_loss.Correction`; one call for both, since each operation on few elements is a cost."""
+    loss, slope = quality_terms(logit, torch.stack([quality, torch.zeros_like(quality)]), beta)
+    return loss[0] - loss[1], slope[0]
 
 
 class _QualityTerms(torch.autograd.Function):
@@ -187,109 +177,5 @@ def _bounded_log(value: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, value, 1.0).log().clamp(min=-100.0), -100.0)
 
 
-class _SparseQuality(torch.autograd.Function):
-    """See :func:`sparse_quality_focal_loss`."""
-
-    @staticmethod
-    def forward(ctx, targets: ClassTargets, scale: Tensor, beta: float, *logits: Tensor) -> Tensor:
-        positives, quality, weights = targets.positives, targets.quality, targets.weights
-        wanted = [level.requires_grad for level in logits]
-        logits = [level.contiguous() for level in logits]
-        sums, gradients = sweep_negatives(Negatives(logits, wanted, scale, beta, weights))
-
-        shapes = [level.shape for level in logits]
-        elements = positives.elements(shapes, targets.label)
-        value = torch.cat(
-            [level.view(-1)[index] for level, index in zip(logits, positives.per_level(elements))]
-        ).float()
-        row_weight = torch.where(positives.active, scale, 0.0)
-        if weights is not None:
-            locations = positives.per_level(
-                positives.elements([(*weight.shape[:1], 1, *weight.shape[1:]) for weight in weights])
-            )
-            row_weight = row_weight * torch.cat([w.view(-1)[index] for w, index in zip(weights, locations)])
-        # Terms of the same elements with their quality targets, and as negatives, which the pass has added.
-        loss, slope = quality_terms(value, torch.stack([quality, torch.zeros_like(quality)]), beta)
-        changes = positives.level_sums((loss[0] - loss[1]) * row_weight)
-        written = positives.per_level(positives.targets(elements, shapes))
-        for gradient, index, rows in zip(gradients, written, positives.per_level(slope[0] * row_weight)):
-            if gradient is not None:
-                gradient[index] = rows.to(gradient.dtype)
-        gradients = [
-            None if gradient is None else gradient[:-1].view(level.shape) for gradient, level in zip(gradients, logits)
-        ]
-        ctx.save_for_backward(*gradients)
-        ctx.dtypes = [level.dtype for level in logits]
-        return sums + changes
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Reading scalars is free on a CPU; on a GPU it would synchronize.
-        factors = grad.tolist() if on_host(grad) else grad.unbind()
-        gradients = [
-            None if gradient is None else _scaled(gradient, factor).to(dtype)
-            for gradient, factor, dtype in zip(ctx.saved_tensors, factors, ctx.dtypes)
-        ]
-        return (None, None, None, *gradients)
-
-
-def _scaled(gradient: Tensor, factor: float | Tensor) -> Tensor:
-    return gradient if isinstance(factor, float) and factor == 1.0 else gradient * factor
-
-
-# ---------------------------------------------------------------------------------------------------
-# Checks
-# ---------------------------------------------------------------------------------------------------
-
-
 def _check_beta(beta: float) -> float:
-    """The exponent as a float; ValueError if it is not finite and >= 0."""
-    if not (isinstance(beta, (int, float)) and 0 <= beta < float("inf")):
-        raise ValueError(f"beta is {beta!r}; it must be a finite number >= 0 (the paper's best is 2)")
-    return float(beta)
-
-
-def _dense_target(pred: Tensor, target: Target) -> Tensor:
-    """Either target form as (N, C) qualities, fp32."""
-    if pred.dim() != 2:
-        raise ValueError(f"pred has shape {tuple(pred.shape)}; QFL takes (N, C), one row per location")
-    if isinstance(target, Tensor):
-        if target.dim() == 1:
-            raise ValueError(
-                f"target has shape {tuple(target.shape)}: the head gives its class loss labels alone, and QFL "
-                "needs the quality of each box, too. Use gfl_plugin.GFLHead, or in RetinaNet, FCOS, FoveaBox and SSD "
-                "gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead (gfl-plugin swap writes such "
-                "configs). DETR-like heads give a quality to mmdet.QualityFocalLoss only; other heads keep their own "
-                "loss_cls. In your own code, give the tuple (label, score)"
-            )
-        if target.shape != pred.shape:
-            raise ValueError(
-                f"target has shape {tuple(target.shape)}; a dense target must have pred's: {tuple(pred.shape)}. "
-                "For one class and quality per row, give the tuple (label, score)"
-            )
-        return target.detach().float()
-    if not (isinstance(target, (tuple, list)) and len(target) == 2 and all(isinstance(t, Tensor) for t in target)):
-        raise ValueError(
-            f"target is {_describe(target)}; QFL takes the tuple (label, score) of two (N,) tensors, "
-            "or one (N, C) tensor of qualities"
-        )
-    label, score = target
-    rows = (len(pred),)
-    if label.shape != rows or score.shape != rows:
-        raise ValueError(
-            f"label and score have shapes {tuple(label.shape)} and {tuple(score.shape)}; both must be {rows}, "
-            f"one entry per row of pred {tuple(pred.shape)}"
-        )
-    classes = pred.shape[1]
-    foreground = (label >= 0) & (label < classes)
-    quality = torch.zeros(pred.shape, device=pred.device)
-    index = torch.where(foreground, label, 0).long()[:, None]
-    value = torch.where(foreground, score.detach().float(), 0.0)[:, None]
-    return quality.scatter_(1, index, value)
-
-
-def _describe(target: object) -> str:
-    if isinstance(target, (tuple, list)):
-        return f"a {type(target).__name__} of {len(target)}"
-    return f"a {type(target).__name__}"
+    return check_exponent("beta", beta, "the paper's best is 2")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
-from ..losses import QualityFocalLoss
+from ..losses import QualityLoss
 from ..structures.class_targets import ClassTargets
 from ..structures.matched import Matched
 from .labelled_losses import labelled_losses
@@ -78,9 +78,9 @@ class QualityRepresentation(nn.Module):
         Raises:
             ValueError: if it does not fit; the message says what to write.
         """
-        if isinstance(loss_cls, QualityFocalLoss):
+        if isinstance(loss_cls, QualityLoss):
             raise ValueError(
-                f"loss_cls is a QualityFocalLoss, which needs a quality as its target; with quality="
+                f"loss_cls is a {type(loss_cls).__name__}, which needs a quality as its target; with quality="
                 f"dict(type={type(self).__name__!r}) write loss_cls=dict(type='FocalLoss', use_sigmoid=True)"
             )
         if not getattr(loss_cls, "use_sigmoid", False):

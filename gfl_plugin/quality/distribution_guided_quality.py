@@ -40,6 +40,7 @@ class DistributionGuidedQuality(JointQuality):
         mean: whether F contains their mean.
         variance: whether F contains their variance.
         hidden: channels between the two convolutions.
+        **kwargs: settings of JointQuality.
 
     Raises:
         ValueError: for a setting outside its range, or if F is empty.
@@ -48,9 +49,15 @@ class DistributionGuidedQuality(JointQuality):
     outer_prefixes = ("reg_conf.",)
 
     def __init__(
-        self, topk: int = 4, values: bool = True, mean: bool = True, variance: bool = False, hidden: int = 64
+        self,
+        topk: int = 4,
+        values: bool = True,
+        mean: bool = True,
+        variance: bool = False,
+        hidden: int = 64,
+        **kwargs,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         _check_whole("topk", topk, 4)
         _check_whole("hidden", hidden, 64)
         if not (values or mean or variance):

@@ -14,6 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from ..structures.ramp import at_training_step
 from .errors import CheckpointError, in_a_line
 from .plain_batch import batch_of
 from .run_step import StepOutcome, run_step
@@ -43,7 +44,8 @@ def replay(record: StepRecord, cfg: Config, full_precision: bool = False) -> Ste
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"the record's batch or random state is damaged ({in_a_line(error)})") from error
     context = contextlib.nullcontext() if full_precision else _autocast(cfg, device)
-    return run_step(model, batch, context)
+    with at_training_step(record.iteration):  # settings that change in the first steps
+        return run_step(model, batch, context)
 
 
 def _model(cfg: Config, record: StepRecord) -> nn.Module:

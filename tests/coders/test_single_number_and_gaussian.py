@@ -111,5 +111,5 @@ def test_the_initialization_of_the_config_is_kept() -> None:
 
 
 def test_distributions_start_as_mmdetections() -> None:
-    assert IntegralBBoxCoder.initial_bias is None
+    assert IntegralBBoxCoder().initial_bias() is None
     assert our_head().init_cfg == build_head(head_config()).init_cfg

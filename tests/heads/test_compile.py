@@ -60,19 +60,23 @@ class Graphs(Hook):
         self.after_step.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
-def test_nothing_is_compiled_after_the_first_steps_of_an_image_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_nothing_is_compiled_after_the_first_steps_of_an_image_size(tmp_path: Path, warmup: int) -> None:
     """A training with compile=True compiles in its first steps and at a new image size only.
 
-    Objects, images and the learning rate change in every step.
+    Objects, images and the learning rate change in every step; in a warm-up, quality targets and QFL's exponent, too.
     """
     items = [a_sample(number, objects=number * 7 % 9) for number in range(50)]
     items += [a_sample(number, objects=3, side=128) for number in range(6)]
     schedule = [dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=20)]
-    cfg = Config(dict(model=model_config(), default_scope="mmdet", compile=dict(backend="eager")))
+    model = model_config()
+    model["bbox_head"]["quality"] = dict(type="JointQuality", warmup=warmup)
+    model["bbox_head"]["loss_cls"] = dict(type="QualityFocalLoss", warmup=warmup)
+    cfg = Config(dict(model=model, default_scope="mmdet", compile=dict(backend="eager")))
     graphs = Graphs()
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    runner(tmp_path, items, [graphs], cfg=cfg, param_scheduler=schedule).train()
+    runner(tmp_path, items, [graphs], model=model, cfg=cfg, param_scheduler=schedule).train()
     assert graphs.after_step[0] > 0, "nothing was compiled"
     assert graphs.after_step[24] == graphs.after_step[1], "compiled again for the same image size"
     assert graphs.after_step[-1] - graphs.after_step[24] <= graphs.after_step[0], "compiled more than once per new size"

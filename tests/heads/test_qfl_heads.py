@@ -202,7 +202,7 @@ def test_qfl_in_mmdetections_heads_is_an_error_that_names_the_right_head(family:
     loss = dict(type="gfl_plugin.QualityFocalLoss", use_sigmoid=True)
     head = build_head(dict(type=f"{family}Head", **{**COMMON, **HEADS[family], "loss_cls": loss}))
     batch = random_batch(Recipe(same_size=True, objects=(6, 4)))
-    with pytest.raises(ValueError, match=f"labels alone, and QFL needs the quality.*gfl_plugin.*{family}QFLHead"):
+    with pytest.raises(ValueError, match=f"labels alone, but this loss needs the quality.*gfl_plugin.*{family}QFLHead"):
         head.loss_by_feat(*outputs_of(head, batch), batch.gt_instances, batch.img_metas)
 
 

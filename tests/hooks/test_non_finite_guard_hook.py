@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from cases import lines_of_errors
+from mmengine.config import Config
 from mmengine.hooks import Hook
-from runs import ROOT, poisoned, runner, samples, weights
+from runs import ROOT, model_config, poisoned, runner, samples, weights
 
 from gfl_plugin.hooks import NonFiniteGuardHook
 from gfl_plugin.runtime import config_text
@@ -103,15 +104,23 @@ def test_the_record_can_be_replayed(tmp_path: Path) -> None:
     assert "in the batch, not finite: inputs.0" in told.stdout
 
 
-def test_the_record_reproduces_the_losses_of_the_step(tmp_path: Path) -> None:
-    """Replayed without the hook that made a gradient infinite, the step is finite and has the same losses."""
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_the_record_reproduces_the_losses_of_the_step(tmp_path: Path, warmup: int) -> None:
+    """Replayed without the hook that made a gradient infinite, the step is finite and has the same losses.
+
+    They are also those of its place in a warm-up of quality targets and of QFL's exponent.
+    """
     losses = {}
+    model = model_config()
+    model["bbox_head"]["quality"] = dict(type="JointQuality", warmup=warmup)
+    model["bbox_head"]["loss_cls"] = dict(type="QualityFocalLoss", warmup=warmup)
+    settings = dict(model=model, cfg=Config(dict(model=model, default_scope="mmdet")))
 
     class Remember(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             losses[runner.iter] = {name: float(value) for name, value in outputs.items()}
 
-    run = runner(tmp_path, samples(3), [GUARD, SpoilGradient(1), Remember()])
+    run = runner(tmp_path, samples(3), [GUARD, SpoilGradient(1), Remember()], **settings)
     run.train()
     (path,) = guard_of(run).records
     record = StepRecord.load(path)

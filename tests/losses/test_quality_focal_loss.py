@@ -208,8 +208,11 @@ def test_backward_scales_and_may_run_twice() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ((torch.zeros(4), torch.zeros(4), torch.zeros(4)), r"a tuple of 3; QFL takes the tuple \(label, score\)"),
-        (None, "a NoneType; QFL takes"),
+        (
+            (torch.zeros(4), torch.zeros(4), torch.zeros(4)),
+            r"a tuple of 3; the class loss takes the tuple \(label, score\)",
+        ),
+        (None, "a NoneType; the class loss takes"),
         (torch.zeros(3, 4), r"dense target must have pred's: \(4, 3\)"),
         (torch.zeros(4), r"labels alone.*gfl_plugin.RetinaQFLHead, FCOSQFLHead, FoveaQFLHead, SSDQFLHead.*DETR"),
         ((torch.zeros(4), torch.zeros(4, 3)), r"shapes \(4,\) and \(4, 3\); both must be \(4,\)"),
@@ -222,7 +225,7 @@ def test_wrong_targets(target: object, message: str) -> None:
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(ValueError, match=r"pred has shape \(2, 3, 4, 5\); QFL takes \(N, C\)"):
+    with pytest.raises(ValueError, match=r"pred has shape \(2, 3, 4, 5\); the class loss takes \(N, C\)"):
         quality_focal_loss(torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5))
     for beta in (-0.1, float("nan"), float("inf"), "2"):
         with pytest.raises(ValueError, match="finite number >= 0"):
