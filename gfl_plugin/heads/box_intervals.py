@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -190,18 +190,23 @@ def check_unit(unit: str, coder: DistanceBBoxCoder) -> None:
         )
 
 
-def with_intervals(found: Detections, calibration: Calibration) -> Detections:
-    """Add the inner and the outer box to each detection.
+def with_intervals(found: Sequence[Detections], calibration: Calibration) -> list[Detections]:
+    """Add the inner and the outer box to each detection, for all images at once.
 
     Args:
-        found: detections in pixels of the original image, with ``bbox_std`` where the unit needs it.
+        found: detections of each image in pixels of the original image, with ``bbox_std`` where the unit needs it.
         calibration: the margins.
 
     Returns:
         The same detections with ``bbox_inner`` and ``bbox_outer``.
     """
-    with torch.autocast(found.boxes.device.type, enabled=False):
-        boxes = found.boxes.float()
-        margins = calibration.margins(boxes, found.labels, found.extra.get(BBOX_STD))
+    counts = [len(own) for own in found]
+    boxes = torch.cat([own.boxes for own in found]).float()
+    std = torch.cat([own.extra[BBOX_STD] for own in found]) if BBOX_STD in calibration.fields else None
+    with torch.autocast(boxes.device.type, enabled=False):
+        margins = calibration.margins(boxes, torch.cat([own.labels for own in found]), std)
         inner, outer = inner_and_outer(boxes, margins)
-    return replace(found, extra={**found.extra, BBOX_INNER: inner, BBOX_OUTER: outer})
+    return [
+        replace(own, extra={**own.extra, BBOX_INNER: inside, BBOX_OUTER: outside})
+        for own, inside, outside in zip(found, inner.split(counts), outer.split(counts))
+    ]

@@ -92,7 +92,7 @@ class DensePrediction:
             scales = inverse_scales(batch_img_metas, decoded.raw) if rescale else None
             kept = decoded.with_side_fields(kept, needed, self.bbox_coder, scales)
         if calibration is not None:
-            kept = [with_intervals(own, calibration).without({*needed} - {*fields}) for own in kept]
+            kept = [own.without({*needed} - {*fields}) for own in with_intervals(kept, calibration)]
         results = [own.to_instances() for own in kept]
         if self.bbox_coder.use_box_type:
             for result in results:
