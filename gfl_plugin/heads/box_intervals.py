@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
-from ..structures.calibration import STD, Calibration, inner_and_outer
+from ..structures.calibration import STD, UNITS, Calibration, inner_and_outer
 from ..structures.detections import Detections
 from ..structures.side_fields import BBOX_INNER, BBOX_OUTER, BBOX_STD
 from .box_uncertainty import coders_with
@@ -130,8 +131,8 @@ class HeadIntervals:
                 f"predict with rescale=True, or leave {OPTION} out"
             )
         weights = tuple((weight.data_ptr(), _version(weight)) for weight in head.gfl_reg.parameters())
-        changed = Path(path).stat().st_mtime_ns if isinstance(path, (str, Path)) and Path(path).is_file() else None
-        state = (str(path), changed, str(population_of(test_cfg)), weights)
+        changed = os.stat(path).st_mtime_ns if isinstance(path, (str, Path)) and os.path.isfile(path) else None
+        state = (str(path), changed, str([test_cfg.get(name) for name in POPULATION]), weights)  # nms is mutable
         if self._checked != state:
             self._calibration = _read_for(head, path, test_cfg)
             self._checked = state
@@ -172,6 +173,18 @@ def _read_for(head: nn.Module, path: object, test_cfg: Mapping) -> Calibration:
     return calibration
 
 
+def available_units(coder: DistanceBBoxCoder) -> tuple[str, ...]:
+    """The units of margins that boxes of a coder have.
+
+    Args:
+        coder: the head's box coder.
+
+    Returns:
+        All units, or those other than STD.
+    """
+    return tuple(unit for unit in UNITS if unit != STD or BBOX_STD in coder.side_fields)
+
+
 def check_unit(unit: str, coder: DistanceBBoxCoder) -> None:
     """Check that boxes of a coder have the unit of margins.
 
@@ -182,7 +195,7 @@ def check_unit(unit: str, coder: DistanceBBoxCoder) -> None:
     Raises:
         ValueError: for standard deviations that boxes of this coder do not have.
     """
-    if unit == STD and BBOX_STD not in coder.side_fields:
+    if unit not in available_units(coder):
         raise ValueError(
             f"margins in units of {BBOX_STD} need standard deviations, which boxes of a {type(coder).__name__} do not "
             f"have; set bbox_coder to one of those that have them ({', '.join(coders_with(BBOX_STD))}), or calibrate "

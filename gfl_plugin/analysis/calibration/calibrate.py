@@ -11,10 +11,10 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ...heads.box_intervals import OPTION, check_unit, fingerprint, population_of
+from ...heads.box_intervals import OPTION, available_units, check_unit, fingerprint, population_of
 from ...heads.prediction import DensePrediction
 from ...metrics.matched_sides import MatchedSides
-from ...structures.calibration import STD, UNITS, Calibration
+from ...structures.calibration import STD, Calibration
 from ..data_check.sources import sources
 from ..labelled_images import labelled_loader, shared_images, split_settings
 from ..progress import ProgressDisplay
@@ -62,7 +62,7 @@ def calibrate(
     head = _head(detector, request.unit)
     loaders = _loaders(detector, split, verify)
     classes = [_class_names(detector, loader.dataset, head.num_classes) for loader in loaders.values()][0]
-    if STD in available_units(head):
+    if STD in available_units(head.bbox_coder):
         head.test_cfg.update(with_uncertainty=True)
     sides = collect_sides(detector, loaders[split], split, MATCH_IOU, display)
     calibration, margins = fit_calibration(sides, request, classes)
@@ -82,7 +82,7 @@ def calibrate(
     coverage = {}
     if verify is not None:
         others = collect_sides(detector, loaders[verify], verify, MATCH_IOU, display)
-        units = [request.unit, *(unit for unit in available_units(head) if unit != request.unit)]
+        units = [request.unit, *(unit for unit in available_units(head.bbox_coder) if unit != request.unit)]
         coverage = compare_units(sides, others, request, classes, units)
     return Result(calibration, tuple(margins), coverage)
 
@@ -136,25 +136,6 @@ def compare_units(
         unit: tuple(measure_coverage(others, fit_calibration(sides, replace(request, unit=unit), classes)[0]))
         for unit in units
     }
-
-
-def available_units(head: nn.Module) -> tuple[str, ...]:
-    """The units of margins that detections of a head have.
-
-    Args:
-        head: a head of the plugin.
-
-    Returns:
-        All, or those without STD.
-    """
-    found = []
-    for unit in UNITS:
-        try:
-            check_unit(unit, head.bbox_coder)
-        except ValueError:
-            continue
-        found.append(unit)
-    return tuple(found)
 
 
 def _head(detector: LoadedDetector, unit: str) -> nn.Module:
