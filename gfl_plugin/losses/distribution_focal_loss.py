@@ -13,11 +13,11 @@ Inside GFLHead, the box coder's ``position`` does this.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ops.host_values import on_host
 from ..registry import MODELS
-from .reduction import check_reduction, reduce_rows
+from .row_loss import RowLoss
 
 
 def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, step: float = 1.0) -> Tensor:
@@ -62,7 +62,7 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
 
 
 @MODELS.register_module()
-class DistributionFocalLoss(nn.Module):
+class DistributionFocalLoss(RowLoss):
     """Distribution Focal Loss with MMDetection's interface.
 
     Args:
@@ -78,38 +78,25 @@ class DistributionFocalLoss(nn.Module):
     def __init__(
         self, reduction: str = "mean", loss_weight: float = 1.0, first: float = 0.0, step: float = 1.0
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, loss_weight)
         _check_bins(first, step)
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
         self.first = first
         self.step = step
 
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Weighted and reduced loss; see :func:`distribution_focal_loss`.
+    def rows(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row; see :func:`distribution_focal_loss`.
 
         Args:
             pred: (N, n + 1) logits.
             target: (N,) distances in the unit of the bins.
-            weight: (N,), or None.
-            avg_factor: divisor of the mean, instead of N.
-            reduction_override: replaces ``reduction`` in this call.
 
         Returns:
-            A scalar; (N,) if the reduction is "none".
+            (N,) losses, fp32.
 
         Raises:
-            ValueError: for shapes that do not fit, a target outside the bins on a CPU, or an unknown override.
+            ValueError: for shapes that do not fit, or a target outside the bins on a CPU.
         """
-        rows = distribution_focal_loss(pred, target, self.first, self.step)
-        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
+        return distribution_focal_loss(pred, target, self.first, self.step)
 
 
 def _check_bins(first: float, step: float) -> None:

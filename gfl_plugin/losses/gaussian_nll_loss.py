@@ -11,10 +11,10 @@ If :math:`|y - \mu| > 1`, half the square is replaced by :math:`|y - \mu| - \tfr
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..registry import MODELS
-from .reduction import check_reduction, reduce_rows
+from .row_loss import RowLoss
 
 # Limits of α: standard deviations below e^-5 or above e^5 strides do not occur, and e^-α would overflow.
 LARGEST_LOG_VARIANCE = 10.0
@@ -45,7 +45,7 @@ def gaussian_nll_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class GaussianNLLLoss(nn.Module):
+class GaussianNLLLoss(RowLoss):
     """Gaussian negative log-likelihood with the interface of MMDetection's losses.
 
     Args:
@@ -56,33 +56,17 @@ class GaussianNLLLoss(nn.Module):
         ValueError: for an unknown reduction.
     """
 
-    def __init__(self, reduction: str = "mean", loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Weighted and reduced loss; see :func:`gaussian_nll_loss`.
+    def rows(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The loss of each row; see :func:`gaussian_nll_loss`.
 
         Args:
             pred: (N, 2), mean and logarithm of the variance.
             target: (N,) distances in the unit of the mean.
-            weight: (N,), or None.
-            avg_factor: divisor of the mean, instead of N.
-            reduction_override: replaces ``reduction`` in this call.
 
         Returns:
-            A scalar; (N,) if the reduction is "none".
+            (N,) losses, fp32.
 
         Raises:
-            ValueError: for shapes that do not fit, or an unknown override.
+            ValueError: for shapes that do not fit.
         """
-        rows = gaussian_nll_loss(pred, target)
-        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
+        return gaussian_nll_loss(pred, target)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..structures.class_targets import ClassTargets
 from .quality_targets import Target
-from .reduction import check_reduction, reduce_rows
+from .row_loss import RowLoss
 
 
-class QualityLoss(nn.Module):
+class QualityLoss(RowLoss):
     """Base class of losses of the joint score: one sigmoid per class, whose target is the quality of the box.
 
     Args:
@@ -26,7 +26,7 @@ class QualityLoss(nn.Module):
     activated = False  # whether predictions are probabilities rather than logits
 
     def __init__(self, use_sigmoid: bool = True, reduction: str = "mean", loss_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(reduction, loss_weight)
         if use_sigmoid is not True:
             raise ValueError(
                 f"{type(self).__name__} has use_sigmoid={use_sigmoid!r}; the joint score is a sigmoid, so write "
@@ -34,8 +34,6 @@ class QualityLoss(nn.Module):
                 "QualityFocalLoss)"
             )
         self.use_sigmoid = use_sigmoid
-        self.reduction = check_reduction(reduction)
-        self.loss_weight = loss_weight
 
     def rows(self, pred: Tensor, target: Target) -> Tensor:
         """The loss of each row, without weights.
@@ -63,32 +61,6 @@ class QualityLoss(nn.Module):
             (L,) loss of each level, fp32, with this module's settings.
         """
         raise NotImplementedError
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Target,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction_override: str | None = None,
-    ) -> Tensor:
-        """Weighted and reduced loss; see :meth:`rows`.
-
-        Args:
-            pred: (N, C) logits, or probabilities if ``activated``.
-            target: ``(label, score)`` or (N, C) qualities.
-            weight: (N,), or None.
-            avg_factor: divisor of the mean, instead of N.
-            reduction_override: replaces ``reduction`` in this call.
-
-        Returns:
-            A scalar; (N,) if the reduction is "none".
-
-        Raises:
-            ValueError: for an invalid target, weight or override.
-        """
-        rows = self.rows(pred, target)
-        return self.loss_weight * reduce_rows(rows, weight, self.reduction, avg_factor, reduction_override)
 
 
 def check_exponent(name: str, value: float, example: str) -> float:
