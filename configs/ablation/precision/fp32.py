@@ -1,2 +1,2 @@
 _base_ = "../_base_/gfl.py"
-ablation = dict(order=0, title="fp32", precision=True)
+ablation = dict(order=0, title="fp32")

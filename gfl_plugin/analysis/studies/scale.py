@@ -70,7 +70,7 @@ class SmallScale:
         with environment_variable(self.data.variable, data):
             cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
         cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
-        _set_precision(cfg.optim_wrapper, full)
+        cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
         train_for(cfg, self.epochs)
         cfg.default_hooks.checkpoint.update(save_optimizer=False)
         cfg.train_dataloader.batch_size = self.batch
@@ -109,15 +109,7 @@ class SmallScale:
         return model
 
 
-def _set_precision(wrapper: dict, full: Config) -> None:
-    """Set the precision that a variant is about, ``ablation.precision``; otherwise that of the schedule is kept."""
-    if full.ablation.get("precision", False):
-        for name in ("type", "dtype", "loss_scale"):
-            wrapper.pop(name, None)
-            if name in full.optim_wrapper:
-                wrapper[name] = full.optim_wrapper[name]
-
-
+_PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 _FAIR_EPOCHS = 48  # of the scale bccd_fair
 
 # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
