@@ -14,11 +14,13 @@ import warnings
 from pathlib import Path
 from statistics import median
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ...runtime.atomic_files import write_whole
 from .average_precision import ALL_METRICS, average_precisions
+from .deform_conv_on_cpu import use_pytorch_deform_conv
 from .score_ranking import score_rankings
 from .training_progress import ProgressHook
 
@@ -46,6 +48,8 @@ def train_and_test(folder: Path) -> dict[str, float]:
     cfg.experiment_name = f"run_{time.time_ns()}"
     started = time.monotonic()
     runner = Runner.from_cfg(cfg)
+    if not torch.cuda.is_available():  # a fifth faster there; only the order of additions differs
+        runner.model.to(memory_format=torch.channels_last)
     runner.register_hook(ProgressHook(folder))
     runner.train()
     runner.val_loop.run()
@@ -80,6 +84,8 @@ def main() -> None:
     """Train and test the run of the folder in ``sys.argv``, and write its figures."""
     warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
     folder = Path(sys.argv[1])
+    if not torch.cuda.is_available():
+        use_pytorch_deform_conv()
     write_whole(folder / FIGURES, json.dumps(train_and_test(folder), indent=2) + "\n")
 
 
