@@ -1,7 +1,7 @@
 """Deformable convolution in PyTorch's operations: each kernel position is sampled with ``grid_sample``.
 
-mmcv's operation on a CPU is a scalar loop without bf16; mmcv-lite has none. With samples from ``grid_sample``, forward and
-backward of a 3 × 3 convolution with 64 channels take about a tenth of its time.
+mmcv's operation on a CPU is a scalar loop without bf16; mmcv-lite has none. With samples from ``grid_sample``, forward
+and backward of a 3 × 3 convolution with 64 channels take about a tenth of its time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def deform_conv2d(
     bias: bool = False,
     im2col_step: int = 32,
 ) -> Tensor:
-    """Deformable convolution, version 1 (Dai et al., arXiv:1703.06211, equation 2), with the arguments of mmcv's function.
+    """Deformable convolution, version 1 (Dai et al., arXiv:1703.06211, equation 2), with mmcv's arguments.
 
     y(p) = Σₖ w(k) · x(p · stride − padding + k · dilation + Δ(p, k)), where x between locations is bilinear and outside
     the map is 0.
