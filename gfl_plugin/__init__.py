@@ -25,6 +25,7 @@ from .heads import FCOSQFLHead, FoveaQFLHead, GFLHead, LDHead, RetinaQFLHead, SS
 from .hooks import (  # noqa: E402
     AssignmentStatsHook,
     BadBoxesHook,
+    ClassLossStatsHook,
     ExactResumeHook,
     FirstStepsHook,
     NonFiniteGuardHook,
@@ -57,6 +58,7 @@ KnowledgeDistillationKLDivLoss = LocalizationDistillationLoss  # MMDetection's n
 __all__ = [
     "ATSSAssigner",
     "AssignmentStatsHook",
+    "ClassLossStatsHook",
     "BadBoxesHook",
     "CocoMetric",
     "DetTTAModel",

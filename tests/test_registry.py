@@ -32,6 +32,7 @@ NAMES = [
     ("TASK_UTILS", "GaussianBBoxCoder"),
     ("TASK_UTILS", "IntegralBBoxCoder"),
     ("HOOKS", "AssignmentStatsHook"),
+    ("HOOKS", "ClassLossStatsHook"),
     *(("HOOKS", f"{name}Hook") for name in ("BadBoxes", "ExactResume", "NonFiniteGuard", "WholeCheckpoint")),
     ("METRICS", "LocalizationQualityMetric"),
     ("MODEL_WRAPPERS", "FullyShardedDataParallel"),

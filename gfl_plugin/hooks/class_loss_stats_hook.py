@@ -1,0 +1,91 @@
+"""A hook that logs what the class loss asks of the scores: targets, scores and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ..registry import HOOKS
+from ..structures.class_targets import ClassTargets
+
+
+@HOOKS.register_module()
+class ClassLossStatsHook(Hook):
+    """Logs statistics of the class loss to the message hub, from which MMEngine's visualizer backends read.
+
+    Scalars, each of one training step per interval:
+
+    * ``train/class_loss/target``: mean quality target of the positives;
+    * ``train/class_loss/score``: mean score of the positives at their classes;
+    * ``train/class_loss/gradient_positives``: Σ |∂L/∂logit| over the positives at their classes;
+    * ``train/class_loss/gradient_negatives``: the same over all other elements.
+
+    L is the class loss with its ``loss_weight`` and normalizer. Such a step computes the class loss twice.
+
+    Args:
+        interval: steps between two logs, >= 1.
+
+    Raises:
+        ValueError: if ``interval`` is below 1, or the model has no head of the plugin.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        if not interval >= 1:
+            raise ValueError(f"interval is {interval!r}; it must be an integer >= 1 (steps)")
+        self.interval = interval
+        self._wanted = False
+        self._scalars: dict[str, float] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        qualities = [module for module in model.modules() if hasattr(module, "class_losses")]
+        if not qualities:
+            raise ValueError(
+                "ClassLossStatsHook found no head of gfl_plugin; use gfl_plugin.GFLHead as bbox_head, or "
+                "remove the hook from custom_hooks"
+            )
+        for quality in qualities:
+            if "class_losses" not in vars(quality):  # else recorded since an earlier training
+                quality.class_losses = self._recorded(quality.class_losses)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._wanted = self.every_n_train_iters(runner, self.interval)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        for name, value in self._scalars.items():
+            runner.message_hub.update_scalar(f"train/class_loss/{name}", value)
+        self._wanted, self._scalars = False, {}
+
+    def _recorded(self, class_losses: Any) -> Any:
+        """The function, with statistics of its arguments in wanted steps."""
+
+        def recorded(loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
+            if self._wanted:
+                copies = [level.detach().requires_grad_() for level in logits]
+                with torch.enable_grad():
+                    total = torch.stack(class_losses(loss_cls, copies, targets)).sum()
+                self._scalars = _statistics(copies, torch.autograd.grad(total, copies), targets)
+            return class_losses(loss_cls, logits, targets)
+
+        return recorded
+
+
+def _statistics(logits: Sequence[Tensor], gradients: Sequence[Tensor], targets: ClassTargets) -> dict[str, float]:
+    """See the scalars of :class:`ClassLossStatsHook`; without positives, only their gradients."""
+    positives = targets.positives
+    elements = positives.per_level(positives.elements([level.shape for level in logits], targets.label))
+    own = [torch.cat([m.flatten()[e] for m, e in zip(maps, elements)]).float() for maps in (logits, gradients)]
+    logit, gradient = (rows[positives.active] for rows in own)
+    total = sum(float(level.float().abs().sum()) for level in gradients)
+    of_positives = float(gradient.abs().sum())
+    scalars = {"gradient_positives": of_positives, "gradient_negatives": total - of_positives}
+    if len(logit):
+        scalars["target"] = float(targets.quality[positives.active].mean())
+        scalars["score"] = float(logit.sigmoid().mean())
+    return scalars

@@ -1,0 +1,81 @@
+"""The hook's scalars are those of the class loss."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from cases import Recipe, our_head, random_batch
+from mmengine.logging import MessageHub
+
+from gfl_plugin.hooks import ClassLossStatsHook
+
+
+def trained_step(hook: ClassLossStatsHook, head: torch.nn.Module, name: str, step: int = 0) -> dict[str, float]:
+    """The scalars after one training step."""
+    runner = SimpleNamespace(
+        model=torch.nn.ModuleDict({"bbox_head": head}), message_hub=MessageHub.get_instance(name), iter=step
+    )
+    hook.before_train(runner)
+    hook.before_train_iter(runner, step)
+    batch = random_batch(Recipe(objects=(6, 4)))
+    head.loss_by_feat(*batch.arguments())
+    hook.after_train_iter(runner, step)
+    return {key.split("/")[-1]: buffer.current() for key, buffer in runner.message_hub.log_scalars.items()}
+
+
+@pytest.mark.parametrize("settings", [{}, {"quality": {"type": "NoQuality"}, "loss_cls": None}])
+def test_gradients_of_positives_and_negatives_are_those_of_the_loss(settings: dict) -> None:
+    """Their sum is the gradient of the head's class loss; targets and scores are those of the positives."""
+    head = our_head(**settings)
+    seen = []
+    original = head.quality.class_losses
+    head.quality.class_losses = lambda loss, logits, targets: (
+        seen.append((logits, targets)) or original(loss, logits, targets)
+    )
+    batch = random_batch(Recipe(objects=(6, 4)))
+    logits = [level.requires_grad_() for level in batch.arguments()[0]]
+    losses = head.loss_by_feat(logits, *batch.arguments()[1:])["loss_cls"]
+    gradients = torch.autograd.grad(sum(losses), logits)
+    targets = seen[0][1]
+    del head.quality.class_losses
+
+    scalars = trained_step(ClassLossStatsHook(interval=1), head, f"class loss {len(settings)}")
+    places = zip(
+        targets.positives.image.tolist(), targets.positives.level.tolist(), targets.positives.location.tolist()
+    )
+    own = [(level, image, label, where) for (image, level, where), label in zip(places, targets.label.tolist())]
+    of_positives = sum(float(gradients[lv][im, label].flatten()[where].abs()) for lv, im, label, where in own)
+    scores = [float(logits[lv][im, label].flatten()[where].sigmoid()) for lv, im, label, where in own]
+    assert scalars["gradient_positives"] == pytest.approx(of_positives, rel=1e-5)
+    total = sum(float(level.abs().sum()) for level in gradients)
+    assert scalars["gradient_negatives"] == pytest.approx(total - of_positives, rel=1e-5)
+    assert scalars["target"] == pytest.approx(float(targets.quality.mean()), rel=1e-6)
+    assert scalars["score"] == pytest.approx(sum(scores) / len(scores), rel=1e-5)
+
+
+def test_the_loss_is_the_same_and_other_steps_are_not_recorded() -> None:
+    head, batch = our_head(), random_batch(Recipe(objects=(6, 4)))
+    before = head.loss_by_feat(*batch.arguments())
+    hook = ClassLossStatsHook(interval=2)
+    assert trained_step(hook, head, "unrecorded", step=0) == {}
+    assert set(trained_step(hook, head, "recorded", step=1)) == {
+        "target",
+        "score",
+        "gradient_positives",
+        "gradient_negatives",
+    }
+    after = head.loss_by_feat(*batch.arguments())
+    assert all(torch.equal(one, other) for key in before for one, other in zip(before[key], after[key]))
+
+
+def test_a_model_without_such_a_head_is_an_error() -> None:
+    runner = SimpleNamespace(model=torch.nn.ModuleDict({"bbox_head": torch.nn.Linear(1, 1)}))
+    with pytest.raises(ValueError, match="GFLHead"):
+        ClassLossStatsHook().before_train(runner)
+
+
+def test_the_interval_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="interval is 0"):
+        ClassLossStatsHook(interval=0)
