@@ -1,7 +1,7 @@
 """The content of a report, between the analyses that compute it and the page, the CSV and the JSON files that show it.
 
-All numbers are plain Python or NumPy values in the units of their comments. A part that could not be computed is None, and
-``ModelReport.missing`` says why.
+All numbers are plain Python or NumPy values in the units of their comments. A part that could not be computed is None,
+and ``ModelReport.missing`` says why.
 """
 
 from __future__ import annotations
