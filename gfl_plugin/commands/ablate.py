@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "demo_long",
             "bccd_long",
             "bccd_fair",
+            "demo_fair",
             "demo_tiny",
             "demo_large",
             "demo_noise",
@@ -47,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "coco",
         ],
         default="demo",
-        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair: "
-        "AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; demo_tiny, "
+        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair, "
+        "demo_fair: AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; demo_tiny, "
         "demo_large: tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on "
         "a single level), or COCO",
     )

@@ -42,7 +42,7 @@ class FullScale:
     def config(self, variant: Variant, configs: Path, data: Path) -> Config:
         """See :class:`Scale`."""
         cfg = Config.fromfile(variant.path)
-        cfg.pop("ablation")
+        _add_hooks(cfg, cfg.pop("ablation"))
         require_teacher(variant, cfg.model)
         return cfg
 
@@ -71,6 +71,7 @@ class SmallScale:
             cfg.merge_from_dict(Config.fromfile(base / self.data_config).to_dict())
         cfg.model = self._model(full, Config.fromfile(base / self.detector).model)
         cfg.optim_wrapper.update({name: full.optim_wrapper[name] for name in _PRECISION if name in full.optim_wrapper})
+        _add_hooks(cfg, full.ablation)
         train_for(cfg, self.epochs)
         cfg.default_hooks.checkpoint.update(save_optimizer=False)
         cfg.train_dataloader.batch_size = self.batch
@@ -107,6 +108,12 @@ class SmallScale:
             model.teacher_config = dict(model=self._model(Config.fromfile(find_config(full.teacher_config)), small))
         model.merge(cfg.ablation.get("small_model", {}))
         return model
+
+
+def _add_hooks(cfg: Config, ablation: dict) -> None:
+    """Add the hooks of a variant."""
+    if "hooks" in ablation:
+        cfg.custom_hooks = [*cfg.get("custom_hooks", ()), *ablation["hooks"]]
 
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
@@ -147,8 +154,8 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
-    # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About ten
-    # minutes on one core.
+    # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About five and
+    # three minutes on one core.
     "bccd_fair": SmallScale(
         BccdData(),
         "bccd_data.py",
@@ -156,6 +163,15 @@ SCALES: dict[str, Scale] = {
         batch=8,
         classes=3,
         image_scale=(320, 240),
+        schedule="small_schedule_adamw.py",
+    ),
+    "demo_fair": SmallScale(
+        EmbeddedData(DemoSize(train=600, val=150, side=160)),
+        "demo_data.py",
+        epochs=24,
+        batch=8,
+        classes=10,
+        image_scale=None,
         schedule="small_schedule_adamw.py",
     ),
     # The data and the schedule of demo_long with digits shorter than the finest stride.

@@ -1,0 +1,1 @@
+"""What class losses ask of the scores during a training, from the scalars of ClassLossStatsHook."""
