@@ -23,7 +23,7 @@ class Shifted:
 
 
 def simulated(
-    seed: int, images: int = 60, shifted: float = 0.0, certain: bool = True
+    seed: int, images: int = 60, shifted: float = 0.0, certain: bool = True, noise: float = 1.0
 ) -> tuple[Examination, list[Shifted]]:
     """An examination with one detection per object, and the labels that were shifted by 30 % of the box's size."""
     random, shifting, found, shifts = np.random.default_rng(seed), np.random.default_rng(seed), [], []
@@ -34,7 +34,7 @@ def simulated(
             random.uniform(40, 120, (count, 2)),
         )
         true = np.concatenate([corner, corner + size], axis=1)
-        std = random.uniform(0.5, 3, (count, 4)) * random.uniform(0.5, 1.5, (count, 1))
+        std = noise * random.uniform(0.5, 3, (count, 4)) * random.uniform(0.5, 1.5, (count, 1))
         predicted = true + random.normal(size=std.shape) * std
         for row in np.flatnonzero(shifting.random(count) < shifted):
             side = int(shifting.integers(4))

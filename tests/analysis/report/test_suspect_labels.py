@@ -23,7 +23,7 @@ def with_uncertainty_times(examination: Examination, factor: float) -> Examinati
 
 @pytest.mark.parametrize("certain", [True, False])
 def test_shifted_sides_come_first_and_are_named(certain: bool) -> None:
-    examination, shifts = simulated(0, shifted=0.05, certain=certain)
+    examination, shifts = simulated(0, shifted=0.05, certain=certain, noise=0.4)
     first = find_suspects(examination, 0.9)[: len(shifts)]
     assert {(one.image, one.object, one.side) for one in first} == {
         (one.image, one.object, SIDES[one.side]) for one in shifts
