@@ -16,8 +16,8 @@ from .run_label_study import NAME, LabelStudy
 _EXPLANATION = """\
 One side of {share:.0%} of the annotations of BCCD's training images was moved by {low:.0%} to {high:.0%} of the box's
 width or height, outward or inward at random. The images were divided into {folds} folds; a detector that was trained
-with the others judged each fold. It saw the wrong labels of those others as if they were right. Annotations are ranked by
-suspicion, the distance of label and prediction in calibrated margins, or by 1 − IoU of the same label and detection;
+with the others judged each fold. It saw the wrong labels of those others as if they were right. Annotations are ranked
+by suspicion, the distance of label and prediction in calibrated margins, or by 1 − IoU of the same label and detection;
 those without a detection come last. AUROC is the probability that a wrong label comes before a right one. BCCD's own
 annotations count as right, though some are not. Errors are distances of the predicted side from the original one.
 """
