@@ -21,7 +21,7 @@ from ..studies.results import find_results
 from ..studies.run_display import RunDisplay
 from ..studies.run_queue import train_runs
 from ..studies.run_study import StudyOutcome
-from ..studies.study_folder import reserve
+from ..studies.study_folder import locked, reserve
 from .fold_data import LabelledImage, WrongLabel, read_images, write_folds, wrong_labels
 from .fold_runs import SCALE, base_config, fold_runs
 from .label_figures import LabelFigures, label_figures
@@ -55,21 +55,14 @@ def run_label_study(study: LabelStudy, data: Path, jobs: int, display: ProgressD
         The figures; None if a training failed.
 
     Raises:
-        ValueError: if the folder belongs to another study, or a finished run had another config.
+        ValueError: if there are fewer than two folds, the folder belongs to another study or another process runs it, a
+            finished run had another config, or the detections are too few to calibrate margins.
     """
     if study.folds < 2:
         raise ValueError(f"--folds is {study.folds}; it must be at least 2")
     reserve(study.work_dir, NAME, SCALE)
-    base = base_config(study.configs, data)
-    images, classes = _training_images(base)
-    wrong = wrong_labels(images, study.law, study.seed)
-    folder = study.work_dir / f"labels_{study.folds}_folds_seed_{study.seed}"
-    files = write_folds(images, wrong, classes, study.folds, study.seed, folder)
-    runs = fold_runs(base, files, images[0].path.parent, study.seed, folder, study.configs, data)
-    trained = _trained(runs, jobs, display)
-    if trained is None:
-        return None
-    return figures_of([_examination(run, folder, display) for run in trained], wrong, study.level)
+    with locked(study.work_dir):
+        return _figures(study, data, jobs, display)
 
 
 def figures_of(examinations: Sequence[Examination], wrong: Sequence[WrongLabel], level: float) -> LabelFigures:
@@ -85,6 +78,19 @@ def figures_of(examinations: Sequence[Examination], wrong: Sequence[WrongLabel],
     """
     everything = replace(examinations[0], images=tuple(image for one in examinations for image in one.images))
     return label_figures(everything, judge_labels(everything, level), wrong)
+
+
+def _figures(study: LabelStudy, data: Path, jobs: int, display: ProgressDisplay) -> LabelFigures | None:
+    base = base_config(study.configs, data)
+    images, classes = _training_images(base)
+    wrong = wrong_labels(images, study.law, study.seed)
+    folder = study.work_dir / f"labels_{study.folds}_folds_seed_{study.seed}"
+    files = write_folds(images, wrong, classes, study.folds, study.seed, folder)
+    runs = fold_runs(base, files, images[0].path.parent, study.seed, folder, study.configs, data)
+    trained = _trained(runs, jobs, display)
+    if trained is None:
+        return None
+    return figures_of([_examination(run, folder, display) for run in trained], wrong, study.level)
 
 
 def _training_images(base: Config) -> tuple[tuple[LabelledImage, ...], tuple[str, ...]]:

@@ -1,8 +1,9 @@
 """Writes suspect labels for annotation tools: a table, and the images to correct as COCO's JSON and CVAT's XML.
 
 Both files contain all annotations of the images that have a suspect label, so that the corrected images can replace
-those of the data set. Formats: https://cocodataset.org/#format-data and
-https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ ("CVAT for images 1.1").
+those of the data set. CVAT keeps attributes only if the labels of the task have them, so that there is also a file with
+these labels, for the tab "Raw" of CVAT's label constructor. Formats: https://cocodataset.org/#format-data and
+https://docs.cvat.ai/docs/other/xml_format ("CVAT for images 1.1").
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ...runtime.atomic_files import write_whole
 from .examined_image import Examination, ExaminedImage
 from .report_content import SIDES, SuspectLabel
 
-FILES = ("suspects.csv", "suspects_coco.json", "suspects_cvat.xml")
+FILES = ("suspects.csv", "suspects_coco.json", "suspects_cvat.xml", "suspects_cvat_labels.json")
 COLUMNS = (
     "image",  # file
     "class",
@@ -39,12 +40,12 @@ COLUMNS = (
 WRONG_SIDE, PREDICTED, SUSPICION = "wrong_side", "predicted_px", "suspicion"
 RIGHT = "none"  # value of WRONG_SIDE of the other annotations in CVAT
 CROWD = "is_crowd"  # attribute of ignored regions in CVAT, which its export in COCO's format knows
-# Input type, default value and values of the attributes in CVAT.
+# Input type and values of the attributes in CVAT, the default first. CVAT's label constructor needs at least one value.
 _CVAT_ATTRIBUTES = {
-    WRONG_SIDE: ("select", RIGHT, (RIGHT, *SIDES)),
-    PREDICTED: ("text", "", ()),
-    SUSPICION: ("text", "", ()),
-    CROWD: ("checkbox", "false", ()),
+    WRONG_SIDE: ("select", (RIGHT, *SIDES)),
+    PREDICTED: ("text", ("",)),
+    SUSPICION: ("text", ("",)),
+    CROWD: ("checkbox", ("false",)),
 }
 
 
@@ -69,7 +70,12 @@ def write_suspects(suspects: Sequence[SuspectLabel], examination: Examination, f
     Returns:
         The paths of ``FILES``.
     """
-    contents = (_table(suspects, examination), _coco(suspects, examination), _cvat(suspects, examination))
+    contents = (
+        _table(suspects, examination),
+        _coco(suspects, examination),
+        _cvat(suspects, examination),
+        _cvat_labels(examination.classes),
+    )
     paths = [folder / name for name in FILES]
     for path, content in zip(paths, contents):
         write_whole(path, content)
@@ -145,13 +151,23 @@ def _cvat_label(labels: ElementTree.Element, name: str) -> None:
     label = _child(labels, "label")
     _child(label, "name", name)
     attributes = _child(label, "attributes")
-    for attribute, (kind, default, values) in _CVAT_ATTRIBUTES.items():
+    for attribute, (kind, values) in _CVAT_ATTRIBUTES.items():
         element = _child(attributes, "attribute")
         _child(element, "name", attribute)
         _child(element, "mutable", False)
         _child(element, "input_type", kind)
-        _child(element, "default_value", default)
+        _child(element, "default_value", values[0])
         _child(element, "values", "\n".join(values))
+
+
+def _cvat_labels(classes: Sequence[str]) -> str:
+    attributes = [
+        {"name": name, "mutable": False, "input_type": kind, "default_value": values[0], "values": list(values)}
+        for name, (kind, values) in _CVAT_ATTRIBUTES.items()
+    ]
+    return (
+        json.dumps([{"name": name, "attributes": attributes} for name in classes], indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def _cvat_box(image: ElementTree.Element, one: _Annotation, name: str) -> None:

@@ -75,7 +75,7 @@ def test_pycocotools_reads_the_images_to_correct_with_all_annotations(
 def test_cvat_file_has_the_structure_of_cvat_for_images(
     examination: Examination, suspects: tuple[SuspectLabel, ...], tmp_path: Path
 ) -> None:
-    """As in https://docs.cvat.ai/docs/dataset_management/formats/xml_format/, section Annotation."""
+    """As in https://docs.cvat.ai/docs/other/xml_format, section Annotation."""
     root = ElementTree.parse(write_suspects(suspects, examination, tmp_path)[2]).getroot()
     assert (root.tag, [child.tag for child in root][:2], root.findtext("version")) == (
         "annotations",
@@ -114,8 +114,22 @@ def test_cvat_file_has_the_structure_of_cvat_for_images(
     assert len(crowds) == len(root.findall("image")) and {one.text for one in crowds} == {"true"}
 
 
+def test_labels_for_cvat_are_those_of_its_file(examination: Examination, tmp_path: Path) -> None:
+    """The label constructor wants a non-empty list of texts, of which the default of a selection is one."""
+    *_, cvat, labels = write_suspects((), examination, tmp_path)
+    declared = {one.findtext("name"): one for one in ElementTree.parse(cvat).getroot().iter("label")}
+    found = json.loads(labels.read_text(encoding="utf-8"))
+    assert tuple(one["name"] for one in found) == tuple(declared) == examination.classes
+    for label in found:
+        for attribute, element in zip(label["attributes"], declared[label["name"]].findall("attributes/attribute")):
+            assert attribute["values"] == (element.findtext("values") or "").split("\n") != []
+            for key in ("name", "input_type", "default_value"):
+                assert attribute[key] == (element.findtext(key) or "")
+            assert str(attribute["mutable"]) == element.findtext("mutable")
+
+
 def test_files_without_suspects_are_readable(examination: Examination, tmp_path: Path) -> None:
-    table, coco, cvat = write_suspects((), examination, tmp_path)
+    table, coco, cvat, _ = write_suspects((), examination, tmp_path)
     assert table.read_text() == ",".join(COLUMNS) + "\n"
     assert json.loads(coco.read_text())["images"] == COCO(str(coco)).getImgIds() == []
     assert ElementTree.parse(cvat).getroot().findall("image") == []
