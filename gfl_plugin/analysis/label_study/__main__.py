@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from mmengine.logging import MMLogger
+from rich.console import Console
 
 from ...runtime.config_files import config_folder
 from ..machine import this_machine
@@ -33,13 +34,21 @@ def main(words: list[str] | None = None) -> int:
         words: arguments of the command; those of the process if not given.
 
     Returns:
-        0; 1 if a training failed.
+        0; 1 if a training failed; 2 for an error that the user can correct.
     """
     words = sys.argv[1:] if words is None else words
     arguments = _parser().parse_args(words)
     warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
     MMLogger.get_current_instance().setLevel("WARNING")
     console = output_console()
+    try:
+        return _run(arguments, console, shlex.join(["python", "-m", "gfl_plugin.analysis.label_study", *words]))
+    except (OSError, ValueError) as error:
+        print(f"label_study: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: argparse.Namespace, console: Console, command: str) -> int:
     study = LabelStudy(arguments.folds, arguments.seed, arguments.level, arguments.work_dir.resolve(), config_folder())
     data = SCALES[SCALE].data.locate(study.work_dir)
     with progress_display(console) as display:
@@ -48,7 +57,7 @@ def main(words: list[str] | None = None) -> int:
         return 1
     about = {
         "scale": SCALE,
-        "command": shlex.join(["python", "-m", "gfl_plugin.analysis.label_study", *words]),
+        "command": command,
         "machine": str(this_machine()),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
