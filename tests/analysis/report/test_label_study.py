@@ -10,12 +10,17 @@ import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without comp
 import numpy as np
 import pytest
 from analysis.report.simulated_examination import Shifted, simulated
+from mmdet.registry import DATASETS
+from mmengine.registry import init_default_scope
 
-from gfl_plugin.analysis.label_study.fold_data import LabelledImage, WrongLabel, write_folds, wrong_labels
+from gfl_plugin.analysis.label_study.fold_data import LabelledImage, WrongLabel, read_images, write_folds, wrong_labels
+from gfl_plugin.analysis.label_study.fold_runs import base_config, fold_runs
 from gfl_plugin.analysis.label_study.label_figures import LabelFigures, auroc, label_figures
 from gfl_plugin.analysis.label_study.shifted_sides import ShiftLaw, shift_sides
+from gfl_plugin.analysis.labelled_images import labelled_loader, shared_images
 from gfl_plugin.analysis.report.examined_image import Examination
 from gfl_plugin.analysis.report.label_judgements import judge_labels
+from gfl_plugin.runtime.config_files import config_folder
 
 SIZE = (640, 480)
 
@@ -139,3 +144,30 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
     score, wrong = random.integers(0, 9, 80).astype(float), random.random(80) < 0.3
     pairs = score[wrong][:, None] - score[~wrong][None]
     assert auroc(score, wrong) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+
+
+def test_detectors_of_bccd_judge_the_wrong_labels_of_images_that_they_did_not_see(
+    gfl_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MMDetection reads has the order of the wrong labels, and training and held-out images differ."""
+    monkeypatch.setenv("GFL_DATA", str(gfl_data))
+    base = base_config(config_folder(), gfl_data)
+    init_default_scope("mmdet")
+    images = read_images(DATASETS.build(base.train_dataloader.dataset))
+    wrong = wrong_labels(images, ShiftLaw(), 0)
+    classes = tuple(base.train_dataloader.dataset.metainfo.classes)
+    files = write_folds(images, wrong, classes, 2, 0, tmp_path)
+    for run in fold_runs(base, files, images[0].path.parent, 0, tmp_path, config_folder(), gfl_data):
+        train = DATASETS.build(run.config.train_dataloader.dataset)
+        held_out = labelled_loader(run.config, "val").dataset
+        assert not shared_images(train, held_out) and len(train) + len(held_out) == len(images)
+        found = {(one.image, one.object): one for one in wrong}
+        for image in read_images(held_out):
+            original = next(one for one in images if one.path == image.path)
+            expected = original.boxes.copy()
+            for place in range(len(expected)):
+                if (image.path.name, place) in found:
+                    one = found[image.path.name, place]
+                    expected[place, one.side] = one.shifted
+            np.testing.assert_allclose(image.boxes, expected)
+            np.testing.assert_array_equal(image.labels, original.labels)
