@@ -14,7 +14,7 @@ from .calibration_errors import detection_ece, localization_aware_ace, localizat
 from .image_boxes import as_array, boxes_of, ground_truth
 from .lrp import lrp, optimal_lrp
 from .matched_detections import MatchedDetections
-from .matching import Boxes, match_image
+from .matching import Boxes, match_image, rank_in_class
 from .score_ranking import pearson, spearman
 
 
@@ -109,7 +109,7 @@ class LocalizationQualityMetric(BaseMetric):
         finite = np.isfinite(scores) & np.isfinite(detections.boxes).all(axis=1)
         rows = np.flatnonzero(finite & (scores >= self.score_thr))
         rows = rows[np.argsort(-scores[rows], kind="stable")]
-        rows = rows[_rank_in_class(detections.labels[rows]) < self.max_dets]
+        rows = rows[rank_in_class(detections.labels[rows]) < self.max_dets]
         kept, scores = Boxes(detections.boxes[rows], detections.labels[rows]), scores[rows]
         results = []
         for iou_thr in (self.iou_thr, 0.0):
@@ -148,12 +148,3 @@ class LocalizationQualityMetric(BaseMetric):
             "Spearman_all": spearman(overlapping.scores, overlapping.iou),
             "non_finite": float(sum(one.non_finite for one in results)),
         }
-
-
-def _rank_in_class(labels: np.ndarray) -> np.ndarray:
-    """(N,) number of earlier elements with the same label."""
-    order = np.argsort(labels, kind="stable")
-    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels)) - np.repeat(starts, counts)
-    return rank

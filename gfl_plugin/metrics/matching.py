@@ -109,3 +109,19 @@ def match_image(detections: Boxes, objects: Boxes, crowds: Boxes, iou_thr: float
         true = matches.object >= 0
         taken[rows[true]] = own[matches.object[true]]
     return Matches(iou, taken, ignored)
+
+
+def rank_in_class(labels: np.ndarray) -> np.ndarray:
+    """Count the earlier detections of the same class, to keep the first of each.
+
+    Args:
+        labels: (N,) class indices of the detections of an image.
+
+    Returns:
+        (N,) int64 number of earlier elements with the same label.
+    """
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return rank

@@ -27,7 +27,7 @@ def install_command(extra: str, packages: Sequence[str]) -> str:
     """A ``pip install`` command that can be pasted into a shell.
 
     Args:
-        extra: of ``setup.py``: runtime, demo, ablation, publish or dev.
+        extra: of ``setup.py``: runtime, demo, ablation, calibrate, report, publish or dev.
         packages: what is missing, for a copy of the package that has neither ``setup.py`` nor metadata.
 
     Returns:
@@ -82,7 +82,11 @@ def _required_by(extra: str) -> list[str]:
     return found
 
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # names that pip knows, where they differ from the module's
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+    "PIL": "pillow",
+}  # names that pip knows, where they differ from the module's
 
 
 def module_or_advice(name: str, extra: str) -> ModuleType:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ...heads.box_intervals import OPTION, available_units, check_unit, fingerprint, population_of
 from ...heads.prediction import DensePrediction
@@ -19,6 +19,7 @@ from ..data_check.sources import sources
 from ..labelled_images import labelled_loader, shared_images, split_settings
 from ..progress import ProgressDisplay
 from ..side_errors import LoadedDetector, collect_sides, load_detector
+from ..trained_classes import class_names
 from .coverage import Coverage, measure_coverage
 from .fit import GroupMargins, Request, fit_margins
 
@@ -61,7 +62,7 @@ def calibrate(
     detector = load_detector(cfg, checkpoint, with_uncertainty=None, with_distributions=None, **{OPTION: None})
     head = _head(detector, request.unit)
     loaders = _loaders(detector, split, verify)
-    classes = [_class_names(detector, loader.dataset, head.num_classes) for loader in loaders.values()][0]
+    classes = [class_names(detector.model, loader.dataset, head.num_classes) for loader in loaders.values()][0]
     if STD in available_units(head.bbox_coder):
         head.test_cfg.update(with_uncertainty=True)
     sides = collect_sides(detector, loaders[split], split, MATCH_IOU, display)
@@ -166,15 +167,3 @@ def _loaders(detector: LoadedDetector, split: str, verify: str | None) -> dict[s
             "computed; their coverage says nothing about new images: verify on other images"
         )
     return loaders
-
-
-def _class_names(detector: LoadedDetector, dataset: Dataset, count: int) -> tuple[str, ...]:
-    """The classes of the data, which must be those of the head and of the checkpoint."""
-    classes = tuple(dataset.metainfo.get("classes", ()))
-    trained = tuple(detector.model.dataset_meta.get("classes", ()))
-    if len(classes) != count or (len(trained) == count and trained != classes):
-        raise ValueError(
-            f"the data have the classes {', '.join(classes)}; the checkpoint was trained with {', '.join(trained)}, "
-            f"and the head has num_classes={count}. Use the config with which the checkpoint was trained"
-        )
-    return classes
