@@ -16,6 +16,7 @@ SIDES = ("left", "top", "right", "bottom")
 ERROR_KINDS = ("classification", "localization", "both", "duplicate", "background", "missed")
 CORRECT = "correct"  # a detection that found an object
 IGNORED = "ignored"  # a detection in an ignored region
+BOTH, NEITHER = "both", "none"  # in Comparison.found
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ErrorCost:
     kind: str  # one of ERROR_KINDS
     count: int
     ap50_gain: float  # points of AP50 (percent) that the model would gain if only this kind were repaired
+    shown: int = 0  # how many of them there are at the score threshold of the report, see ModelReport
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,21 @@ class JudgedDetection:
 
     detection: int  # index among the detections of the image
     kind: str  # CORRECT, IGNORED or one of ERROR_KINDS except "missed"
-    iou: float  # with the best object of any class
-    object: int  # index of that object, -1 without one
+    iou: float  # with the object below, 0 without one
+    # Index of the object that the kind is about: the one that was found (correct), that another detection has found
+    # (duplicate), or that this one is near (localization, classification). For the others, the object of any class that
+    # it overlaps most; -1 without one.
+    object: int
 
 
 @dataclass(frozen=True)
 class JudgedImage:
-    """An image with the kind of each detection, and the objects that were not found."""
+    """An image with the kind of each detection, and the objects that were missed, both at a score threshold."""
 
     image: int  # index in the examination
-    detections: tuple[JudgedDetection, ...]  # those that are shown
-    missed: tuple[int, ...]  # indices of objects
+    detections: tuple[JudgedDetection, ...]  # those with a score of at least the threshold, in falling order
+    # Indices of objects that none of these detections has found or is near (localization, classification).
+    missed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ class ModelReport:
     suspects: tuple[SuspectLabel, ...] | None
     judged: tuple[JudgedImage, ...]  # one per image, in the order of the examination
     missing: tuple[str, ...]  # one sentence per part that is None, and why
+    score_threshold: float = 0.0  # of ``judged`` and ``comparison``: the one with the best F1 at an IoU of 0.5
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,8 @@ class Comparison:
     """Two models on the same images."""
 
     models: tuple[str, str]
-    found: dict[str, int]  # number of objects found by: "both", each model's name alone, "none"
+    # Number of objects found by: BOTH, each model's name alone, NEITHER; each model at its own score threshold.
+    found: dict[str, int]
     differences: tuple[Difference, ...]
 
 
