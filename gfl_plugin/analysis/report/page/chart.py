@@ -12,7 +12,7 @@ import vl_convert
 INK, MUTED, LINE = "#111111", "#555555", "#dddddd"
 # Of models and sides: distinguishable with impaired color vision, contrast of at least 3 on both backgrounds.
 COLORS = ("#3a78d8", "#c8641b", "#16907f", "#9460d6", "#c24a78", "#8a7a1f")
-WIDE, NARROW = 620, 270  # pixels; the page shows one of them, as there is room
+WIDE, NARROW = 540, 320  # pixels of the whole chart; the page shows one of them, as there is room
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
 
 
@@ -31,7 +31,7 @@ def svg(chart: Chart, width: int) -> str:
 
     Args:
         chart: the chart.
-        width: of the plot in pixels.
+        width: of the whole chart in pixels.
 
     Returns:
         An SVG element.
@@ -78,6 +78,7 @@ def _sized(chart: Chart, width: int, background: str | None) -> dict:
     text = {"labelColor": MUTED, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500}
     return chart.spec.to_dict() | {
         "width": width,
+        "autosize": {"type": "fit", "contains": "padding"},
         "background": background,
         "padding": {"left": 4, "right": 14, "top": 4, "bottom": 4},
         "config": {
@@ -85,8 +86,13 @@ def _sized(chart: Chart, width: int, background: str | None) -> dict:
             "aria": False,  # the page describes the chart as a whole
             "view": {"stroke": None},
             "axis": {**text, "gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED, "titlePadding": 8},
-            "legend": {**text, "orient": "top", "title": None, "columns": 1 if width < WIDE else 3, "labelLimit": 240},
+            "legend": {
+                **text,
+                "orient": "top",
+                "title": None,
+                "columns": 2 if width < WIDE else 4,
+                "labelLimit": 240 if width >= WIDE else 130,
+            },
             "title": {"color": INK, "fontSize": 14, "anchor": "start", "offset": 10},
-            "style": {"ink": {"stroke": INK, "fill": INK}, "muted": {"stroke": MUTED, "fill": MUTED}},
         },
     }

@@ -42,22 +42,21 @@ def figures(models: Sequence[ModelReport]) -> Figures:
         The charts; nothing is rendered yet.
     """
     files = file_names([model.name for model in models])
-    numbered = list(enumerate(zip(files, models)))
     return Figures(
         summary=tuple(summary_charts(models)),
         scores=tuple(
             score_chart(f"score_iou_{file}", f"{one.name}: score and IoU", one.scores, n)
             if one.scores is not None and len(one.scores.scores)
             else None
-            for n, (file, one) in numbered
+            for n, (file, one) in enumerate(zip(files, models))
         ),
         errors=tuple(
-            error_chart(f"side_errors_{file}", f"{one.name}: σ and error of sides", one.sides, n) if one.sides else None
-            for n, (file, one) in numbered
+            error_chart(f"side_errors_{file}", f"{one.name}: σ and error of sides", one.sides) if one.sides else None
+            for file, one in zip(files, models)
         ),
         coverage=tuple(
             coverage_chart(f"coverage_{file}", f"{one.name}: coverage of intervals", one.sides) if one.sides else None
-            for _, (file, one) in numbered
+            for file, one in zip(files, models)
         ),
     )
 

@@ -33,7 +33,9 @@ def _headroom(model: ModelReport) -> str:
     own, perfect = (one.get("AP", math.nan) for one in (model.accuracy.metrics, model.accuracy.perfect_ranking))
     if not math.isfinite(perfect - own):
         return ""
-    return f"With a perfect ranking, the same boxes would have AP {number(perfect)}: {number(perfect - own)} points more."
+    return (
+        f"With a perfect ranking, the same boxes would have AP {number(perfect)}: {number(perfect - own)} points more."
+    )
 
 
 def _background(model: ModelReport) -> str:

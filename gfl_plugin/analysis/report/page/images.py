@@ -61,14 +61,22 @@ def around(boxes: Sequence[np.ndarray], width: int, height: int) -> tuple[int, i
         height: of the image.
 
     Returns:
-        Left, top, right, bottom in whole pixels within the image, with at least one pixel.
+        Left, top, right, bottom in whole pixels within the image, with at least one pixel; 4:3 where the image allows.
     """
-    corners = np.concatenate([np.asarray(boxes, float)[:, :2], np.asarray(boxes, float)[:, 2:]])
+    corners = np.asarray(boxes, float).reshape(-1, 2)
     low, high = corners.min(axis=0), corners.max(axis=0)
     margin = max(24.0, 0.35 * float((high - low).max()))
-    left, top = (int(max(0, min(value - margin, end - 1))) for value, end in zip(low, (width, height)))
-    right, bottom = (int(min(end, np.ceil(value + margin))) for value, end in zip(high, (width, height)))
-    return left, top, max(right, left + 1), max(bottom, top + 1)
+    needed = high - low + 2 * margin
+    wanted = np.maximum(needed, needed[::-1] * (4 / 3, 3 / 4))
+    ends = [_part(*one) for one in zip((low + high) / 2, wanted, (width, height))]
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def _part(center: float, size: float, end: int) -> tuple[int, int]:
+    """An interval of whole pixels around a center, moved into 0 to ``end``."""
+    length = int(max(1, min(np.ceil(size), end)))
+    first = int(np.clip(round(center - length / 2), 0, max(0, end - length)))
+    return first, first + length
 
 
 def _within(image: Image.Image, side: int) -> Image.Image:

@@ -46,13 +46,17 @@ def write_page(content: ReportContent, examinations: Sequence[Examination], fold
         write_whole(folder / "figures" / f"{chart.name}.png", png(chart), durable=False)
     script = "\n".join((_FOLDER / "static" / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     values = page_values(content, examinations)
-    page = _environment().get_template("report.html.j2").render(
-        **values | {"data": _json(values["data"])},
-        content=content,
-        charts=charts,
-        style=Markup((_FOLDER / "static" / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **values | {"data": _json(values["data"])},
+            content=content,
+            charts=charts,
+            style=Markup((_FOLDER / "static" / "report.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
     write_whole(folder / "report.html", page, durable=False)
 

@@ -11,7 +11,7 @@ from .compared import compared_images, hidden_differences
 from .findings import findings
 from .gallery import detections_per_image, gallery_data
 from .least_certain import least_certain
-from .quality_tables import curve_table, found_table, score_table, side_table
+from .quality_tables import curve_table, found_table, score_table, side_tables
 from .shown_images import MAX_IMAGES, same_images, worst_first
 from .summary_tables import accuracy_table, class_table, error_table, model_table
 from .suspects import suspect_cards
@@ -49,7 +49,7 @@ def page_values(content: ReportContent, examinations: Sequence[Examination]) -> 
         "model_table": model_table(examinations),
         "score_table": score_table(models),
         "curve_tables": [None if one.scores is None else curve_table(one.name, one.scores) for one in models],
-        "side_tables": [None if one.sides is None else side_table(one.name, one.sides) for one in models],
+        "side_tables": [None if one.sides is None else side_tables(one.name, one.sides) for one in models],
         "least_certain": [least_certain(e, model) for e, model in zip(examinations, models)],
         "suspects": [
             None if model.suspects is None else suspect_cards(m, e, model.suspects, index[m])

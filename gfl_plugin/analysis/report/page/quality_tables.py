@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...tables import Column, Table
-from ..report_content import BOTH, NEITHER, Comparison, ModelReport, ScoreQuality, SideQuality
+from ..report_content import BOTH, NEITHER, Comparison, ModelReport, ScoreQuality, SideFigures, SideQuality
 from .summary_tables import CaptionedTable
 from .words import NOT_DEFINED, number, percent
 
@@ -37,12 +37,13 @@ def curve_table(name: str, scores: ScoreQuality) -> CaptionedTable:
     """
     columns = [Column(one) for one in ("Mean score", "Mean IoU", "Share with IoU of at least 0.5", "Detections")]
     rows = [
-        (number(score, 2), number(iou, 2), percent(precision), f"{count:,}") for score, iou, precision, count in scores.curve
+        (number(score, 2), number(iou, 2), percent(precision), f"{count:,}")
+        for score, iou, precision, count in scores.curve
     ]
     return CaptionedTable(f"{name}: quality of boxes by score", Table(tuple(columns), tuple(rows)))
 
 
-def side_table(name: str, sides: SideQuality) -> CaptionedTable:
+def side_tables(name: str, sides: SideQuality) -> tuple[CaptionedTable, CaptionedTable]:
     """How well standard deviations tell the errors of sides.
 
     Args:
@@ -50,8 +51,17 @@ def side_table(name: str, sides: SideQuality) -> CaptionedTable:
         sides: its figures.
 
     Returns:
-        A row per side and size.
+        A table of the sides of all objects, and one by size of the object.
     """
+    caption = f"{name}: uncertainty of sides; coverage should be {percent(sides.level, 0)}"
+    return (
+        CaptionedTable(caption, _side_rows([one for one in sides.figures if one.group == "all"])),
+        CaptionedTable(f"{caption}; by size", _side_rows([one for one in sides.figures if one.group != "all"])),
+    )
+
+
+def _side_rows(figures: Sequence[SideFigures]) -> Table:
+    """A row per side and size."""
     headings = ("Matches", "Correlation", "Mean σ", "RMS error", "Coverage", "Mean margin")
     columns = (Column("Side", numeric=False), Column("Size", numeric=False), *map(Column, headings))
     rows = [
@@ -65,10 +75,9 @@ def side_table(name: str, sides: SideQuality) -> CaptionedTable:
             percent(one.coverage),
             number(one.mean_margin, 1, " px"),
         )
-        for one in sides.figures
+        for one in figures
     ]
-    caption = f"{name}: uncertainty of sides; coverage should be {percent(sides.level, 0)}"
-    return CaptionedTable(caption, Table(columns, tuple(rows)))
+    return Table(columns, tuple(rows))
 
 
 def found_table(comparison: Comparison) -> CaptionedTable:

@@ -6,11 +6,12 @@ import altair as alt
 import numpy as np
 
 from ..report_content import ScoreQuality
-from .chart import COLORS, Chart
+from .chart import COLORS, INK, MUTED, Chart
 
 CELLS = 25  # per axis
 SPARSE = 4  # cells with fewer detections show them as points
 MAX_POINTS = 1500
+_AXIS = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f")
 
 
 def score_chart(name: str, title: str, scores: ScoreQuality, color: int) -> Chart:
@@ -28,8 +29,8 @@ def score_chart(name: str, title: str, scores: ScoreQuality, color: int) -> Char
     own = COLORS[color % len(COLORS)]
     cells, points = _density(scores.scores, scores.iou)
     curve = [{"score": score, "iou": iou, "count": count} for score, iou, _, count in scores.curve]
-    x = alt.X("score:Q", title="score", scale=alt.Scale(domain=[0, 1]))
-    y = alt.Y("iou:Q", title="IoU with the best object", scale=alt.Scale(domain=[0, 1]))
+    x = alt.X("score:Q", title="score", scale=alt.Scale(domain=[0, 1]), axis=_AXIS)
+    y = alt.Y("iou:Q", title="IoU with the best object", scale=alt.Scale(domain=[0, 1]), axis=_AXIS)
     layers = [
         alt.Chart(alt.Data(values=cells))
         .mark_rect(color=own)
@@ -42,17 +43,17 @@ def score_chart(name: str, title: str, scores: ScoreQuality, color: int) -> Char
         ),
         alt.Chart(alt.Data(values=points)).mark_point(filled=True, size=9, opacity=0.55, color=own).encode(x=x, y=y),
         alt.Chart(alt.Data(values=[{"score": 0, "iou": 0}, {"score": 1, "iou": 1}]))
-        .mark_line(style="muted", strokeDash=[5, 4], strokeWidth=1.5)
+        .mark_line(color=MUTED, strokeDash=[5, 4], strokeWidth=1.5)
         .encode(x=x, y=y),
-        alt.Chart(alt.Data(values=curve)).mark_line(style="ink", strokeWidth=2).encode(x=x, y=y),
-        alt.Chart(alt.Data(values=curve)).mark_point(style="ink", filled=True, size=40, opacity=1).encode(x=x, y=y),
+        alt.Chart(alt.Data(values=curve)).mark_line(color=INK, strokeWidth=2).encode(x=x, y=y),
+        alt.Chart(alt.Data(values=curve)).mark_point(color=INK, filled=True, size=40, opacity=1).encode(x=x, y=y),
     ]
     said = "; ".join(f"score {row['score']:.2f}, mean IoU {row['iou']:.2f}" for row in curve)
     return Chart(
         name,
         title,
         f"{len(scores.scores)} detections by score and IoU. Darker cells hold more of them. Mean IoU by score: {said}.",
-        alt.layer(*layers).properties(height=300),
+        alt.layer(*layers).properties(height=360),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from ..report_content import ERROR_KINDS, ModelReport
-from .chart import Chart, color_of
+from .chart import INK, Chart, color_of
 from .words import KINDS, number
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -46,9 +46,8 @@ def _accuracy(models: Sequence[ModelReport]) -> Chart | None:
     bars = base.mark_bar().encode(
         y=alt.Y("value:Q", title="percent", scale=scale), color=alt.Color("model:N", scale=color_of(names))
     )
-    marks = base.mark_tick(style="ink", thickness=3, bandSize=14).encode(y=alt.Y("perfect:Q", scale=scale))
-    # A band must hold all bars of a metric, also on a narrow screen.
-    spec = alt.layer(bars, marks).properties(height=240)
+    marks = base.mark_tick(color=INK, opacity=1, thickness=3).encode(y=alt.Y("perfect:Q", scale=scale))
+    spec = alt.layer(bars, marks).properties(height=300)
     said = "; ".join(f"{row['model']} {row['metric']} {number(row['value'])}" for row in rows)
     return Chart("ap", "AP in percent, and AP with a perfect ranking (dark mark)", f"Bar chart. {said}.", spec)
 
@@ -70,11 +69,11 @@ def _errors(models: Sequence[ModelReport]) -> Chart | None:
         .mark_bar()
         .encode(
             x=alt.X("gain:Q", title="points of AP50", axis=alt.Axis(tickCount=5)),
-            y=alt.Y("kind:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, ticks=False)),
+            y=alt.Y("kind:N", sort=order, title=None, axis=alt.Axis(labelLimit=170, ticks=False)),
             yOffset=alt.YOffset("model:N", sort=names, scale=alt.Scale(paddingInner=0.15)),
             color=alt.Color("model:N", scale=color_of(names)),
         )
-        .properties(height=max(170, 6 * (14 * len(names) + 12)))
+        .properties(height=max(300, 90 + 6 * (12 * len(names) + 10)))
     )
     said = "; ".join(f"{row['model']}: {row['kind']} {number(row['gain'])}" for row in rows)
     return Chart("errors", "What each kind of error costs, in points of AP50", f"Bar chart. {said}.", spec)

@@ -13,7 +13,7 @@ KINDS = {
     "missed": ("missed object", "an object that no detection found or came close to"),
     "classification": ("wrong class", "good position, wrong class"),
     "localization": ("poor position", "right class, IoU too low"),
-    "both": ("wrong class and poor position", "overlaps an object, but class and position are wrong"),
+    "both": ("wrong class and position", "overlaps an object, but class and position are wrong"),
     "duplicate": ("duplicate", "the object was already found by a detection with a higher score"),
     CORRECT: ("correct", "found an object"),
     IGNORED: ("ignored", "lies in an ignored region, counts neither as right nor as wrong"),

@@ -146,7 +146,7 @@ function drawItems(overlay, details, image, items, filters) {
       node.setAttribute("aria-selected", String(other === index));
     });
     if (index === null) {
-      details.replaceChildren(htmlElement("p", "", summaryText(items)));
+      details.replaceChildren(htmlElement("p", "name", summaryText(items)), htmlElement("p", "", items.length ? "Choose a box to see what the model believes about it." : ""));
       return;
     }
     drawActive(drawing, ordered[index], image, filters.model);

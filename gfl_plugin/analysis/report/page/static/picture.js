@@ -23,7 +23,6 @@ function emptyPicture(image) {
     const picture = htmlElement("img");
     picture.src = image.src;
     picture.alt = ""; // the SVG over it is described
-    picture.decoding = "async";
     frame.append(picture);
   } else {
     frame.append(htmlElement("p", "unreadable", `This image cannot be read: ${image.path}`));
