@@ -80,6 +80,7 @@ def coverage_chart(name: str, title: str, sides: SideQuality) -> Chart | None:
     ]
     if not rows:
         return None
+    groups = [one for one in GROUPS if one in {row["group"] for row in rows}]
     lowest = min(min(row["coverage"] for row in rows), 100 * sides.level)
     scale = alt.Scale(domain=[max(0, 10 * math.floor((lowest - 1) / 10)), 100], nice=False)
     layers = [
@@ -93,12 +94,12 @@ def coverage_chart(name: str, title: str, sides: SideQuality) -> Chart | None:
                 "coverage:Q", title="percent of sides within the interval", scale=scale, axis=alt.Axis(tickCount=5)
             ),
             y=alt.Y("side:N", sort=[*SIDES, "all"], title=None, axis=alt.Axis(grid=True, ticks=False)),
-            color=alt.Color("group:N", scale=color_of(list(GROUPS)), sort=list(GROUPS)),
-            shape=alt.Shape("group:N", scale=alt.Scale(domain=list(GROUPS)), sort=list(GROUPS)),
+            color=alt.Color("group:N", scale=color_of(groups), sort=groups),
+            shape=alt.Shape("group:N", scale=alt.Scale(domain=groups), sort=groups),
         ),
     ]
     said = "; ".join(f"{row['side']}, {row['group']}: {percent(row['coverage'] / 100)}" for row in rows)
-    return Chart(name, title, f"Coverage by side and size. {said}.", alt.layer(*layers).properties(height=300))
+    return Chart(name, title, f"Coverage by side and size. {said}.", alt.layer(*layers).properties(height=360))
 
 
 def _ends(values: np.ndarray, share: float) -> tuple[float, float]:

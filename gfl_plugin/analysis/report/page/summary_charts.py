@@ -49,7 +49,7 @@ def _accuracy(models: Sequence[ModelReport]) -> Chart | None:
     marks = base.mark_tick(color=INK, opacity=1, thickness=3).encode(y=alt.Y("perfect:Q", scale=scale))
     spec = alt.layer(bars, marks).properties(height=300)
     said = "; ".join(f"{row['model']} {row['metric']} {number(row['value'])}" for row in rows)
-    return Chart("ap", "AP in percent, and AP with a perfect ranking (dark mark)", f"Bar chart. {said}.", spec)
+    return Chart("ap", "AP in percent; the lines are AP with a perfect ranking", f"Bar chart. {said}.", spec)
 
 
 def _errors(models: Sequence[ModelReport]) -> Chart | None:
