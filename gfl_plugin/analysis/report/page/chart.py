@@ -37,6 +37,8 @@ def svg(chart: Chart, width: int) -> str:
         An SVG element.
     """
     drawn = vl_convert.vegalite_to_svg(_sized(chart, width, background=None), vl_version=_version())
+    # The page describes the chart as a whole; roles of its parts would have no names.
+    drawn = re.sub(r' (role|aria-\w+)="[^"]*"', "", drawn)
     # Each SVG numbers its clip paths from 0; in one document they must differ.
     return re.sub(r'(\bid="|url\(#)', rf"\g<1>{chart.name}-{width}-", drawn)
 
@@ -83,7 +85,6 @@ def _sized(chart: Chart, width: int, background: str | None) -> dict:
         "padding": {"left": 4, "right": 14, "top": 4, "bottom": 4},
         "config": {
             "font": _FONT,
-            "aria": False,  # the page describes the chart as a whole
             "view": {"stroke": None},
             "axis": {**text, "gridColor": LINE, "domainColor": MUTED, "tickColor": MUTED, "titlePadding": 8},
             "legend": {

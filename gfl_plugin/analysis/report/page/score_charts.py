@@ -52,7 +52,8 @@ def score_chart(name: str, title: str, scores: ScoreQuality, color: int) -> Char
     return Chart(
         name,
         title,
-        f"{len(scores.scores)} detections by score and IoU. Cells of a stronger color hold more of them. Mean IoU by score: {said}.",
+        f"{len(scores.scores)} detections by score and IoU. Cells of a stronger color hold more of them. "
+        f"Mean IoU by score: {said}.",
         alt.layer(*layers).properties(height=360),
     )
 

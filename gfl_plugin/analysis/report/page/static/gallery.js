@@ -177,7 +177,8 @@ function drawItems(overlay, details, image, items, filters) {
     });
   });
   overlay.addEventListener("pointerleave", () => show(pinned));
-  overlay.addEventListener("focusout", (event) => {
+  // Not at the overlay: Chromium lets the Tab key stop at an SVG that listens for focus.
+  overlay.parentElement.addEventListener("focusout", (event) => {
     if (overlay.contains(event.relatedTarget)) return;
     pinned = null;
     show(null);
