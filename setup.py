@@ -27,11 +27,14 @@ DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
 ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
 # For margins of boxes: conformal prediction, progress and tables.
 CALIBRATE = ["crepes>=0.9", "scipy>=1.9", "rich>=13"]
+# For the page about a model: templates, charts, pictures, conformal prediction, progress.
+REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1", "matplotlib>=3.6", *CALIBRATE]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *CALIBRATE, *PUBLISH),
+    *(*ABLATION, *CALIBRATE, *REPORT, *PUBLISH),
+    *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
 
@@ -57,6 +60,7 @@ setup(
     py_modules=["gfl_plugin_cli"],
     entry_points={"console_scripts": ["gfl-plugin = gfl_plugin_cli:main"]},
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
+    package_data={"gfl_plugin.analysis.report.page": ["templates/*.j2", "static/*.js", "static/*.css"]},
     python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],
     extras_require={
@@ -64,6 +68,7 @@ setup(
         "demo": DEMO,
         "ablation": ABLATION,
         "calibrate": CALIBRATE,
+        "report": REPORT,
         "publish": PUBLISH,
         "dev": DEV,
     },
