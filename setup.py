@@ -34,6 +34,7 @@ PUBLISH = ["safetensors>=0.4"]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
     *(*ABLATION, *CALIBRATE, *REPORT, *PUBLISH),
+    *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
 
@@ -59,6 +60,7 @@ setup(
     py_modules=["gfl_plugin_cli"],
     entry_points={"console_scripts": ["gfl-plugin = gfl_plugin_cli:main"]},
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
+    package_data={"gfl_plugin.analysis.report.page": ["templates/*.j2", "static/*.js", "static/*.css"]},
     python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],
     extras_require={

@@ -92,6 +92,15 @@ def test_the_wheel_contains_only_its_own_files(wheel: Path) -> None:
     assert tops == {"gfl_plugin", "gfl_plugin_cli.py", metadata}
 
 
+def test_the_wheel_contains_the_files_of_the_report_page(wheel: Path) -> None:
+    """Templates, scripts and styles, which are not Python modules."""
+    folder = ROOT / "gfl_plugin" / "analysis" / "report" / "page"
+    sources = [path for path in folder.rglob("*") if path.suffix in (".j2", ".js", ".css")]
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert len(sources) > 10
+    assert [path.name for path in sources if path.relative_to(ROOT).as_posix() not in names] == []
+
+
 def test_the_first_screen(shell: Shell) -> None:
     shown = shell.type("gfl-plugin")
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, SCREEN, "")
