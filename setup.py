@@ -21,14 +21,17 @@ RUNTIME = [
     "opencv-python>=4.10",
     "numba>=0.59",  # compiled CPU kernels of QFL, NMS and ATSS
 ]
-# For the demo: digits and photographs, progress bars, a picture.
-DEMO = ["scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"]
-# For studies: progress bars, a paired t-test, a plot.
-ABLATION = [*DEMO, "scipy>=1.9", "matplotlib>=3.6"]
+# For studies: digits and photographs, progress bars, a picture, a paired t-test, a plot.
+ABLATION = [
+    *("scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"),
+    *("scipy>=1.9", "matplotlib>=3.6"),
+]
 # For margins of boxes: conformal prediction, progress and tables.
 CALIBRATE = ["crepes>=0.9", "scipy>=1.9", "rich>=13"]
 # For the page about a model: templates, charts, pictures, conformal prediction, progress.
 REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1", "matplotlib>=3.6", *CALIBRATE]
+# The demo is a study of two models that ends with their report.
+DEMO = [*ABLATION, *REPORT]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 DEV = [

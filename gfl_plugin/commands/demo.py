@@ -12,10 +12,11 @@ import time
 import warnings
 from pathlib import Path
 
-SUMMARY = "train GFL and the ATSS baseline on the embedded dataset, compare them, and draw their detections"
+SUMMARY = "train GFL and the ATSS baseline on the embedded dataset, compare them, and write a page that looks into both"
 EXAMPLE = "gfl-plugin demo --work-dir work_dirs/demo"
 
 _PICTURES = 4  # validation images in the picture
+_LEVEL = 0.9  # of the intervals in the report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
     warnings.simplefilter("ignore")  # deprecated names that MMDetection and MMEngine use themselves
 
+    from mmengine.config import Config
     from mmengine.logging import MMLogger
 
     from ..analysis.detection_picture import side_by_side
     from ..analysis.progress import output_console, progress_display
+    from ..analysis.report.examine import Subject
+    from ..analysis.report.report_content import PAGE
+    from ..analysis.report.write_report import Request, write_report
     from ..analysis.studies.demo_study import demo_scale, demo_study
-    from ..analysis.studies.report_study import report_study
+    from ..analysis.studies.report_study import finished_runs, report_study
     from ..analysis.studies.run_study import StudyPlace, run_study
     from ..analysis.studies.train_run import DETECTIONS
     from ..runtime.config_files import config_folder
@@ -94,4 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
     picture = arguments.work_dir / "detections.png"
     side_by_side(data / "val.json", data / "val", detections, _PICTURES).save(picture)
     console.print(f"wrote {picture}: ground truth and detections", markup=False, soft_wrap=True)
+    subjects = tuple(
+        Subject(run.variant.title, str(run.config), Config.fromfile(run.config), run.checkpoint, "val")
+        for run in finished_runs(outcome)
+    )
+    if subjects:
+        page = arguments.work_dir / "report"
+        page.mkdir(exist_ok=True)
+        with progress_display(console) as display:
+            write_report(Request(subjects, _LEVEL, command), page, display)
+        console.print(
+            f"wrote {page / PAGE}: open it in a browser to look into both models", markup=False, soft_wrap=True
+        )
     return code

@@ -18,7 +18,6 @@ from pathlib import Path
 SUMMARY = "show on one page what is wrong with a model, and with the labels of its data"
 EXAMPLE = "gfl-plugin report my_config.py work_dirs/my_config/epoch_12.pth -o report/"
 
-_PAGE = "report.html"
 _PACKAGES = ("jinja2", "altair", "vl_convert", "PIL", "matplotlib", "crepes")
 
 
@@ -70,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..analysis.report.examine import Subject
     from ..analysis.report.model_names import model_names
     from ..analysis.report.printed_summary import accuracy_table, costs_table
+    from ..analysis.report.report_content import PAGE
     from ..analysis.report.write_report import Request, write_report
     from ..analysis.tables import print_table
     from ..runtime.config_files import find_config
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     for model in content.models:
         for sentence in model.missing:
             console.print(f"{model.name}: {sentence}", markup=False, highlight=False, soft_wrap=True)
-    print(f"wrote {arguments.out / _PAGE}: open it in a browser")
+    print(f"wrote {arguments.out / PAGE}: open it in a browser")
     return 0
 
 

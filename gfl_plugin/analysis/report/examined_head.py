@@ -99,14 +99,14 @@ def missing_sides(model: nn.Module) -> tuple[str, ...]:
         package = type(head).__module__.partition(".")[0]
         return (
             f"The head is a {type(head).__name__} of {package}, which does not say how certain it is of the sides of a "
-            "box. The uncertainty of sides and suspect labels need a GFLHead of gfl_plugin: gfl-plugin swap CONFIG -o "
-            "NEW.py writes a config with it.",
+            "box. Their uncertainty needs a GFLHead of gfl_plugin: gfl-plugin swap CONFIG -o NEW.py writes a config "
+            "with it. Labels are judged by margins in proportion to the size of the box.",
         )
     coder = head.bbox_coder
     if BBOX_STD not in coder.side_fields:
         return (
-            f"Boxes of a {type(coder).__name__} have no uncertainty. The uncertainty of sides and suspect labels need "
-            "an IntegralBBoxCoder or a GaussianBBoxCoder.",
+            f"Boxes of a {type(coder).__name__} have no uncertainty, which needs an IntegralBBoxCoder or a "
+            "GaussianBBoxCoder. Labels are judged by margins in proportion to the size of the box.",
         )
     if BBOX_DISTRIBUTIONS not in coder.side_fields:
         return (f"Sides of a {type(coder).__name__} have no bins; they are shown as normal distributions.",)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PAGE = "report.html"  # the page, in the folder of the report
 SIDES = ("left", "top", "right", "bottom")
 
 # Kinds of errors, as in TIDE (Bolya et al., ECCV 2020, arXiv 2008.08115).

@@ -75,8 +75,6 @@ def _with_suspects(report: ModelReport, examination: Examination, level: float, 
     from .suspect_labels import find_suspects
     from .write_suspects import write_suspects
 
-    if report.sides is None:  # ``missing`` says why
-        return report
     try:
         suspects = find_suspects(examination, level)
     except ValueError as error:  # too few images for the level

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ....runtime.atomic_files import write_whole
 from ..examined_image import Examination
-from ..report_content import ReportContent
+from ..report_content import PAGE, ReportContent
 from . import words
 from .chart import NARROW, WIDE, Chart, png, svg
 from .figures import figures
@@ -58,7 +58,7 @@ def write_page(content: ReportContent, examinations: Sequence[Examination], fold
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
-    write_whole(folder / "report.html", page, durable=False)
+    write_whole(folder / PAGE, page, durable=False)
 
 
 def _environment() -> jinja2.Environment:
