@@ -39,6 +39,7 @@ COMMANDS = (
     "publish",
     "widen",
     "calibrate",
+    "show",
     "benchmark",
     "check-swaps",
 )
@@ -51,6 +52,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
+ see the sides   gfl-plugin show my.py CHECKPOINT IMAGE -o pictures
  calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
