@@ -59,7 +59,7 @@ def side_picture(image: np.ndarray, pictured: PicturedBoxes) -> np.ndarray:
         _draw_box(axes, box, _OTHERS, 1.0)
     for row in reversed(range(pictured.explained)):  # the best lies on top
         _draw_explained(axes, pictured, row, zoom)
-    figure.text(8 / size[0], _FOOTER / 2 / whole, _footer(pictured), color="white", size=10, va="center")
+    figure.text(8 / size[0], _FOOTER / 2 / whole, picture_text(pictured), color="white", size=10, va="center")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -125,7 +125,15 @@ def curve_outlines(pictured: PicturedBoxes, row: int, zoom: float) -> list[np.nd
     return outlines
 
 
-def _footer(pictured: PicturedBoxes) -> str:
+def picture_text(pictured: PicturedBoxes) -> str:
+    """The line of text below a picture.
+
+    Args:
+        pictured: what the picture shows.
+
+    Returns:
+        How many boxes there are, and what their curves mean.
+    """
     count = len(pictured.boxes)
     if not count:
         return f"no detection with a score of at least {pictured.score_thr:g}"
