@@ -40,7 +40,9 @@ def side_settings(head: nn.Module | None) -> dict[str, bool]:
     Returns:
         Settings for ``test_cfg``; empty for a head without uncertainty of box sides.
     """
-    fields = getattr(getattr(head, "bbox_coder", None), "side_fields", ())
+    if not hasattr(head, "decode_best"):  # only heads with DensePrediction read these settings
+        return {}
+    fields = getattr(head.bbox_coder, "side_fields", ())
     if BBOX_DISTRIBUTIONS in fields:
         return {"with_distributions": True}
     return {"with_uncertainty": True} if BBOX_STD in fields else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -78,5 +80,8 @@ def test_without_detections_there_is_nothing_to_draw() -> None:
 
 
 def test_a_head_of_others_needs_no_settings() -> None:
-    assert side_settings(None) == side_settings(torch.nn.Linear(1, 1)) == {}
-    assert side_bins(None) is None
+    """Not even with a box coder of the plugin, because it does not read them."""
+    _, own = predicted("Integral")
+    theirs = SimpleNamespace(bbox_coder=own.bbox_coder)
+    assert side_settings(None) == side_settings(theirs) == {} != side_settings(own)
+    assert side_bins(None) is side_bins(theirs) is None
