@@ -29,6 +29,7 @@ from .hooks import (  # noqa: E402
     ExactResumeHook,
     FirstStepsHook,
     NonFiniteGuardHook,
+    SideDistributionHook,
     WholeCheckpointHook,
 )
 from .losses import (  # noqa: E402
@@ -89,6 +90,7 @@ __all__ = [
     "QualityFocalLoss",
     "RetinaQFLHead",
     "SSDQFLHead",
+    "SideDistributionHook",
     "WholeCheckpointHook",
     "assigners",
     "checkpoints",

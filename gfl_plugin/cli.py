@@ -40,6 +40,7 @@ COMMANDS = (
     "widen",
     "calibrate",
     "report",
+    "show",
     "benchmark",
     "check-swaps",
 )
@@ -47,12 +48,12 @@ SCREEN = """\
 Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  try it          gfl-plugin demo                       GFL and ATSS in 3 min
- get a config    gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py \\
-                            -o my.py                   the same with a GFL head
+ get a config    gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
- see its errors  gfl-plugin report my.py CHECKPOINT -o report/   writes a page
+ see its errors  gfl-plugin report my.py CHECKPOINT -o report      writes a page
+ see the sides   gfl-plugin show my.py CHECKPOINT IMAGE -o pictures
  calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors

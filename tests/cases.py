@@ -203,6 +203,14 @@ def _is_tied(
     return bool(((iou - threshold).abs() < 1e-5).any() or ((inside - 0.01).abs() < 1e-4).any())
 
 
+def boxes_of_distributions(found: InstanceData, bins: Tensor) -> Tensor:
+    """(N, 4) boxes from the distributions of their sides, by definition: mean distances, from their points."""
+    x, y, x_scale, y_scale = found.bbox_points.double().unbind(dim=1)
+    left, top, right, bottom = (found.bbox_distributions.double() * bins.double()).sum(dim=2).unbind(dim=1)
+    sides = [x - left * x_scale, y - top * y_scale, x + right * x_scale, y + bottom * y_scale]
+    return torch.stack(sides, dim=1)
+
+
 def losses_and_gradients(head, batch: Batch) -> tuple[dict[str, list[float]], list[Tensor], list[Tensor]]:
     """The losses per level, and the gradients of their sum with respect to class and distribution logits."""
     cls_scores = [level.detach().clone().requires_grad_() for level in batch.cls_scores]

@@ -65,6 +65,7 @@ RUN = (
     "gfl-plugin check-data",
     "gfl-plugin publish",
     "gfl-plugin widen",
+    "gfl-plugin show",
     "tools/check_data.py",
     "tools/publish_model.py",
 )

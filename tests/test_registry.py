@@ -33,7 +33,8 @@ NAMES = [
     ("TASK_UTILS", "IntegralBBoxCoder"),
     ("HOOKS", "AssignmentStatsHook"),
     ("HOOKS", "ClassLossStatsHook"),
-    *(("HOOKS", f"{name}Hook") for name in ("BadBoxes", "ExactResume", "NonFiniteGuard", "WholeCheckpoint")),
+    *(("HOOKS", f"{name}Hook") for name in ("BadBoxes", "ExactResume", "NonFiniteGuard")),
+    *(("HOOKS", f"{name}Hook") for name in ("SideDistribution", "WholeCheckpoint")),
     ("METRICS", "LocalizationQualityMetric"),
     ("MODEL_WRAPPERS", "FullyShardedDataParallel"),
 ]

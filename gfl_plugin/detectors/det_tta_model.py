@@ -23,8 +23,9 @@ class DetTTAModel(MMDetDetTTAModel):
     """MMDetection's ``DetTTAModel``, whose results have all fields of the detections that it keeps.
 
     Boxes, scores and labels are MMDetection's: the detections of all augmentations, flipped back, go through one NMS. A
-    detection that is kept has its own ``bbox_std``, ``bbox_distributions``, ``bbox_inner`` and ``bbox_outer``; nothing
-    is averaged over the augmentations. Those of a flipped image change places: left with right, top with bottom. What
+    detection that is kept has its own ``bbox_std``, ``bbox_distributions``, ``bbox_points``, ``bbox_inner`` and
+    ``bbox_outer``; nothing is averaged over the augmentations. Those of a flipped image change places: left with right,
+    top with bottom. What
     ``gfl-plugin calibrate`` guarantees for intervals holds for detections without augmentation.
 
     Args:

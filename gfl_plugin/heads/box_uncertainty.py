@@ -11,9 +11,10 @@ from torch import Tensor
 from ..coders import DistanceBBoxCoder
 from ..registry import TASK_UTILS
 from ..structures.detections import Detections
-from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD, scaled_fields
+from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_POINTS, BBOX_STD, scaled_fields
 
-OPTIONS = {"with_uncertainty": BBOX_STD, "with_distributions": BBOX_DISTRIBUTIONS}  # of test_cfg, with their fields
+# Of test_cfg, with the fields of the coder that they need.
+OPTIONS = {"with_uncertainty": BBOX_STD, "with_distributions": BBOX_DISTRIBUTIONS}
 _ROW = "row"  # of the decoded boxes, kept with each detection until its fields are computed
 
 
@@ -21,8 +22,8 @@ def side_fields_of(test_cfg: Mapping | None, coder: DistanceBBoxCoder) -> tuple[
     """The fields that the test settings ask for.
 
     Args:
-        test_cfg: ``with_uncertainty`` for ``bbox_std``, ``with_distributions`` for ``bbox_distributions``; both False
-            by default.
+        test_cfg: ``with_uncertainty`` for ``bbox_std``, ``with_distributions`` for ``bbox_distributions`` and
+            ``bbox_points``; both False by default.
         coder: the head's box coder.
 
     Returns:
@@ -43,6 +44,8 @@ def side_fields_of(test_cfg: Mapping | None, coder: DistanceBBoxCoder) -> tuple[
             )
         if value:
             names.append(name)
+    if BBOX_DISTRIBUTIONS in names:
+        names.append(BBOX_POINTS)  # without it, nobody knows where on the image the bins lie
     return tuple(names)
 
 
@@ -68,6 +71,7 @@ class Decoded:
 
     detections: Detections  # N, in pixels of the network's input
     raw: Tensor  # (N, encode_size) fp32
+    points: Tensor  # (N, 2) x, y of the locations in pixels of the network's input, fp32
     stride: Tensor  # (N,) pixels of the network's input, fp32
 
     def side_fields(self, names: Sequence[str], coder: DistanceBBoxCoder, rows: Tensor | slice) -> dict[str, Tensor]:
@@ -79,13 +83,15 @@ class Decoded:
             rows: (M,) int64, or a slice.
 
         Returns:
-            By name, (M, ...) each; ``bbox_std`` in pixels of the network's input.
+            By name, (M, ...) each; ``bbox_std`` and ``bbox_points`` in pixels of the network's input.
         """
-        raw, values = self.raw[rows], {}
+        raw, stride, values = self.raw[rows], self.stride[rows][:, None], {}
         if BBOX_STD in names:
-            values[BBOX_STD] = coder.std(raw) * self.stride[rows][:, None]
+            values[BBOX_STD] = coder.std(raw) * stride
         if BBOX_DISTRIBUTIONS in names:
             values[BBOX_DISTRIBUTIONS] = coder.distribution(raw)
+        if BBOX_POINTS in names:
+            values[BBOX_POINTS] = torch.cat([self.points[rows], stride, stride], dim=1)
         return values
 
     def with_rows(self) -> Detections:

@@ -70,6 +70,8 @@ class DensePrediction:
             - ``bbox_std``: (N, 4) standard deviations of left, top, right, bottom in pixels of the same image as
               ``bboxes``. They are those of the predicted sides, before boxes are clipped to the image.
             - ``bbox_distributions``: (N, 4, n+1) probabilities of the coder's bins for left, top, right, bottom.
+            - ``bbox_points``: (N, 4) x, y of the location that predicted the box, and sx, sy, the pixels per unit of
+              distance, with ``bbox_distributions``: a bin d lies at x - d·sx for left, y + d·sy for bottom.
             - ``bbox_inner``, ``bbox_outer``: (N, 4) boxes between which the true box lies with the calibrated
               probability (docs/intervals.md).
 
@@ -140,12 +142,14 @@ class DensePrediction:
         best = select_topk(cls_scores, cfg.get("score_thr", 0), cfg.get("nms_pre", -1))
         limits = host_tensor([meta["img_shape"][:2] for meta in batch_img_metas], torch.float32, device)
         raw, stride = best.gather(bbox_preds), grid.stride[best.level]
+        points = grid.center(best.level, best.location)
         boxes = self.bbox_coder.decode(
-            grid.center(best.level, best.location)[:, None],
+            points[:, None],
             raw[:, None],
             max_shape=limits[best.image],
             stride=stride[:, None],
         )
         quality = None if score_factors is None else best.gather(score_factors)
         scores = self.quality.score(best.score, quality)
-        return Decoded(Detections(get_box_tensor(boxes)[:, 0], scores, best.label, best.image), raw, stride)
+        found = Detections(get_box_tensor(boxes)[:, 0], scores, best.label, best.image)
+        return Decoded(found, raw, points, stride)

@@ -6,6 +6,7 @@ from .class_loss_stats_hook import ClassLossStatsHook
 from .exact_resume_hook import ExactResumeHook
 from .first_steps_hook import FirstStepsHook
 from .non_finite_guard_hook import NonFiniteGuardHook
+from .side_distribution_hook import SideDistributionHook
 from .whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "ExactResumeHook",
     "FirstStepsHook",
     "NonFiniteGuardHook",
+    "SideDistributionHook",
     "WholeCheckpointHook",
 ]

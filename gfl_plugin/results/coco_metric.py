@@ -8,9 +8,9 @@ from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
 from mmengine.fileio import dump, load
 
 from ..registry import METRICS
-from ..structures.side_fields import BBOX_DISTRIBUTIONS, SIDE_FIELDS
+from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_POINTS, SIDE_FIELDS
 
-_WRITTEN = tuple(name for name in SIDE_FIELDS if name != BBOX_DISTRIBUTIONS)
+_WRITTEN = tuple(name for name in SIDE_FIELDS if name not in (BBOX_DISTRIBUTIONS, BBOX_POINTS))
 
 
 @METRICS.register_module()
@@ -20,7 +20,7 @@ class CocoMetric(MMDetCocoMetric):
     They are there where ``test_cfg`` asks for them: ``bbox_std`` (left, top, right, bottom in pixels), and
     ``bbox_inner`` and ``bbox_outer`` (x1, y1, x2, y2; ``bbox`` itself is x, y, width, height as in all files of COCO).
     COCO's tools ignore them, and the metrics are MMDetection's. Distributions are not written: with 17 bins they would
-    be 68 numbers per detection.
+    be 68 numbers per detection; nor are ``bbox_points``, which place them on the image.
     """
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

@@ -15,7 +15,8 @@ class DetInferencer(MMDetDetInferencer):
     """MMDetection's ``DetInferencer``; predictions also have the fields about box sides.
 
     They are there where ``test_cfg`` asks for them: ``bbox_std`` for ``with_uncertainty=True``, ``bbox_distributions``
-    for ``with_distributions=True``, ``bbox_inner`` and ``bbox_outer`` for ``intervals="calibration.json"``.
+    and ``bbox_points`` for ``with_distributions=True``, ``bbox_inner`` and ``bbox_outer`` for
+    ``intervals="calibration.json"``.
     """
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = "") -> dict:

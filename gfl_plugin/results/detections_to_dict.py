@@ -29,8 +29,8 @@ def detections_to_dict(data_sample: DetDataSample) -> dict[str, list]:
 
     Returns:
         ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2 in pixels) and, where the detections have them, ``bbox_std``
-        (left, top, right, bottom in pixels), ``bbox_distributions``, ``bbox_inner`` and ``bbox_outer`` (as ``bboxes``):
-        lists with one entry per detection.
+        (left, top, right, bottom in pixels), ``bbox_distributions``, ``bbox_points``, ``bbox_inner`` and ``bbox_outer``
+        (as ``bboxes``): lists with one entry per detection.
     """
     found = data_sample.pred_instances
     return {

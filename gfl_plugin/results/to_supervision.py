@@ -22,7 +22,7 @@ def to_supervision(data_sample: DetDataSample) -> supervision.Detections:
 
     Returns:
         Boxes, scores and class indices; ``data`` has ``bbox_std`` (N, 4), ``bbox_distributions`` (N, 4, n+1),
-        ``bbox_inner`` and ``bbox_outer`` (N, 4) where the detections have them.
+        ``bbox_points``, ``bbox_inner`` and ``bbox_outer`` (N, 4) where the detections have them.
 
     Raises:
         MissingPackageError: if supervision is not installed; the message says what installs it.

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from cases import boxes_of_distributions
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_flip
@@ -130,6 +131,23 @@ def test_a_detector_with_flips_and_scales() -> None:
     rows, *known = (torch.cat([own.bboxes, own.bbox_std], dim=1) for own in (both.pred_instances, one, other))
     from_one, from_other = ((rows[:, None] == own).all(dim=2).any(dim=1) for own in known)
     assert from_one.any() and from_other.any() and (from_one | from_other).all()
+
+
+def test_boxes_are_those_of_their_distributions_after_flips_and_scales() -> None:
+    """The merged detections of three flips and three sizes keep the points from which their sides are measured."""
+    torch.manual_seed(0)
+    model = detector()
+    height, width = 48, 80  # of the original image
+    images, metas = [], []
+    for number, (side, direction) in enumerate(((64, None), (96, "horizontal"), (64, "vertical"), (128, "diagonal"))):
+        images.append(torch.rand(3, side, side) * 255)
+        meta = dict(img_shape=(side, side), ori_shape=(height, width), scale_factor=(side / width, side / height))
+        metas.append({**meta, "flip": number > 0, "flip_direction": direction})
+    with torch.no_grad():
+        (merged,) = tta_model(OURS, model, iou_threshold=0.9).test_step(step_data(model, images, metas))
+    found = merged.pred_instances
+    assert len({(round(float(x), 3), round(float(y), 3)) for x, y in found.bbox_points[:, 2:]}) >= 4  # several sizes
+    assert (boxes_of_distributions(found, model.bbox_head.bbox_coder.bins()) - found.bboxes).abs().max() < 1e-3
 
 
 def test_masks_are_an_error() -> None:

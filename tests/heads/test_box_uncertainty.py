@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import SCOPE, Recipe, build_head, head_config, our_head, random_batch
+from cases import SCOPE, Recipe, boxes_of_distributions, build_head, head_config, our_head, random_batch
+from mmdet.structures.bbox import bbox_flip
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -83,6 +84,7 @@ def test_rescaling_divides_by_the_factors_of_width_and_height(coder: dict, with_
         assert torch.allclose(one.bbox_std, other.bbox_std * torch.tensor([width, height, width, height]))
         if "bbox_distributions" in one:
             assert torch.equal(one.bbox_distributions, other.bbox_distributions)
+            assert torch.allclose(one.bbox_points, other.bbox_points * torch.tensor([width, height, width, height]))
 
 
 @pytest.mark.parametrize("nms", KINDS_OF_NMS, ids=["greedy", "class_agnostic", "mmcv", "soft"])
@@ -103,6 +105,25 @@ def test_fields_stay_with_their_box(nms: dict, with_nms: bool) -> None:
             (row,) = (same & (before.image == image)).nonzero().flatten().tolist()
             assert torch.equal(result.bbox_std[one], before.extra["bbox_std"][row])
             assert torch.equal(result.bbox_distributions[one], before.extra["bbox_distributions"][row])
+            assert torch.equal(result.bbox_points[one], before.extra["bbox_points"][row])
+
+
+@pytest.mark.parametrize("coder", CODERS[:2], ids=["uniform", "geometric"])
+@pytest.mark.parametrize("nms", KINDS_OF_NMS, ids=["greedy", "class_agnostic", "mmcv", "soft"])
+@pytest.mark.parametrize("rescale", [True, False])
+def test_distributions_and_points_give_the_boxes(coder: dict, nms: dict, rescale: bool) -> None:
+    """The bins lie where the points say, in pixels of the same image as the boxes, also after a flip of that image."""
+    head = head_with({**coder, "clip_border": False}, with_distributions=True)
+    head.test_cfg.nms = ConfigDict(nms)
+    scores, boxes, metas = maps_for(head, Recipe())
+    bins = head.bbox_coder.bins()
+    for found, meta in zip(head.predict_by_feat(scores, boxes, batch_img_metas=metas, rescale=rescale), metas):
+        assert len(found) > 20 and (found.bbox_points[:, 2:] > 0).all()
+        assert (boxes_of_distributions(found, bins) - found.bboxes).abs().max() < 1e-3
+        for direction in ("horizontal", "vertical", "diagonal"):
+            other = InstanceData(**flipped_fields(dict(found.items()), direction, meta["img_shape"]))
+            flipped = bbox_flip(found.bboxes, meta["img_shape"], direction)
+            assert (boxes_of_distributions(other, bins) - flipped).abs().max() < 1e-3
 
 
 def test_the_order_of_images_does_not_matter() -> None:
@@ -158,7 +179,7 @@ def test_other_results_are_unchanged(changes: dict, rescale: bool) -> None:
     other = head.predict_by_feat(*outputs, batch_img_metas=metas, rescale=rescale, cfg=settings)
     for one, two in zip(plain, other):
         assert set(one.keys()) == {"bboxes", "scores", "labels"}
-        assert set(two.keys()) == {*one.keys(), "bbox_std", "bbox_distributions"}
+        assert set(two.keys()) == {*one.keys(), "bbox_std", "bbox_distributions", "bbox_points"}
         assert len(one) > 20 and all(torch.equal(values, two[name]) for name, values in one.items())
         assert torch.allclose(two.bbox_distributions.sum(dim=2), torch.ones(len(two), 4))
 
@@ -169,7 +190,8 @@ def test_images_without_detections_have_empty_fields() -> None:
     for level in scores:
         level[0] = -20
     nothing, found = head.predict_by_feat(scores, boxes, batch_img_metas=metas, rescale=True)
-    assert nothing.bbox_std.shape == (0, 4) and nothing.bbox_distributions.shape == (0, 4, 17) and len(found) > 20
+    assert nothing.bbox_std.shape == nothing.bbox_points.shape == (0, 4) and len(found) > 20
+    assert nothing.bbox_distributions.shape == (0, 4, 17)
 
 
 @pytest.mark.parametrize(

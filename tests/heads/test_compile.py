@@ -114,7 +114,7 @@ def test_prediction_can_be_exported(strict: bool, bins: dict | None) -> None:
         inputs = maps(shift)
         with torch.no_grad():
             expected, found = model(*inputs), program.module()(*inputs)
-        assert len(expected) == len(found) == (4 if bins is None else 6)
+        assert len(expected) == len(found) == (4 if bins is None else 7)
         counts.add(len(expected[1]))
         assert all(torch.equal(one, other) for one, other in zip(expected, found))
     assert len(counts) == 4 and 0 in counts

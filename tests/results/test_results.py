@@ -20,7 +20,8 @@ from gfl_plugin.heads.box_intervals import calibration_text, fingerprint, popula
 from gfl_plugin.runtime.install_advice import MissingPackageError
 from gfl_plugin.structures.calibration import Calibration
 
-FIELDS = BBOX_STD, BBOX_DISTRIBUTIONS, *INTERVALS = ("bbox_std", "bbox_distributions", "bbox_inner", "bbox_outer")
+BBOX_STD, *INTERVALS = ("bbox_std", "bbox_inner", "bbox_outer")
+FIELDS = (BBOX_STD, "bbox_distributions", "bbox_points", *INTERVALS)
 CLASSES = ("a", "b", "c")
 
 
@@ -35,6 +36,7 @@ def sample(number: int, count: int, with_fields: bool = True) -> DetDataSample:
     if with_fields:
         found.bbox_std = torch.rand(count, 4)
         found.bbox_distributions = torch.rand(count, 4, 17).softmax(dim=2)
+        found.bbox_points = torch.rand(count, 4)
         found.bbox_inner, found.bbox_outer = found.bboxes + torch.rand(count, 4), found.bboxes - torch.rand(count, 4)
     meta = dict(img_id=number, ori_shape=(100, 150), img_path=f"images/{number}.jpg")
     truth = [dict(bbox=[10.0, 10.0, 60.0, 50.0 + number], bbox_label=number % 3, ignore_flag=0)]
@@ -132,7 +134,7 @@ def test_the_inferencers_predictions_and_files(tmp_path: Path) -> None:
         assert written == other == gfl_plugin.detections_to_dict(data_sample)
         assert {field: values for field, values in other.items() if field not in FIELDS} == one
         assert json.loads((tmp_path / "theirs" / "preds" / f"{name}.json").read_text()) == one
-        assert [len(other[field]) for field in FIELDS] == [7] * 4
+        assert [len(other[field]) for field in FIELDS] == [7] * 5
         outward = torch.tensor(other["bbox_outer"]) - torch.tensor(other["bboxes"])
         assert torch.allclose(outward, torch.tensor([-1.0, -2, 3, 4]), atol=1e-4)
     assert [path.name for path in sorted((tmp_path / "ours" / "preds").iterdir())] == ["one.json", "two.json"]
