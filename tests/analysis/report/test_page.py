@@ -243,3 +243,19 @@ def test_200_images_of_two_models_stay_below_10_mb(tmp_path: Path) -> None:
     page = write(made, tmp_path)
     assert len(data_of(page)["images"]) == 200
     assert (tmp_path / "report.html").stat().st_size < LARGEST_PAGE
+
+
+def test_an_image_with_very_many_detections_shows_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gfl_plugin.analysis.report.page.gallery.DETECTION_BYTES", 20_000)
+    made = make_report(Amount(images=3, detections=40))
+    page = write(made, tmp_path)
+    data = data_of(page)
+    most = data["most"]
+    assert 10 <= most < 40
+    assert f"at most {most} detections with the highest scores" in page
+    for shown in data["images"]:
+        for model, seen in enumerate(shown["seen"]):
+            (image,) = (one for one in made.examinations[model].images if one.path == shown["path"])
+            best = np.sort(image.scores)[::-1][:most]
+            np.testing.assert_allclose([one["s"] for one in seen["detections"]], best, atol=0.00051)
+    assert sum(len(json.dumps(seen)) for shown in data["images"] for seen in shown["seen"]) < 1.3 * 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -12,9 +13,9 @@ from ..report_content import JudgedDetection, ModelReport
 from .images import data_uri, read_image
 from .shown_images import ShownImage
 
-IMAGE_BYTES = 4_800_000  # of all images, encoded
+IMAGE_BYTES = 4_300_000  # of all images, encoded
 MAX_IMAGE_BYTES = 80_000  # of one
-MAX_DETECTIONS = 16_000  # of all images and models, about 200 bytes each
+DETECTION_BYTES = 3_400_000  # of all detections of all images and models
 MIN_PER_IMAGE = 10  # detections that an image may always have
 
 
@@ -29,15 +30,16 @@ def gallery_data(
         models: their reports, in the same order.
 
     Returns:
-        Values for JSON. ``images``: name, path, size, ``src`` (None if the file cannot be read), ``objects`` and
-        ``ignored`` (x1, y1, x2, y2, class), and ``seen`` per model: ``detections`` and ``missed`` objects, or None. A
-        detection has ``n`` (its index), ``b`` (box), ``c`` (class), ``s`` (score), ``k`` (kind), ``i`` (IoU), ``o``
-        (object) and, where the head gives them, ``d`` (standard deviations), ``r`` (their mean, relative to the box),
-        ``p`` (per side: first bin, then per mille of this bin and the next ones), ``g`` (origins) and ``z`` (scales).
+        Values for JSON. ``most``: how many detections an image may have per model. ``images``: name, path, size,
+        ``src`` (None if the file cannot be read), ``objects`` and ``ignored`` (x1, y1, x2, y2, class), and ``seen`` per
+        model: ``detections`` and ``missed`` objects, or None. A detection has ``n`` (its index), ``b`` (box), ``c``
+        (class), ``s`` (score), ``k`` (kind), ``i`` (IoU), ``o`` (object) and, where the head gives them, ``d`` (the
+        standard deviations), ``r`` (their mean, relative to the box), ``p`` (per side: first bin, then per mille of it and
+        the next ones), ``g`` (origins) and ``z`` (scales).
     """
     classes = all_classes(examinations)
     numbers = [[classes.index(name) for name in examination.classes] for examination in examinations]
-    most = detections_per_image(len(shown), len(models))
+    most = _detections_per_image(shown, examinations, models, numbers)
     images = [_image(one, min(MAX_IMAGE_BYTES, IMAGE_BYTES // len(shown))) for one in shown]
     for data, one in zip(images, shown):
         first = next(model for model, place in enumerate(one.places) if place is not None)
@@ -48,7 +50,7 @@ def gallery_data(
             for model, (place, own) in enumerate(zip(one.places, numbers))
         ]
     names = [{"name": one.name, "bins": _bins(one), "thirds": _thirds(images, m)} for m, one in enumerate(examinations)]
-    return {"classes": classes, "models": names, "images": images}
+    return {"classes": classes, "models": names, "most": most, "images": images}
 
 
 def all_classes(examinations: Sequence[Examination]) -> list[str]:
@@ -63,19 +65,6 @@ def all_classes(examinations: Sequence[Examination]) -> list[str]:
     return list(dict.fromkeys(name for examination in examinations for name in examination.classes))
 
 
-def detections_per_image(images: int, models: int) -> int:
-    """How many detections the page shows per image and model, so that it stays small.
-
-    Args:
-        images: number of shown images.
-        models: number of models.
-
-    Returns:
-        The number.
-    """
-    return max(MIN_PER_IMAGE, MAX_DETECTIONS // max(1, images * models))
-
-
 def relative_std(std: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Standard deviations relative to the size of the box.
 
@@ -88,6 +77,25 @@ def relative_std(std: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)  # (N, 2)
     return std / np.tile(size, 2)
+
+
+def _detections_per_image(
+    shown: Sequence[ShownImage],
+    examinations: Sequence[Examination],
+    models: Sequence[ModelReport],
+    numbers: Sequence[Sequence[int]],
+) -> int:
+    """How many detections per image and model fit into the page, from the size of the first one of each image."""
+    sample = [
+        len(json.dumps(_detection(examination.images[place], judged.detections[0], own), separators=(",", ":")))
+        for one in shown
+        for place, examination, model, own in zip(one.places, examinations, models, numbers)
+        if place is not None
+        for judged in [model.judged[place]]
+        if judged.detections
+    ]
+    total = DETECTION_BYTES // max(1, round(sum(sample) / max(1, len(sample))) + 1)
+    return max(MIN_PER_IMAGE, total // max(1, len(shown) * len(models)))
 
 
 def _image(one: ShownImage, limit: int) -> dict:

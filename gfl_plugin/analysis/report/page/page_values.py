@@ -9,7 +9,7 @@ from ..examined_image import Examination
 from ..report_content import ReportContent
 from .compared import compared_images, hidden_differences
 from .findings import findings
-from .gallery import detections_per_image, gallery_data
+from .gallery import gallery_data
 from .least_certain import least_certain
 from .quality_tables import curve_table, found_table, score_table, side_tables
 from .shown_images import MAX_IMAGES, same_images, worst_first
@@ -52,23 +52,24 @@ def page_values(content: ReportContent, examinations: Sequence[Examination]) -> 
         "side_tables": [None if one.sides is None else side_tables(one.name, one.sides) for one in models],
         "least_certain": [least_certain(e, model) for e, model in zip(examinations, models)],
         "suspects": [
-            None if model.suspects is None else suspect_cards(m, e, model.suspects, index[m])
+            None if model.suspects is None else suspect_cards(m, e, model.suspects, index[m], len(models))
             for m, (e, model) in enumerate(zip(examinations, models))
         ],
         "places": index,
         "total_images": len(everything),
         "shown_images": len(shown),
-        "most_detections": detections_per_image(len(shown), len(models)),
-        "cut": _is_cut(data, content),
+        "most_detections": data["most"],
+        "cut": _is_cut(data, content, index),
         "found_table": None if comparison is None else found_table(comparison),
         "hidden_differences": 0 if comparison is None else hidden_differences(comparison, data["compared"]),
         "kinds": tuple(KINDS),
     }
 
 
-def _is_cut(data: dict, content: ReportContent) -> bool:
+def _is_cut(data: dict, content: ReportContent, places: Sequence[dict[int, int]]) -> bool:
     """Whether the page leaves out detections of the images that it shows."""
-    shown = sum(len(own["detections"]) for one in data["images"] for own in one["seen"] if own is not None)
-    most = detections_per_image(len(data["images"]), len(content.models))
-    full = any(len(own["detections"]) == most for one in data["images"] for own in one["seen"] if own is not None)
-    return full and shown < sum(len(one.detections) for model in content.models for one in model.judged)
+    return any(
+        len(model.judged[place].detections) > data["most"]
+        for model, own in zip(content.models, places)
+        for place in own
+    )

@@ -10,7 +10,7 @@ from .chart import COLORS, INK, MUTED, Chart
 
 CELLS = 25  # per axis
 SPARSE = 4  # cells with fewer detections show them as points
-MAX_POINTS = 1500
+MAX_POINTS = 800
 _AXIS = alt.Axis(values=[0, 0.2, 0.4, 0.6, 0.8, 1], format=".1f")
 
 

@@ -11,7 +11,7 @@ from ..report_content import SIDES, SideQuality
 from .chart import INK, MUTED, Chart, color_of
 from .words import percent
 
-MAX_POINTS = 1200
+MAX_POINTS = 600
 BINS = 8  # of equal numbers of sides
 FEWEST = 10  # matches of a group in the chart of coverage; the table holds all
 GROUPS = ("small", "medium", "large", "all")

@@ -13,7 +13,8 @@ from ..report_content import SIDES, SuspectLabel
 from .images import around, data_uri, read_image
 
 MAX_SUSPECTS = 60  # per model
-CROP_BYTES = 9_000
+CROPS_BYTES = 900_000  # pictures of all models, encoded
+MAX_CROP_BYTES = 9_000  # of one
 # The direction in which the label lies from the prediction, by side and by whether its coordinate is larger.
 _WHERE = {
     "left": ("to the left", "to the right"),
@@ -53,7 +54,7 @@ class SuspectCard:
 
 
 def suspect_cards(
-    model: int, examination: Examination, suspects: Sequence[SuspectLabel], shown: dict[int, int]
+    model: int, examination: Examination, suspects: Sequence[SuspectLabel], shown: dict[int, int], models: int
 ) -> list[SuspectCard]:
     """Prepare the worst suspect labels of a model.
 
@@ -62,17 +63,21 @@ def suspect_cards(
         examination: its images.
         suspects: worst first.
         shown: index on the page by index in the examination.
+        models: number of models in the report, whose pictures share ``CROPS_BYTES``.
 
     Returns:
         One card each, at most ``MAX_SUSPECTS``.
     """
+    limit = min(MAX_CROP_BYTES, CROPS_BYTES // (models * MAX_SUSPECTS))
     return [
-        _card(rank, model, examination, one, shown.get(one.image, -1))
+        _card(rank, model, examination, one, shown.get(one.image, -1), limit)
         for rank, one in enumerate(suspects[:MAX_SUSPECTS], start=1)
     ]
 
 
-def _card(rank: int, model: int, examination: Examination, suspect: SuspectLabel, shown: int) -> SuspectCard:
+def _card(
+    rank: int, model: int, examination: Examination, suspect: SuspectLabel, shown: int, limit: int
+) -> SuspectCard:
     image = examination.images[suspect.image]
     label, found = image.objects.boxes[suspect.object], image.detections.boxes[suspect.detection]
     margin = abs(suspect.labelled - suspect.predicted) / suspect.suspicion if suspect.suspicion > 0 else 0.0
@@ -95,7 +100,7 @@ def _card(rank: int, model: int, examination: Examination, suspect: SuspectLabel
         score=float(image.scores[suspect.detection]),
         where=_WHERE[suspect.side][suspect.labelled > suspect.predicted],
         crop=(left, top, right - left, bottom - top),
-        picture=_picture(image, (left, top, right, bottom)),
+        picture=_picture(image, (left, top, right, bottom), limit),
         label_box=_rectangle(label),
         found_box=_rectangle(found),
         label_edge=_edge(label, suspect.side, suspect.labelled),
@@ -104,14 +109,14 @@ def _card(rank: int, model: int, examination: Examination, suspect: SuspectLabel
     )
 
 
-def _picture(image: ExaminedImage, part: tuple[int, int, int, int]) -> str | None:
+def _picture(image: ExaminedImage, part: tuple[int, int, int, int], limit: int) -> str | None:
     """The part of the image as a data URI, None if the file cannot be read."""
     whole = read_image(image.path)
     if whole is None:
         return None
     if whole.size != (image.width, image.height):  # the data set has scaled it
         whole = whole.resize((image.width, image.height))
-    return data_uri(whole.crop(part), CROP_BYTES)
+    return data_uri(whole.crop(part), limit)
 
 
 def _rectangle(box: np.ndarray) -> tuple[float, ...]:
