@@ -39,6 +39,8 @@ LONGEST = (
     "e2e/test_scripts.py",
     "projects/test_swap_head.py",
     "e2e/test_run.py",
+    "analysis/report/test_page_in_browser.py",
+    "analysis/report/test_page.py",
     "analysis/test_studies.py",
     "analysis/test_hostile_annotations.py",
     "runtime/test_untrusted_files.py",

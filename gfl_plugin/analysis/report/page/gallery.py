@@ -34,8 +34,8 @@ def gallery_data(
         ``src`` (None if the file cannot be read), ``objects`` and ``ignored`` (x1, y1, x2, y2, class), and ``seen`` per
         model: ``detections`` and ``missed`` objects, or None. A detection has ``n`` (its index), ``b`` (box), ``c``
         (class), ``s`` (score), ``k`` (kind), ``i`` (IoU), ``o`` (object) and, where the head gives them, ``d`` (the
-        standard deviations), ``r`` (their mean, relative to the box), ``p`` (per side: first bin, then per mille of it and
-        the next ones), ``g`` (origins) and ``z`` (scales).
+        standard deviations), ``r`` (their mean, relative to the box), ``p`` (per side: first bin, then per mille of it
+        and the next ones), ``g`` (origins) and ``z`` (scales).
     """
     classes = all_classes(examinations)
     numbers = [[classes.index(name) for name in examination.classes] for examination in examinations]

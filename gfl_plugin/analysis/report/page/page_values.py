@@ -12,7 +12,7 @@ from .findings import findings
 from .gallery import gallery_data
 from .least_certain import least_certain
 from .quality_tables import curve_table, found_table, score_table, side_tables
-from .shown_images import MAX_IMAGES, same_images, worst_first
+from .shown_images import MAX_IMAGES, images_of_all, worst_first
 from .summary_tables import accuracy_table, class_table, error_table, model_table
 from .suspects import suspect_cards
 from .words import KINDS
@@ -29,7 +29,7 @@ def page_values(content: ReportContent, examinations: Sequence[Examination]) -> 
         The values by their names in the template.
     """
     models = content.models
-    everything = same_images(examinations)
+    everything = images_of_all(examinations)
     shown = worst_first(everything, examinations, models)[:MAX_IMAGES]
     index = [{one.places[m]: n for n, one in enumerate(shown) if one.places[m] is not None} for m in range(len(models))]
     data = gallery_data(shown, examinations, models)

@@ -19,7 +19,7 @@ class ShownImage:
     places: tuple[int | None, ...]  # per model: index in its examination, None if it has not seen the image
 
 
-def same_images(examinations: Sequence[Examination]) -> list[ShownImage]:
+def images_of_all(examinations: Sequence[Examination]) -> list[ShownImage]:
     """Put the same image of several models together. Images with different labels are different ones.
 
     Args:
