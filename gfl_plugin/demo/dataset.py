@@ -139,7 +139,7 @@ def make_dataset(
             images.append({"id": index, "file_name": file_name, "width": size.side, "height": size.side})
             for label, box, condition in objects:
                 annotated = box if noise is None else noise.displaced(box)
-                annotations.append(_annotation(len(annotations), index, label, annotated, condition))
+                annotations.append(_annotation(len(annotations) + 1, index, label, annotated, condition))
             done += 1
             if progress is not None:
                 progress(done, size.train + size.val)
@@ -165,7 +165,7 @@ def _sources() -> tuple[list[Image.Image], np.ndarray, np.ndarray]:
 def _annotation(number: int, image: int, label: int, box: tuple[float, ...], condition: str) -> dict:
     x1, y1, x2, y2 = box
     return {
-        "id": number,
+        "id": number,  # at least 1: pycocotools counts a match with the annotation 0 as none
         "image_id": image,
         "category_id": label,
         "bbox": [x1, y1, x2 - x1, y2 - y1],

@@ -32,7 +32,7 @@ def test_the_usual_digits_are_those_of_earlier_versions(tmp_path: Path) -> None:
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         content.update(path.name.encode())
         content.update(np.asarray(Image.open(path)).tobytes() if path.suffix == ".png" else path.read_bytes())
-    assert content.hexdigest() == "e0f931d6248ec80d6eb4d1da17ba56edd8138b3853206e01eb098e296c58a3d5"
+    assert content.hexdigest() == "d150645eed3d9398e69f0984ad5581ccb0c1b040d6d6a07da26eb1a0b9e37227"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,8 @@ def test_boxes_lie_in_their_images_and_conditions_occur(tmp_path: Path) -> None:
     conditions = {annotation["condition"] for annotation in content["annotations"]}
     assert conditions == {"clear", "blurred", "faded", "covered"}
     assert {annotation["category_id"] for annotation in content["annotations"]} == set(range(10))
+    ids = [annotation["id"] for annotation in content["annotations"]]
+    assert ids == list(range(1, len(ids) + 1))  # pycocotools counts a match with the annotation 0 as none
 
 
 def test_an_existing_data_set_is_kept(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ import numpy as np
 
 from ...metrics.image_boxes import as_array, boxes_of, ground_truth
 from ...metrics.matching import Boxes, rank_in_class
-from ...structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_STD
+from ...structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_POINTS, BBOX_STD
 from .examination_shards import as_stored
 from .examined_image import ExaminedImage, SideBeliefs
 
 MAX_DETECTIONS = 100  # per image and class, as in COCO's evaluation
-_BBOX_POINTS = "bbox_points"
 _OUTWARD = np.array([-1.0, -1.0, 1.0, 1.0])  # direction of left, top, right, bottom
 
 
@@ -58,7 +57,7 @@ def _sides(found: Mapping) -> SideBeliefs | None:
     if BBOX_STD not in found:
         return None
     probabilities, points = (
-        as_array(found[name], np.float32) if name in found else None for name in (BBOX_DISTRIBUTIONS, _BBOX_POINTS)
+        as_array(found[name], np.float32) if name in found else None for name in (BBOX_DISTRIBUTIONS, BBOX_POINTS)
     )
     sides = SideBeliefs(
         std=as_array(found[BBOX_STD], np.float32),
