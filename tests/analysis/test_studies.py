@@ -515,7 +515,7 @@ def test_the_analysis_of_a_study_must_exist(tmp_path: Path) -> None:
     assert find_study(tmp_path, "s").analysis == "uncertainty"
     config.write_text('ablation = dict(order=0, title="a", analysis="depth")\n')
     with pytest.raises(
-        ValueError, match="study s: ablation.analysis is depth; it must be one of uncertainty, recovery"
+        ValueError, match="study s: ablation.analysis is depth; it must be one of class_loss, uncertainty, recovery"
     ):
         find_study(tmp_path, "s")
 

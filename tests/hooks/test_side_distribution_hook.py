@@ -167,7 +167,7 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_training(
 
 
 def test_tensorboard(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     run, _ = validating(tmp_path, [HOOK], backend="TensorboardVisBackend")
     run.val()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -305,7 +305,7 @@ def test_models_of_different_data_are_reported_but_not_compared(folder: Path, wr
     ("name", "sentence"),
     [
         ("atss", "The head is a ATSSHead of mmdet, which does not say how certain it is of the sides of a box."),
-        ("dirac", "Boxes of a DiracBBoxCoder have no uncertainty."),
+        ("dirac", "Boxes of a DiracBBoxCoder have no uncertainty"),
     ],
 )
 def test_a_head_without_distributions_has_the_other_parts(
@@ -314,7 +314,7 @@ def test_a_head_without_distributions_has_the_other_parts(
     config = atss_config(folder) if name == "atss" else detector_config(folder, **DIRAC)
     assert report(folder, config=config, checkpoint=f"{name}.pth") == 0
     (model,) = written.content.models
-    assert model.sides is None and model.suspects is None and written.asked == []
+    assert model.sides is None and model.suspects == () and written.asked == ["config"]
     assert model.accuracy.metrics["AP50"] >= 0 and len(model.scores.iou) and any(one.detections for one in model.judged)
     assert model.missing[0].startswith(sentence) and f"config: {sentence}" in capsys.readouterr().out
 
