@@ -25,11 +25,11 @@ from ...structures.calibration import BOX, SIZE, STD
 from ..calibration.conformal import needed_samples
 from ..calibration.fit import Request, fit_margins, units_of
 from .examined_image import Examination, ExaminedImage
+from .image_folds import FOLDS, image_folds
 
 # A box with a side that is shifted by 40 % of its size inward has an IoU of 0.6 with the right one, and less with a
 # detection that is not exact.
 MATCH_IOU = 0.3
-FOLDS = 5
 DEGREES_OF_FREEDOM = 5.0  # a common choice for robust estimates; 2 to 10 rank wrong labels about equally well
 _NORMAL_MEDIAN = 0.6745  # median of the absolute value of a standard normal variable
 
@@ -68,26 +68,22 @@ def judge_labels(examination: Examination, level: float) -> LabelJudgements:
     Raises:
         ValueError: if the images with a found annotation are too few to calibrate the level on other images.
     """
-    found = [_found(image) for image in examination.images]
+    matches = [match_image(one.detections, one.objects, one.ignored, MATCH_IOU) for one in examination.images]
+    found = [np.flatnonzero(one.object >= 0) for one in matches]  # detections of each image
     rows = np.repeat(np.arange(len(found)), [len(one) for one in found])  # (N,) index of the image
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *found])  # (N, 2) object, detection
+    objects = np.concatenate([np.zeros(0, np.int64), *(one.object[own] for one, own in zip(matches, found))])
+    iou = np.concatenate([np.zeros(0), *(one.iou[own] for one, own in zip(matches, found))])
+    pairs = np.stack([objects, np.concatenate([np.zeros(0, np.int64), *found])], axis=1)  # (N, 2) object, detection
     sides = _sides(examination.images, rows, pairs)
     return LabelJudgements(
         image=rows,
         object=pairs[:, 0],
         detection=pairs[:, 1],
-        iou=_iou(sides.predicted, sides.true),
+        iou=iou,
         labelled=sides.true,
         predicted=sides.predicted,
         margins=_cross_calibrated(sides, examination.classes, level),
     )
-
-
-def _found(image: ExaminedImage) -> np.ndarray:
-    """(N, 2) indices of objects and of the detections that found them."""
-    taken = match_image(image.detections, image.objects, image.ignored, MATCH_IOU).object
-    detections = np.flatnonzero(taken >= 0)
-    return np.stack([taken[detections], detections], axis=1)
 
 
 def _sides(images: Sequence[ExaminedImage], rows: np.ndarray, pairs: np.ndarray) -> MatchedSides:
@@ -111,15 +107,15 @@ def _sides(images: Sequence[ExaminedImage], rows: np.ndarray, pairs: np.ndarray)
 
 def _cross_calibrated(sides: MatchedSides, classes: tuple[str, ...], level: float) -> np.ndarray:
     """(N, 4) margins in pixels, each calibrated on the images of the other folds."""
-    images, number = np.unique(sides.image, return_inverse=True)
+    images = len(np.unique(sides.image))
     needed = needed_samples(level)
-    most = -(-len(images) // FOLDS)  # images of the largest fold
-    if len(images) - most < needed:
+    most = -(-images // FOLDS)  # images of the largest fold
+    if images - most < needed:
         raise ValueError(
             f"suspect labels at a level of {level:g} need annotations that were found in at least {needed} images "
-            f"besides those of one of {FOLDS} folds, but there are {len(images)} such images in all"
+            f"besides those of one of {FOLDS} folds, but there are {images} such images in all"
         )
-    fold = (np.random.default_rng(0).permutation(len(images)) % FOLDS)[number]  # (N,)
+    fold = image_folds(sides)
     request, margins = Request(level, BOX, STD), np.zeros((len(sides), 4))
     for own in range(FOLDS):
         others = fold != own
@@ -139,11 +135,3 @@ def _widened(sides: MatchedSides, scale: float) -> MatchedSides:
     squares = (sides.errors / (sides.std * scale)) ** 2  # (N, 4)
     others = squares.sum(axis=1, keepdims=True) - squares
     return replace(sides, std=sides.std * np.sqrt((DEGREES_OF_FREEDOM + others) / (DEGREES_OF_FREEDOM + 3)))
-
-
-def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N,) of two lists of boxes, row by row; both have an area."""
-    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    area, other = ((one[:, 2:] - one[:, :2]).prod(axis=1) for one in (boxes, others))
-    return shared / (area + other - shared)

@@ -15,9 +15,9 @@ from ..calibration.coverage import covered_sides, margins_of
 from ..calibration.fit import Request, groups_of
 from .error_kinds import ImageErrors
 from .examined_image import ExaminedImage
+from .image_folds import image_folds
 from .report_content import CORRECT, SIDES, SideFigures, SideQuality
 
-FOLDS = 5
 ENOUGH = 30  # matches; the standard deviation of a correlation of fewer is above 0.18
 
 
@@ -76,9 +76,9 @@ def side_quality(sides: MatchedSides, classes: tuple[str, ...], level: float) ->
 def cross_calibrated_margins(sides: MatchedSides, classes: tuple[str, ...], level: float) -> np.ndarray:
     """Margins of each side that are calibrated on the images of the other folds.
 
-    The images with matches are divided at random into FOLDS folds of equal size, so that no match is judged by a margin
-    that it has helped to compute. Margins are in predicted standard deviations, each side alone, exact for exchangeable
-    images; see :mod:`gfl_plugin.analysis.calibration.conformal`.
+    No match is judged by a margin that it has helped to compute, see :func:`image_folds`. Margins are in predicted
+    standard deviations, each side alone, exact for exchangeable images; see
+    :mod:`gfl_plugin.analysis.calibration.conformal`.
 
     Args:
         sides: the matches.
@@ -88,8 +88,7 @@ def cross_calibrated_margins(sides: MatchedSides, classes: tuple[str, ...], leve
     Returns:
         (N, 4) pixels; NaN for the folds for which the other images are too few for the level.
     """
-    images, number = np.unique(sides.image, return_inverse=True)
-    fold = (np.random.default_rng(0).permutation(len(images)) % FOLDS)[number]  # (N,)
+    fold = image_folds(sides)
     margins = np.full(sides.std.shape, np.nan)
     for own in np.unique(fold):
         others = sides.rows(fold != own)

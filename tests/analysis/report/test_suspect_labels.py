@@ -10,7 +10,8 @@ import pytest
 from analysis.report.simulated_examination import simulated
 
 from gfl_plugin.analysis.report.examined_image import Examination, SideBeliefs
-from gfl_plugin.analysis.report.label_judgements import FOLDS, judge_labels
+from gfl_plugin.analysis.report.image_folds import FOLDS
+from gfl_plugin.analysis.report.label_judgements import judge_labels
 from gfl_plugin.analysis.report.report_content import SIDES
 from gfl_plugin.analysis.report.suspect_labels import find_suspects
 from gfl_plugin.metrics.matching import Boxes, pairwise_overlap
