@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 
 from ..ops.box_geometry import centers
-from ..ops.numba_kernel import kernel
+from ..ops.numba_kernel import inlined, kernel
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
@@ -19,7 +18,7 @@ from .candidate_set import EPSILON, INSIDE, Candidates, IoUCalculator
 _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
 
 
-@njit(error_model="numpy")
+@inlined()
 def _nearest_steps(position, base, stride, low, end, steps, distances):
     """Fill ``steps`` with the nearest steps of [low, end), nearest first; missing ones have infinite distances."""
     right = np.int64(min(max(np.ceil((position - base) / stride), np.float32(low)), np.float32(end)))
@@ -35,7 +34,7 @@ def _nearest_steps(position, base, stride, low, end, steps, distances):
             right += 1
 
 
-@njit(error_model="numpy")
+@inlined()
 def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
     """Fill the last three arguments with the nearest pairs of a column and a row, by squared distance."""
     topk = squared.size
@@ -54,7 +53,7 @@ def _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared):
             squared[place], columns[place], rows[place] = value, x_steps[i], y_steps[j]
 
 
-@njit(error_model="numpy")
+@inlined()
 def _iou(a, b, epsilon):
     """IoU of two boxes; the union is clamped to at least ``epsilon``."""
     width = max(min(a[2], b[2]) - max(a[0], b[0]), _ZERO)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from . import buffer_pool, numba_math
-from .numba_kernel import kernel
+from .numba_kernel import inlined, kernel
 from .numba_math import LOWEST, exp, log1p
 from .numba_threads import started_threads
 
@@ -26,7 +26,7 @@ _WIDTH = 8192  # locations per task of backward: rows of several pages of memory
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _SOURCES = (numba_math,)
 
-_loop = njit(fastmath={"contract"}, error_model="numpy")
+_loop = inlined(fastmath={"contract"})
 
 
 @_loop
@@ -55,7 +55,7 @@ def _gradient(incoming, cls_logits, near, far, out, sums):
         sums[_WIDTH + i] += rest
 
 
-@njit(error_model="numpy")
+@inlined()
 def _task_gradient(incoming, cls_logits, near, far, share, out, quality_out, begin, end):
     sums = np.zeros(2 * _WIDTH, np.float32)
     for channel in range(len(out)):

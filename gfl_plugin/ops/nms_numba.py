@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from .numba_kernel import kernel
+from .numba_kernel import inlined, kernel
 
 _ZERO = np.float32(0)
 
 
-@njit(error_model="numpy")
+@inlined()
 def _suppressed(box, area, kept, count, threshold, offset):
     """Whether one of the first ``count`` kept boxes overlaps a box too much. Rows of ``kept``: x1, y1, x2, y2, area."""
     # 64 at a time without a branch between them, so that the comparisons vectorize.

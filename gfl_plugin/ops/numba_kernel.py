@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 def kernel(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a function as ``numba.njit(cache=True, **options)`` does.
 
-    Use it for functions that Python calls; the functions that those call need plain ``njit`` only.
+    Use it for functions that Python calls, and :func:`inlined` for the functions that those call.
 
     Args:
         sources: other modules with functions or constants that the compiled code uses.
@@ -48,15 +48,30 @@ def kernel(*, sources: Sequence[ModuleType] = (), **options: Any) -> Callable[[C
     return decorate
 
 
+def inlined(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function that kernels call, so that each kernel contains its code.
+
+    Otherwise a kernel would calculate slightly different sums in the process that compiles it and in one that reads it
+    from disk. In the first, such a function is a compiled function of its own, in the second a part of the kernel that
+    was optimized once more: wherever sums may be reordered, their last digits depend on it.
+
+    Args:
+        **options: of ``numba.njit``; ``error_model`` is "numpy".
+
+    Returns:
+        The decorator.
+    """
+    return njit(error_model="numpy", forceinline=True, **options)
+
+
 class _Cache(FunctionCache):
     """Numba's cache of one function, which treats every disk error as "not cached"."""
 
     def __init__(self, function: Callable[..., Any], sources: Sequence[ModuleType]) -> None:
         super().__init__(function)
         stamp = self._impl.locator.get_source_stamp()
-        if sources:
-            files = [Path(module.__file__).stat() for module in sources]
-            stamp = (stamp, *((file.st_mtime, file.st_size) for file in files))
+        files = [Path(file).stat() for file in (__file__, *(module.__file__ for module in sources))]
+        stamp = (stamp, *((file.st_mtime, file.st_size) for file in files))
         self._cache_file = _CheckedFile(self._cache_file, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -179,3 +183,29 @@ def test_use_backend_chooses_the_kernel() -> None:
 def test_layers_for_other_statistics_are_refused() -> None:
     with pytest.raises(ValueError, match="has 20 input channels; .* must have 24, 6 for each side"):
         distribution_quality(torch.zeros(1, 68, 2, 2), drawn_layers(Statistics(4), 8), Statistics(5))
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="numba is not installed")
+def test_compiling_does_not_change_the_result(tmp_path: Path, root: Path) -> None:
+    """The process that compiles the kernels and one that reads them from disk calculate the same."""
+    program = (
+        "import hashlib, torch\n"
+        "from ops.test_distribution_quality import Statistics, drawn_layers, gradients\n"
+        "torch.manual_seed(0)\n"
+        "layers = drawn_layers(Statistics(4), 64)\n"
+        "values = gradients(torch.randn(2, 68, 40, 60), layers, Statistics(4), torch.randn(2, 1, 40, 60))\n"
+        "print([hashlib.sha256(value.numpy().tobytes()).hexdigest() for value in values])\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    printed = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout.splitlines()[-1])
+        assert list(tmp_path.rglob("*.nbc")), "nothing was compiled, so this test compares nothing"
+    assert printed[0] == printed[1]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 
 from ...ops import buffer_pool, numba_math
-from ...ops.numba_kernel import kernel
+from ...ops.numba_kernel import inlined, kernel
 from ...ops.numba_math import LOWEST, arithmetic, exp, log1p
 from ...ops.numba_threads import started_threads
 from .negatives import Negatives, Result
@@ -21,10 +21,10 @@ _SOURCES = (numba_math,)
 _ONE, _TWO, _ZERO = np.float32(1), np.float32(2), np.float32(0)
 
 # "contract" allows fused multiply-adds. Only sums may be reassociated, because vectorizing them requires it.
-_loop = njit(fastmath={"contract"}, error_model="numpy")
+_loop = inlined(fastmath={"contract"})
 
 
-@njit(fastmath={"contract", "reassoc", "nsz"})
+@inlined(fastmath={"contract", "reassoc", "nsz"})
 def _added(total, value):
     return total + value
 
@@ -73,7 +73,7 @@ def _weighted_block(logits, weight, gradient, factor, beta):
     return total
 
 
-@njit(error_model="numpy")
+@inlined()
 def _plane(logits, weight, gradient, factor, beta):
     """Sum of the losses of (H·W,) logits; ``gradient`` is filled. ``weight`` has size 0 if there are no weights."""
     total = 0.0

@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from .. import buffer_pool, numba_math
-from ..numba_kernel import kernel
+from ..numba_kernel import inlined, kernel
 from ..numba_threads import started_threads
 from . import numba_layers, numba_sides
 from .inputs import QualityLayers, Statistics
@@ -26,7 +26,7 @@ _ZERO = np.float32(0)
 _SOURCES = (numba_layers, numba_math, numba_sides)
 
 
-@njit(error_model="numpy")
+@inlined()
 def _task(logits, begin, end, layers, out_bias, settings, out):
     """Fill ``out`` (H·W,) with the quality logits of locations from ``begin`` to ``end``.
 
@@ -52,7 +52,7 @@ def _task(logits, begin, end, layers, out_bias, settings, out):
                 add_rectified(row(hidden, index, count), out_weight[first + index], result)
 
 
-@njit(error_model="numpy")
+@inlined()
 def _task_gradient(logits, begin, end, layers, settings, gradient, of_logits, of_weight, of_bias, of_out_weight):
     """Fill ``of_logits`` at locations from ``begin`` to ``end``; add to the gradients of the layers."""
     weight, bias, out_weight = layers

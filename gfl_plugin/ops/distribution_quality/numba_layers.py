@@ -7,14 +7,14 @@ arrays.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..numba_kernel import inlined
 from .numba_sides import WIDTH, row, rows
 
 _ZERO = np.float32(0)
 
-_loop = njit(fastmath={"contract"}, error_model="numpy")
-_sums = njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+_loop = inlined(fastmath={"contract"})
+_sums = inlined(fastmath={"contract", "reassoc", "nsz"})
 
 
 @_loop
@@ -80,7 +80,7 @@ def rectified_gradient(hidden, weight, gradient):
     return of_weight, of_bias
 
 
-@njit(error_model="numpy")
+@inlined()
 def hidden_rows(statistics, weight, bias, first, hidden, count):
     """Fill four rows of the hidden layer before its ReLU, from ``first`` on."""
     for index in range(4):

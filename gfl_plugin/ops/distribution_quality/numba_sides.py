@@ -8,15 +8,15 @@ the distance between rows is constant, the compiler can prove that they do not o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..numba_kernel import inlined
 from ..numba_math import LOWEST, arithmetic, exp
 
 WIDTH = 512  # locations per block, so that all its arrays stay in the processor's cache
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 _LEAST, _NONE = np.float32(-np.inf), np.float32(np.nan)  # less than, and equal to no logit
 
-_loop = njit(fastmath={"contract"}, error_model="numpy")
+_loop = inlined(fastmath={"contract"})
 
 
 @arithmetic
@@ -25,13 +25,13 @@ def _exp(x):
     return exp(LOWEST if x < LOWEST else x)  # NaN stays NaN
 
 
-@njit
+@inlined()
 def rows(array, first, number):
     """Rows of a block's array, the distance between them included."""
     return array[first * WIDTH : (first + number) * WIDTH]
 
 
-@njit
+@inlined()
 def row(array, index, count):
     return array[index * WIDTH : index * WIDTH + count]
 
@@ -129,7 +129,7 @@ def _scale(factor, target):
         target[i] *= factor
 
 
-@njit
+@inlined()
 def _average(probability, topk, out):
     """Mean of the k probabilities."""
     out[:] = _ZERO
@@ -138,7 +138,7 @@ def _average(probability, topk, out):
     _scale(_ONE / np.float32(topk), out)
 
 
-@njit(error_model="numpy")
+@inlined()
 def side_statistics(logits, first_bin, bins, start, count, settings, top, inverse, probability, statistics):
     """Fill ``statistics`` (D rows) of one side.
 
@@ -175,7 +175,7 @@ def side_statistics(logits, first_bin, bins, start, count, settings, top, invers
             _add_square(row(probability, rank, count), average, _ONE / np.float32(topk), spread)
 
 
-@njit(error_model="numpy")
+@inlined()
 def side_gradient(logits, first_bin, bins, start, count, settings, top, inverse, probability, gradient, out):
     """Fill ``out``, planes as ``logits``, at one side's bins; ``gradient`` is that of statistics. ``top`` changes."""
     topk, values, mean, variance = settings
