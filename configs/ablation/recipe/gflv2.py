@@ -1,0 +1,2 @@
+_base_ = "../_base_/gflv2.py"
+ablation = dict(order=6, title="GFLV2, ATSS", against="gfl")
