@@ -24,10 +24,10 @@ from ..registry import TASK_UTILS
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
-from .adapted_assigner import AdaptedAssigner
 from .atss_assignment import ATSSAssignment
 from .base import BatchAssignment, Predictions
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
+from .predicted_cost import with_predicted_cost
 
 AssignerHook = Callable[[ATSSAssignment], ATSSAssignment | None]
 
@@ -38,7 +38,8 @@ class ATSSAssigner(MMDetATSSAssigner):
 
     Args:
         topk: candidates per object and level, >= 1.
-        alpha: exponent of DDOD's cost; if it is given, MMDetection's own code assigns each image.
+        alpha: weight of the predicted IoU in DDOD's cost, which then replaces the IoU of the priors, see
+            :mod:`gfl_plugin.assigners.predicted_cost`; None for ATSS.
         iou_calculator: config of the IoU.
         ignore_iof_thr: a prior is ignored in training if more than this fraction of its area is in an ignored region
             and it is not positive; negative or 0 to disable.
@@ -49,8 +50,8 @@ class ATSSAssigner(MMDetATSSAssigner):
             tiny, have no positive and are not learned.
 
     Raises:
-        ValueError: if topk is below 1, a hook is not callable, or min_positives is not a whole number >= 0 or is given
-            together with alpha.
+        ValueError: if topk is below 1, alpha is not in [0, 1], a hook is not callable, or min_positives is not a whole
+            number >= 0.
     """
 
     def __init__(
@@ -69,11 +70,8 @@ class ATSSAssigner(MMDetATSSAssigner):
                 f"min_positives is {min_positives!r}; it must be a whole number >= 0: 1 gives each object at least one "
                 "positive, 0 is MMDetection's assignment"
             )
-        if min_positives and alpha is not None:
-            raise ValueError(
-                f"min_positives is {min_positives} with alpha={alpha!r}; MMDetection's own code assigns objects by "
-                "DDOD's cost and gives no minimum: remove one of the two"
-            )
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha!r}; it must be in [0, 1] (0.8 in DDOD), or None for ATSS")
         super().__init__(topk=topk, alpha=alpha, iou_calculator=iou_calculator, ignore_iof_thr=ignore_iof_thr)
         self.min_positives = min_positives
         self.hooks: list[AssignerHook] = [TASK_UTILS.build(h) if isinstance(h, dict) else h for h in hooks]
@@ -89,11 +87,9 @@ class ATSSAssigner(MMDetATSSAssigner):
         valid_regions: ValidRegions,
         predictions: Predictions | None = None,
     ) -> BatchAssignment:
-        """See :class:`BatchAssigner`. Predictions are used only with DDOD's ``alpha``."""
-        if self.alpha is not None:
-            return AdaptedAssigner(self).assign_batch(ground_truths, ignored, grid, valid_regions, predictions)
+        """See :class:`BatchAssigner`. Only DDOD's ``alpha`` uses predictions; without them, the priors' IoU counts."""
         locations = self.ignored_locations(ignored, ground_truths, grid)
-        selected = self.select(ground_truths, grid, valid_regions, locations)
+        selected = self.select(ground_truths, grid, valid_regions, locations, predictions)
         return BatchAssignment(selected.positives(grid), locations)
 
     def select(
@@ -102,6 +98,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         grid: Grid,
         valid_regions: ValidRegions,
         ignored_locations: Sequence[Tensor] | None = None,
+        predictions: Predictions | None = None,
     ) -> ATSSAssignment:
         """Compute candidates, thresholds and selected candidates of a batch, and apply the hooks.
 
@@ -110,6 +107,7 @@ class ATSSAssigner(MMDetATSSAssigner):
             grid: the priors.
             valid_regions: the priors that belong to each image.
             ignored_locations: return value of :meth:`ignored_locations`.
+            predictions: the network's outputs, for DDOD's ``alpha``.
 
         Returns:
             The assignment.
@@ -128,6 +126,10 @@ class ATSSAssigner(MMDetATSSAssigner):
                 owned[ground_truths.image],
                 blocked[ground_truths.image],
                 self.iou_calculator,
+            )
+        if self.alpha is not None and predictions is not None:
+            candidates = with_predicted_cost(
+                candidates, ground_truths, grid, predictions, self.alpha, self.iou_calculator
             )
         return self._decide(ground_truths, candidates, grid.num_priors)
 

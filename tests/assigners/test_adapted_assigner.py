@@ -20,6 +20,7 @@ ASSIGNERS = {
     "dynamic soft label": dict(type="DynamicSoftLabelAssigner", topk=13),
     "MMDetection's ATSS": dict(type="mmdet.ATSSAssigner", topk=9),
     "DDOD's ATSS": dict(type="mmdet.ATSSAssigner", topk=9, alpha=0.8),
+    "our ATSS with DDOD's cost": dict(type="gfl_plugin.ATSSAssigner", topk=9, alpha=0.8),
 }
 
 
@@ -48,7 +49,7 @@ def called_directly(name: str, head, batch, image: int) -> torch.Tensor:
     distance = (raw.view(-1, 4, 17).softmax(-1) * torch.arange(17)).sum(-1) * stride
     boxes = torch.cat([center - distance[:, :2], center + distance[:, 2:]], dim=1)
     points = name in ("SimOTA", "dynamic soft label")
-    takes_logits = name in ("dynamic soft label", "DDOD's ATSS")
+    takes_logits = name == "dynamic soft label" or "DDOD" in name
     shown = InstanceData(priors=torch.cat([center, stride, stride], dim=1) if points else priors)
     if name != "MMDetection's ATSS":
         shown.bboxes, shown.scores = boxes, logits if takes_logits else logits.sigmoid()

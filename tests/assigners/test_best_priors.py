@@ -295,8 +295,3 @@ def test_training_with_tiny_objects() -> None:
 def test_mistakes(value: object) -> None:
     with pytest.raises(ValueError, match="min_positives is .*; it must be a whole number >= 0"):
         ATSSAssigner(9, min_positives=value)
-
-
-def test_ddods_cost_has_no_minimum() -> None:
-    with pytest.raises(ValueError, match="min_positives is 1 with alpha=0.8.*remove one of the two"):
-        ATSSAssigner(9, alpha=0.8, min_positives=1)
