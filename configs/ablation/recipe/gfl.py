@@ -1,4 +1,4 @@
-# Which parts of the plugin go together best on small data: three ways to learn quality, three assigners, all with
-# general distributions and DFL. ATSS with alpha, DDOD's assigner, ranks candidates by predicted score and IoU.
+# Which parts of the plugin go together best on small data: four ways to learn quality, each with ATSS and with DDOD's
+# cost in ATSS (alpha), which ranks candidates by predicted score and IoU. All have general distributions and DFL.
 _base_ = "../_base_/gfl.py"
 ablation = dict(order=0, title="joint (GFL), ATSS")

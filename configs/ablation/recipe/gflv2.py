@@ -1,2 +1,2 @@
 _base_ = "../_base_/gflv2.py"
-ablation = dict(order=6, title="GFLV2, ATSS", against="gfl")
+ablation = dict(order=7, title="GFLV2, ATSS", against="gfl")
