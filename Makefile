@@ -14,7 +14,7 @@ PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 SLOW_SCALE ?= 8
 SLOW_ATTACKS ?= 8
 
-.PHONY: demo test test-lite test-compiled test-slow lint format install clean
+.PHONY: demo test test-lite test-compiled test-slow lint format docs install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
@@ -40,6 +40,10 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The documentation site; open build/site/index.html. Broken links, anchors and references are errors.
+docs: $(VENV)/.installed
+	$(BIN)/zensical build --clean --strict
 
 install: $(VENV)/.installed
 

@@ -34,9 +34,14 @@ REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1"
 DEMO = [*ABLATION, *REPORT]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
+# For the documentation site. A release of Zensical below 1.0 may change the format of the config, so its version is fixed.
+DOCS = [
+    'zensical==0.0.73; python_version >= "3.11"',
+    'mkdocstrings-python>=2.0.11; python_version >= "3.11"',
+]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *CALIBRATE, *REPORT, *PUBLISH),
+    *(*ABLATION, *CALIBRATE, *REPORT, *PUBLISH, *DOCS),
     *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
@@ -73,6 +78,7 @@ setup(
         "calibrate": CALIBRATE,
         "report": REPORT,
         "publish": PUBLISH,
+        "docs": DOCS,
         "dev": DEV,
     },
     classifiers=[
