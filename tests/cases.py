@@ -62,7 +62,7 @@ def build_head(config: dict):
 
 def our_head(**changes: object):
     """A small head of the plugin."""
-    return build_head(head_config(type=SCOPE + "GFLHead", **changes))
+    return build_head(head_config(**{"type": SCOPE + "GFLHead", **changes}))
 
 
 def both_heads(**changes: object) -> tuple:

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE, IMAGES = 96, 2  # pixels, and images per batch; below 96, oneDNN reads unwritten memory in bf16 (docs/trust.md)
+SIDE, IMAGES = 96, 2  # pixels, and images per batch; below 96, oneDNN reads unwritten memory in bf16 (docs/machines.md)
 _NUMBER = itertools.count()
 
 

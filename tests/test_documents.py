@@ -36,7 +36,10 @@ from gfl_plugin.demo.dataset import DemoSize, make_dataset
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 # Bases for configs without ``_base_``: a small detector, and a COCO config.
 BASES = {
     "small": f"_base_ = {str(ROOT / 'configs' / 'demo' / 'gfl_r18_demo.py')!r}\n",
@@ -193,7 +196,8 @@ def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.Mo
     cfg = Config.fromfile(tmp_path / "my_config.py")
     init_default_scope(cfg.default_scope)
     head = MODELS.build(cfg.model).bbox_head
-    assert type(head).__module__.startswith("gfl_plugin.")
+    own = {module.file.removesuffix(".py") for module in FILES} & set(cfg.get("custom_imports", {}).get("imports", []))
+    assert type(head).__module__.startswith("gfl_plugin.") or type(head).__module__ in own
     for name in ("custom_hooks", "default_hooks"):
         named = cfg.get(name, [])
         for hook in named.values() if isinstance(named, dict) else named:
@@ -201,8 +205,7 @@ def test_configs(block: Block, base: str, tmp_path: Path, monkeypatch: pytest.Mo
                 HOOKS.build(hook)
     if "strategy" in cfg:
         assert STRATEGIES.get(cfg.strategy.type) is not None
-    parts = [head.quality, head.assigner, *getattr(head.assigner, "hooks", [])]
-    own = {module.file.removesuffix(".py") for module in FILES} & set(cfg.custom_imports.imports)
+    parts = [head, head.quality, head.bbox_coder, head.assigner, *getattr(head.assigner, "hooks", [])]
     assert own <= {type(part).__module__ for part in parts}, "the head must contain the reader's own part"
 
 

@@ -90,7 +90,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sharded_training_by_the_launcher(tmp_path: Path, demo_data: Path, strategy: str) -> None:
     """Two epochs with and without a resume have the same losses, and with FSDP the same bits."""
     if strategy == "deepspeed":
-        pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (tried by hand, see docs/trust.md)")
+        pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (tried by hand, see docs/machines.md)")
     config = tmp_path / "config.py"
     config.write_text(
         f"_base_ = {str(ROOT / 'configs' / 'demo' / f'gfl_r18_demo_{strategy}.py')!r}\n"

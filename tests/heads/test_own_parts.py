@@ -1,4 +1,4 @@
-"""The assigner and the quality representation of docs/extend.md work in GFLHead without changes."""
+"""The assigner, quality representation, box coder and head of docs/extend.md work with GFLHead's losses and prediction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name, text in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.DOTALL):
         (folder / f"{name}.py").write_text(text)
         names.append(name)
-    assert {"center_assigner", "iou_aware"} <= set(names)
+    assert {"center_assigner", "iou_aware", "softplus_coder", "one_tower_head"} <= set(names)
     sys.path.insert(0, str(folder))
     for name in names:
         if name not in sys.modules:
@@ -140,3 +140,40 @@ def test_a_score_that_ignores_the_quality_is_the_class_score() -> None:
     plain = our_head().predict_by_feat(batch.cls_scores, batch.bbox_preds, batch_img_metas=batch.img_metas)
     for one, other in zip(plain, own):
         assert torch.equal(one.bboxes, other.bboxes) and torch.equal(one.scores, other.scores)
+
+
+def test_a_users_own_coder() -> None:
+    """Its sides are learned, and a detection's sides are its distances from the location in strides."""
+    head = our_head(bbox_coder=dict(type="gfl_plugin.SoftplusBBoxCoder"), reg_max=None, loss_dfl=None)
+    history = _trained(head)
+    assert set(history[0]) == {"loss_cls", "loss_bbox"} and history[-1]["loss_bbox"] < history[0]["loss_bbox"]
+
+    batch = random_batch(Recipe(same_size=True))
+    raw = [torch.randn(2, 4, *level.shape[-2:]) for level in batch.cls_scores]
+    found = head.predict_by_feat(batch.cls_scores, raw, batch_img_metas=batch.img_metas, with_nms=False)
+    for image, instances in enumerate(found):
+        assert len(instances) > 20
+        expected = {
+            round(float(width), 3)
+            for level, stride in zip(raw, (8, 16, 32))
+            for width in (level[image, 0].exp().log1p() + level[image, 2].exp().log1p()).flatten() * stride
+        }
+        inside = instances.bboxes[(instances.bboxes[:, 0] > 0) & (instances.bboxes[:, 2] < 192)]
+        widths = {round(float(width), 3) for width in inside[:, 2] - inside[:, 0]}
+        assert len(widths) > 5
+        assert all(min(abs(width - other) for other in expected) < 2e-3 for width in widths)
+
+
+def test_a_users_own_head() -> None:
+    """One tower has half the weights of two, and is learned with the losses of GFLHead, also with another quality."""
+    plain, own = our_head(), our_head(type="gfl_plugin.OneTowerHead")
+    towers = {"cls_convs", "reg_convs"}
+    of_towers, of_tower = (
+        sum(value.numel() for name, value in head.named_parameters() if name.split(".")[0] in towers)
+        for head in (plain, own)
+    )
+    assert of_towers == 2 * of_tower > 0
+    for head in (own, our_head(type="gfl_plugin.OneTowerHead", quality=dict(type="DistributionGuidedQuality"))):
+        history = _trained(head)
+        assert set(history[0]) == {"loss_cls", "loss_bbox", "loss_dfl"}
+        assert all(history[-1][name] < history[0][name] for name in ("loss_cls", "loss_bbox"))
