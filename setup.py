@@ -38,6 +38,7 @@ PUBLISH = ["safetensors>=0.4"]
 DOCS = [
     'zensical==0.0.73; python_version >= "3.11"',
     'mkdocstrings-python>=2.0.11; python_version >= "3.11"',
+    "latex2mathml>=3.77",
 ]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),

@@ -25,12 +25,9 @@ class DetTTAModel(MMDetDetTTAModel):
     Boxes, scores and labels are MMDetection's: the detections of all augmentations, flipped back, go through one NMS. A
     detection that is kept has its own ``bbox_std``, ``bbox_distributions``, ``bbox_points``, ``bbox_inner`` and
     ``bbox_outer``; nothing is averaged over the augmentations. Those of a flipped image change places: left with right,
-    top with bottom. What
-    ``gfl-plugin calibrate`` guarantees for intervals holds for detections without augmentation.
+    top with bottom. What ``gfl-plugin calibrate`` guarantees for intervals holds for detections without augmentation.
 
-    Args:
-        tta_cfg: ``nms`` and ``max_per_img``.
-        **kwargs: as MMDetection's.
+    It takes MMDetection's arguments: ``tta_cfg`` with ``nms`` and ``max_per_img``.
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list[DetDataSample]:
