@@ -34,7 +34,7 @@ REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1"
 DEMO = [*ABLATION, *REPORT]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
-# For the documentation site. A release of Zensical below 1.0 may change the format of the config, so its version is fixed.
+# For the documentation site. Zensical's version is fixed, because releases below 1.0 may change the config's format.
 DOCS = [
     'zensical==0.0.73; python_version >= "3.11"',
     'mkdocstrings-python>=2.0.11; python_version >= "3.11"',

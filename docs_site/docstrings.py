@@ -19,7 +19,7 @@ def to_markdown(text: str) -> str:
         text: a docstring.
 
     Returns:
-        The docstring with formulas as MathML, which browsers draw without a script, and with names instead of references.
+        The docstring with formulas as MathML, which browsers draw without a script, and names instead of references.
     """
     text = _BLOCK.sub(lambda found: found[1] + _block(found[2]), text)
     # In a span, because Markdown would take a formula at the start of a line for a block.

@@ -1,7 +1,7 @@
 """Draws which package of gfl_plugin imports which, from the imports in the code.
 
-An arrow that follows from others is left out: if ``heads`` imports ``losses`` and ``losses`` imports ``ops``, there is no
-arrow from ``heads`` to ``ops``. Run it after the imports of packages have changed::
+An arrow that follows from others is left out: if ``heads`` imports ``losses`` and ``losses`` imports ``ops``, there is
+no arrow from ``heads`` to ``ops``. Run it after the imports of packages have changed::
 
     python docs_site/draw_imports.py
 """
@@ -27,7 +27,7 @@ def read_imports() -> Imports:
     """Imports between the packages directly below gfl_plugin.
 
     Returns:
-        The packages that each package imports. The package's own ``__init__.py``, which imports nearly all, is left out.
+        The packages that each package imports. ``gfl_plugin/__init__.py``, which imports nearly all, is left out.
     """
     graph = grimp.build_graph("gfl_plugin", cache_dir=None)
     found: Imports = defaultdict(set)
@@ -173,7 +173,8 @@ def _arrow(above: str, below: str, place: dict[str, tuple[float, float]]) -> str
 def _box(name: str, x: float, y: float) -> str:
     left, top = x - BOX[0] / 2, y - BOX[1] / 2
     return (
-        f'<rect x="{left:.0f}" y="{top:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6" fill="#eef1fb" stroke="#5b6fb5"/>'
+        f'<rect x="{left:.0f}" y="{top:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6" '
+        f'fill="#eef1fb" stroke="#5b6fb5"/>'
         f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" font-size="15" fill="#1d2440">{name}</text>'
     )
 

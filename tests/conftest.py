@@ -28,7 +28,7 @@ ONCE = (
     *("detectors/", "heads/test_ld_head"),
     *("structures/", "ops/test_backend", "ops/test_buffer", "ops/test_numba_kernel", "ops/test_tensor"),
     *("heads/test_compile", "heads/test_no_waiting", "heads/test_prediction_threshold"),
-    *("heads/test_gfl_head_mistakes", "e2e/test_demo", "metrics/", "test_documents"),
+    *("heads/test_gfl_head_mistakes", "e2e/test_demo", "metrics/", "test_documents", "test_site"),
 )
 ABOUT_MMCV = re.compile(r"compat|install|mmcv")
 # The slowest files, slowest first: a process that got one of them last would end long after the others.

@@ -1,4 +1,4 @@
-"""Every fenced block of README.md and docs/ works as a reader would use it.
+"""Every fenced block of README.md, CHANGELOG.md, CONTRIBUTING.md and docs/ works as a reader would use it.
 
 Python that consists of assignments is a config: it is loaded on top of a base, and its model and hooks are built.
 Python whose first line names a file is saved under that name. Other Python is run. The script of each command must
@@ -48,6 +48,7 @@ BASES = {
 NOT_RUN = {
     "make": "creates an environment and runs for minutes; `make --dry-run` shows that the target exists",
     "pip": "installs packages; the test checks that setup.py names them",
+    "pytest": "would run the tests in a test; the test checks that the files exist",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
     "gfl-plugin train": "trains for hours; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
@@ -152,6 +153,8 @@ def parted(words: list[str]) -> tuple[str, list[str]]:
     if words[0] == "gfl-plugin" or "gfl_plugin.cli" in words:
         start = 0 if words[0] == "gfl-plugin" else words.index("gfl_plugin.cli")
         return " ".join(["gfl-plugin", *words[start + 1 : start + 2]]), words[start + 2 :]
+    if "pytest" in words:
+        return "pytest", words[words.index("pytest") + 1 :]
     start = next((n for n, word in enumerate(words) if word.endswith(".py") or words[0] in ("make", "pip")), 0)
     return words[start], words[start + 1 :]
 
@@ -269,6 +272,10 @@ def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytes
         folder_of_wheels = arguments[arguments.index("-w") + 1] if "-w" in arguments else None
         named = [one for one in arguments[1:] if not one.startswith("-") and one != folder_of_wheels]
         assert named and [one for one in named if not is_installable(one)] == []
+        return
+    if program == "pytest":
+        files = [one for one in arguments if one.startswith("tests/")]
+        assert files and [one for one in files if not (ROOT / one).exists()] == []
         return
     if program == "gfl-plugin run":
         assert arguments[0] in SCRIPTS or mmdet_tool(arguments[0]).is_file()

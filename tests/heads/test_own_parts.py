@@ -1,4 +1,4 @@
-"""The assigner, quality representation, box coder and head of docs/extend.md work with GFLHead's losses and prediction."""
+"""The assigner, quality, box coder and head of docs/extend.md work with GFLHead's losses and prediction."""
 
 from __future__ import annotations
 
