@@ -63,4 +63,4 @@ $(VENV_COMPILED)/.installed: setup.py $(GFL_MMCV_WHEEL)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV_COMPILED) work_dirs build *.egg-info
+	rm -rf $(VENV) $(VENV_COMPILED) work_dirs build .cache *.egg-info
