@@ -28,8 +28,8 @@ def to_markdown(text: str) -> str:
 
 
 def _block(formula: str) -> str:
-    """A formula on a line of its own, which scrolls on a narrow screen."""
-    return f'<div style="overflow-x: auto">{convert(_in_a_line(formula), display="block")}</div>'
+    """A formula on a line of its own, which scrolls on a narrow screen, also with the keyboard."""
+    return f'<div style="overflow-x: auto" tabindex="0">{convert(_in_a_line(formula), display="block")}</div>'
 
 
 def _in_a_line(formula: str) -> str:
