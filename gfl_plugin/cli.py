@@ -29,6 +29,7 @@ from .runtime.install_advice import MissingPackageError, require_runtime
 
 COMMANDS = (
     "demo",
+    "init",
     "train",
     "test",
     "run",
@@ -48,7 +49,8 @@ SCREEN = """\
 Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  try it          gfl-plugin demo                       GFL and ATSS in 3 min
- get a config    gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
+ your own data   gfl-plugin init DATA_DIR -o my.py      writes a config
+ swap a head     gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
