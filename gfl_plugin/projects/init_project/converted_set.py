@@ -75,6 +75,7 @@ def coco_set(
         imageid_to_id={name: number for number, name in enumerate(sorted(found.image_ids), 1)},
     )
     for one in content["annotations"]:
+        one["bbox"] = list(one["bbox"])
         one["id"] += 1  # globox starts at 0, which pycocotools' evaluation takes for "no object"
     return LabelledSet(
         split,

@@ -53,7 +53,6 @@ def folder_form(files: FolderFiles, wanted: str | None = None) -> str:
     return next(iter(found))
 
 
-@functools.lru_cache(maxsize=4)  # a COCO file is recognized, then read
 def read_json(path: Path) -> object:
     """Read a JSON file.
 
@@ -63,6 +62,12 @@ def read_json(path: Path) -> object:
     Returns:
         Its content; None if it is not JSON.
     """
+    return _json(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)  # a COCO file is recognized, then read
+def _json(path: Path, changed: int) -> object:
+    """The content of a file that was changed at a time, in nanoseconds."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):

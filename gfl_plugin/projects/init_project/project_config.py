@@ -122,36 +122,41 @@ def _datasets(project: Project) -> str:
     kind = "CocoDataset" if project.sets[0].place.form == "coco" else "XMLDataset"
     tested = by_split.get("test", by_split["val"])
     note = "" if tested.split == "test" else "# The data has no test images; those of val are used.\n"
+    places = [_location(one, project.data) for one in (by_split["train"], by_split["val"], tested)]
+    common = {key: value for key, value in places[0].items() if all(one[key] == value for one in places)}
+    train, val, test = (
+        "".join(f"{key}={as_code(value)}, " for key, value in one.items() if key not in common) for one in places
+    )
+    shared = "".join(f"    {key}={as_code(value)},\n" for key, value in common.items())
     return f"""\
 dataset = dict(
     type="{kind}",
     data_root={as_code(f"{project.data.as_posix()}/")},
     metainfo=dict(classes=classes),
-)
+{shared})
 loader = dict(batch_size={project.schedule.batch}, num_workers=2, persistent_workers=True)
 train_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
-    dataset=dict({_location(by_split["train"], project.data)}, pipeline=train_pipeline, **dataset),
+    dataset=dict({train}pipeline=train_pipeline, **dataset),
     **loader,
 )
 in_order = dict(sampler=dict(type="DefaultSampler", shuffle=False), **loader)
 held_out = dict(test_mode=True, pipeline=test_pipeline, **dataset)
-val_dataloader = dict(dataset=dict({_location(by_split["val"], project.data)}, **held_out), **in_order)
-{note}test_dataloader = dict(dataset=dict({_location(tested, project.data)}, **held_out), **in_order)
+val_dataloader = dict(dataset=dict({val}**held_out), **in_order)
+{note}test_dataloader = dict(dataset=dict({test}**held_out), **in_order)
 """
 
 
-def _location(found: LabelledSet, data: Path) -> str:
+def _location(found: LabelledSet, data: Path) -> dict:
     """The settings that say where the annotations and images of a split lie."""
     place = found.place
-    settings: dict = dict(ann_file=_relative(place.ann_file, data))
-    if place.form == "coco":
-        folder = _relative(place.root, data)
-        settings["data_prefix"] = dict(img="" if folder == "." else f"{folder}/")
-    else:
-        settings.update(data_prefix=dict(sub_data_root=""), img_subdir=place.images, ann_subdir=place.annotations)
-    return ", ".join(f"{key}={as_code(value)}" for key, value in settings.items())
+    annotations = dict(ann_file=_relative(place.ann_file, data))
+    if place.form == "voc":
+        prefix = dict(sub_data_root="")
+        return dict(annotations, data_prefix=prefix, img_subdir=place.images, ann_subdir=place.annotations)
+    folder = _relative(place.root, data)
+    return dict(annotations, data_prefix=dict(img="" if folder == "." else f"{folder}/"))
 
 
 def _relative(path: Path | None, data: Path) -> str:
