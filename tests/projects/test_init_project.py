@@ -108,7 +108,7 @@ def test_the_image_size_makes_objects_large_enough() -> None:
 
 
 def test_few_images_get_more_epochs_for_the_same_steps() -> None:
-    for images in (40, 205, 2000):
+    for images in (40, 205, 600):
         plan = schedule_for(images, pretrained=True, small=False)
         steps = plan.epochs * -(-images // plan.batch)
         assert 2000 <= steps < 2000 + images and plan.warm_up <= steps / 10 and plan.epochs >= plan.val_interval >= 1
@@ -132,10 +132,10 @@ def test_bins_reach_the_sides_of_the_objects(tmp_path: Path, monkeypatch: pytest
     write_folder(tmp_path / "data", "yolo")
     cfg = init(tmp_path, monkeypatch, *SMALL)
     init_default_scope("mmdet")
-    short = cfg.copy()
+    short = Config.fromfile(tmp_path / "my.py")
     short.model.bbox_head.reg_max = 2
     chosen = choose_levels(lambda fine: short, 8, lambda done, total: None)
-    assert 2 < chosen.head_settings["reg_max"] <= 16 and "_delete_" not in chosen.head_settings["bbox_coder"]
+    assert 2 < chosen.head_settings.pop("reg_max") <= 16 and chosen.head_settings == {}
     assert choose_levels(lambda fine: cfg, 8, lambda done, total: None).head_settings == {}
 
 

@@ -53,12 +53,12 @@ def choose_levels(config_of: Callable[[bool], Config], limit: int, report: Repor
     if chosen is None or chosen.settings is None:
         sides = f"the bins clip at most {MAX_CLIPPED:.1%} of the sides of each level"
         return LevelChoice(fine, f"{because}; {sides if bins else 'the head has no bins'}.")
-    settings = {key: value for key, value in chosen.settings.items() if key != "type"}
-    coder = {key: value for key, value in settings["bbox_coder"].items() if key != "_delete_"}
-    settings["bbox_coder"] = coder
-    return LevelChoice(
-        fine, f"{because}; {chosen.name} bins to {chosen.last:g} strides clip next to no side.", settings
+    coder = {key: value for key, value in chosen.settings["bbox_coder"].items() if key != "_delete_"}
+    settings = dict(reg_max=chosen.reg_max, **({"bbox_coder": coder} if set(coder) != {"type"} else {}))
+    because += (
+        f"; {chosen.name} bins to {chosen.last:g} strides clip at most {MAX_CLIPPED:.1%} of the sides of each level."
     )
+    return LevelChoice(fine, because, settings)
 
 
 def _view(cfg: Config, limit: int, report: Report) -> tuple[TrainingView, tuple[Bins, ...]]:
