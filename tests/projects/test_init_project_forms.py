@@ -182,3 +182,18 @@ def test_polygons_become_the_boxes_around_them(form: str, tmp_path: Path) -> Non
         numbers = " ".join(f"{x / SIZE[0]:.8f} {y / SIZE[1]:.8f}" for x, y in points)
         (root / "labels" / "train" / "image_00.txt").write_text(f"1 {numbers}\n")
     assert objects(read(root).sets[0])["image_00"] == [("dog", 10, 8, 50, 40)]
+
+
+def test_a_test_split_without_labels_is_left_out(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", "yolo")
+    write_images(root / "images" / "test", truths(3, prefix="new"))
+    (root / "data.yaml").write_text((root / "data.yaml").read_text() + "test: images/test\n")
+    found = read(root)
+    assert [one.split for one in found.sets] == ["train", "val"]
+    assert any(note.startswith("left out: images of test, which has no objects, 3: ") for note in found.notes)
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", "labelme")
+    (root / "train" / "again").symlink_to(root)
+    assert [len(one.images) for one in read(root).sets] == [10, 4]

@@ -103,6 +103,11 @@ MISTAKES = {
         lambda root: [copied(f"train/image_00.{one}", f"val/image_00.{one}")(root) for one in ("jpg", "json")],
         "1 images are in both train and val: image_00.jpg",
     ),
+    "two files of an image": (
+        "labelme",
+        copied("train/image_00.json", "train/image_00_copy.json"),
+        "images with several annotation files: train/image_00.jpg",
+    ),
     "no objects to validate": (
         "coco",
         change_coco(lambda content: content.update(annotations=[]), "val"),

@@ -40,6 +40,8 @@ def choose_levels(config_of: Callable[[bool], Config], limit: int, report: Repor
         DatasetError: if MMDetection cannot load the training set.
     """
     fine = False
+    if gfl_head(config_of(False)) is None:
+        return LevelChoice(False, "Strides 8 to 128, the default: the assigner of this head needs its predictions.")
     view, bins = _view(config_of(False), limit, report)
     share = _unassigned(view)
     if share > _MAX_UNASSIGNED:
@@ -64,8 +66,6 @@ def choose_levels(config_of: Callable[[bool], Config], limit: int, report: Repor
 def _view(cfg: Config, limit: int, report: Report) -> tuple[TrainingView, tuple[Bins, ...]]:
     """Training targets, and the config's bins and proposals; no bins if the head has none."""
     head = gfl_head(cfg)
-    if head is None:
-        raise ValueError("levels can be chosen only for a GFLHead with ATSS or FCOS assignment")
     (source,) = sources(cfg.train_dataloader.dataset)
     view = view_training_set(cfg, source, head, limit, report)
     coverage = bin_coverage(view, head)

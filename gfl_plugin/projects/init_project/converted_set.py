@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...runtime.install_advice import module_or_advice
 from .labelled_set import LabelledSet, Place
+from .left_out import examples
 
 Report = Callable[[int, int], None]  # is called with the number of files done and the total number
 
@@ -66,7 +68,13 @@ def coco_set(
 
     Returns:
         The set.
+
+    Raises:
+        ValueError: if an image has several annotations.
     """
+    names = Counter(one.image_id for one in annotations)
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"images with several annotation files: {examples(repeated)}; keep one of each")
     found = globox().AnnotationSet(annotations)
     if labels is not None:
         found.map_labels(labels)

@@ -36,8 +36,12 @@ class FolderFiles:
             raise FileNotFoundError(f"folder not found: {root}{_similar(root)}")
         if not root.is_dir():
             raise NotADirectoryError(f"{root} is a file; name the folder that contains images and annotations")
-        found = []
+        found, seen = [], set()
         for folder, folders, names in os.walk(root, followlinks=True):
+            if os.path.realpath(folder) in seen:  # a link to a folder above it
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(folder))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             found += [Path(folder, name).relative_to(root) for name in names if not name.startswith(".")]
         if not found:

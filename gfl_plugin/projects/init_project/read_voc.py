@@ -41,7 +41,8 @@ def read_voc(files: FolderFiles, report: Report) -> list[LabelledSet]:
         report(number, len(paths))
     groups = _listed(files, lists, paths) if lists else _by_folder(paths)
     classes = labels_of(list(annotations.values()))
-    unlabelled = [one for one in files.images if one not in set(images.values())]
+    labelled = set(images.values())
+    unlabelled = [one for one in files.images if one not in labelled]
     notes = left_out("images without an .xml file", unlabelled)
     result = []
     for split, members in groups.items():

@@ -31,9 +31,13 @@ def read_yolo(files: FolderFiles, report: Report) -> list[LabelledSet]:
     described = yolo_description(files)
     labels_of_image = _label_files(files)
     groups = described.splits or _by_folder(files.images)
-    unlabelled_splits = [name for name, images in groups.items() if not any(one in labels_of_image for one in images)]
-    if described.splits and unlabelled_splits:
-        raise ValueError(f"no image of {' and '.join(unlabelled_splits)} has a file of labels (.txt)")
+    unlabelled_splits = [
+        name for name, images in groups.items() if name != "test" and not any(one in labels_of_image for one in images)
+    ]
+    if unlabelled_splits:
+        raise ValueError(
+            f"no image of {' and '.join(filter(None, unlabelled_splits)) or 'the folder'} has a file of labels (.txt)"
+        )
     total, done, found = sum(map(len, groups.values())), 0, {}
     for split, images in groups.items():
         found[split] = []

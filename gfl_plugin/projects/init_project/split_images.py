@@ -29,9 +29,12 @@ def split_images(sets: Sequence[LabelledSet], seed: int) -> tuple[list[LabelledS
     by_split = {one.split: one for one in sets if one.images}
     empty = [one.split for one in sets if not one.images]
     notes: tuple[str, ...] = ()
+    if "test" in by_split and not by_split["test"].annotations:
+        unlabelled = by_split.pop("test")
+        notes = left_out("images of test, which has no objects", [one["file_name"] for one in unlabelled.images])
     if "" in by_split and len(by_split) > 1:
         alone = by_split.pop("")
-        notes = left_out("images outside the splits", [one["file_name"] for one in alone.images])
+        notes += left_out("images outside the splits", [one["file_name"] for one in alone.images])
     source = by_split.pop("train", None) or by_split.pop("", None)
     if source is None:
         raise ValueError(f"no training images; found images of {', '.join(by_split) or 'no split'}")
