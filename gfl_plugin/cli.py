@@ -49,7 +49,7 @@ SCREEN = """\
 Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  try it          gfl-plugin demo                       GFL and ATSS in 3 min
- your own data   gfl-plugin init DATA_DIR -o my.py      writes a config
+ use your data   gfl-plugin init DATA_DIR -o my.py     writes a config
  swap a head     gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
@@ -66,9 +66,8 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  measure speed   gfl-plugin benchmark                  against MMDetection
  test all swaps  gfl-plugin check-swaps                for developers
 
-A config is a file, or the name of a config in this package or in MMDetection:
+A config, also in _base_, is a file, or a name in this package or MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py
-In your own config: _base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"
 gfl-plugin COMMAND --help shows the arguments and an example.
 """
 _EXPECTED = (ImportError, OSError, ValueError)
