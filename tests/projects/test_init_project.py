@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 import gfl_plugin  # noqa: F401  # isort: skip
@@ -15,7 +17,9 @@ pytest.importorskip("globox")
 
 from labelled_folders import CLASSES, WRITERS, Split, truths, write_folder
 from mmdet.registry import DATASETS, MODELS
+from mmengine.model import bias_init_with_prob
 from mmengine.registry import init_default_scope
+from tool import run_tool
 
 from gfl_plugin import cli
 from gfl_plugin.analysis.data_check.level_choice import choose_levels
@@ -28,6 +32,7 @@ from gfl_plugin.projects.init_project.schedule import schedule_for
 from gfl_plugin.projects.swap_head import swap_head
 
 pytestmark = pytest.mark.once
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--model", "r18", "--from-scratch")
 
 
@@ -165,3 +170,33 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert cli.main(["init", str(tmp_path / "data"), "-o", str(tmp_path / "my.py")]) == 2
     assert "gfl-plugin init: globox is not installed; install it by: pip install " in capsys.readouterr().err
     assert importlib.util.find_spec("rich")  # the other packages are installed
+
+
+def test_bccd_needs_no_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Two of its images have boxes of zero size, which training ignores."""
+    data = Path(os.environ.get("GFL_DATA", "nowhere")) / "bccd"
+    if not data.is_dir():
+        pytest.skip("GFL_DATA names no folder with bccd/")
+    (tmp_path / "data").symlink_to(data)
+    cfg = init(tmp_path, monkeypatch, *SMALL)
+    printed = capsys.readouterr().out
+    assert cfg.classes == ("Platelets", "RBC", "WBC") and printed.count("boxes of zero") == 2
+    init_default_scope("mmdet")
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    assert [len(DATASETS.build(one.dataset)) for one in loaders] == [205, 87, 72]
+    assert not (tmp_path / "my_data").exists()
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
+def test_the_printed_command_trains(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights change in one epoch of a few steps, and stay finite."""
+    write_folder(tmp_path / "data", form)
+    init(tmp_path, monkeypatch, *SMALL, "--image-size", "96")
+    few = ["train_cfg.max_epochs=1", *(f"{name}_dataloader.num_workers=0" for name in ("train", "val"))]
+    few += [f"{name}_dataloader.persistent_workers=False" for name in ("train", "val")]
+    done = run_tool(ROOT / "gfl_plugin_cli.py", "train", "my.py", "--cfg-options", *few)
+    assert done.returncode == 0, done.stderr
+    weights = torch.load(tmp_path / "work_dirs" / "my" / "epoch_1.pth", weights_only=True)["state_dict"]
+    assert all(one.isfinite().all() for one in weights.values())
+    bias = weights["bbox_head.gfl_cls.bias"]
+    assert (bias != torch.full_like(bias, bias_init_with_prob(0.01))).all()  # its value before the first step
