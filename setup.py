@@ -32,6 +32,8 @@ CALIBRATE = ["crepes>=0.9", "scipy>=1.9", "rich>=13"]
 REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1", "matplotlib>=3.6", *CALIBRATE]
 # The demo is a study of two models that ends with their report.
 DEMO = [*ABLATION, *REPORT]
+# For configs of one's own data: reads annotations, sizes of images, progress and tables.
+INIT = ["globox>=2.9", "pillow>=10.1", "rich>=13"]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 # For the documentation site. Zensical's version is fixed, because releases below 1.0 may change the config's format.
@@ -42,7 +44,7 @@ DOCS = [
 ]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *CALIBRATE, *REPORT, *PUBLISH, *DOCS),
+    *(*ABLATION, *CALIBRATE, *REPORT, *INIT, *PUBLISH, *DOCS),
     *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
@@ -75,6 +77,7 @@ setup(
     extras_require={
         "runtime": RUNTIME,
         "demo": DEMO,
+        "init": INIT,
         "ablation": ABLATION,
         "calibrate": CALIBRATE,
         "report": REPORT,

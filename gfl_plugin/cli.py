@@ -29,6 +29,7 @@ from .runtime.install_advice import MissingPackageError, require_runtime
 
 COMMANDS = (
     "demo",
+    "init",
     "train",
     "test",
     "run",
@@ -48,7 +49,8 @@ SCREEN = """\
 Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  try it          gfl-plugin demo                       GFL and ATSS in 3 min
- get a config    gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
+ use your data   gfl-plugin init DATA_DIR -o my.py     writes a config
+ swap a head     gfl-plugin swap mmdet::atss/atss_r50_fpn_1x_coco.py -o my.py
  check the data  gfl-plugin check-data my.py --images
  train           gfl-plugin train my.py                --resume continues a run
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
@@ -64,9 +66,8 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  measure speed   gfl-plugin benchmark                  against MMDetection
  test all swaps  gfl-plugin check-swaps                for developers
 
-A config is a file, or the name of a config in this package or in MMDetection:
+A config, also in _base_, is a file, or a name in this package or MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py
-In your own config: _base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"
 gfl-plugin COMMAND --help shows the arguments and an example.
 """
 _EXPECTED = (ImportError, OSError, ValueError)

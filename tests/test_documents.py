@@ -65,6 +65,7 @@ NOT_RUN = {
 }
 RUN = (
     "gfl-plugin",
+    "gfl-plugin init",
     "gfl-plugin swap",
     "gfl-plugin check-data",
     "gfl-plugin publish",
@@ -217,6 +218,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reader's folder: small data, their own config, and an untrained checkpoint."""
     folder = tmp_path_factory.mktemp("reader")
     make_dataset(folder / "data", DemoSize(train=4, val=2, side=96))
+    shutil.copytree(folder / "data", folder / "my_data")
     (folder / "my_fcos.py").write_text('_base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py"\n')
     cfg = Config.fromfile(ROOT / "configs" / "demo" / "gfl_r18_demo.py")
     init_default_scope("mmdet")

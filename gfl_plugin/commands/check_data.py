@@ -61,16 +61,25 @@ def run(arguments: argparse.Namespace) -> int:
             stream.reconfigure(
                 errors="backslashreplace"
             )  # names may contain characters that the terminal's encoding lacks
-    found = _checked(arguments)
-    status = _show(found)
+    found = check_config(arguments.config, arguments.images, arguments.limit)
+    status = show(found)
     if arguments.json:
         content = {one.name: [asdict(finding) for finding in one.findings] for one in found}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
     return status
 
 
-def _checked(arguments: argparse.Namespace) -> list:
-    """The findings per dataset; a progress bar is shown on stderr."""
+def check_config(config: str, images: bool, limit: int) -> list:
+    """Check the data of a config; a progress bar is shown on stderr.
+
+    Args:
+        config: a file or a name of a config.
+        images: whether to open and decode every image.
+        limit: number of training images for which targets are computed.
+
+    Returns:
+        A :class:`gfl_plugin.analysis.data_check.walk.DatasetReport` per dataset.
+    """
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -93,15 +102,23 @@ def _checked(arguments: argparse.Namespace) -> list:
             bar = progress.add_task(escape_unprintable(task), total=None)
             return lambda done, total: progress.update(bar, completed=done, total=total)
 
-    cfg = Config.fromfile(find_config(arguments.config))
+    cfg = Config.fromfile(find_config(config))
     init_default_scope(cfg.get("default_scope") or "mmdet")  # new-style configs have None
     task = TextColumn("{task.description}", style="progress.description", markup=False)
     with Progress(task, *Progress.get_default_columns()[1:], console=Console(stderr=True)) as progress:
-        return walk.check(cfg, arguments.images, arguments.limit, Bars())
+        return walk.check(cfg, images, limit, Bars())
 
 
-def _show(found: list) -> int:
-    """Print the findings of each dataset, and return the exit status."""
+def show(found: list, bins: bool = True) -> int:
+    """Print the findings of each dataset.
+
+    Args:
+        found: see :func:`check_config`.
+        bins: whether to print how many sides the bins of a head clip.
+
+    Returns:
+        The exit status.
+    """
     from rich.console import Console
 
     from gfl_plugin.analysis.data_check.findings import serious
@@ -111,7 +128,7 @@ def _show(found: list) -> int:
     for checked in found:
         name = escape_unprintable(checked.name)
         _show_findings(console, name, checked.findings)
-        if checked.bins is not None:
+        if bins and checked.bins is not None:
             _show_bins(console, name, checked.bins)
     return int(any(serious(checked.findings) for checked in found))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 SUMMARY = "write a config that replaces the head of a detector by a GFL head"
 EXAMPLE = "gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o my_retinanet_gfl.py"
 EXPECTED = (OSError, ValueError)
+HEADS = ("gfl", "gflv2", "qfl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="config to write; never overwritten")
     parser.add_argument(
         "--head",
-        choices=["gfl", "gflv2", "qfl"],
+        choices=HEADS,
         default="gfl",
         help="the GFL head, that of GFLV2, or the detector's own head with QFL",
     )

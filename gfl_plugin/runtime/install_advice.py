@@ -27,7 +27,7 @@ def install_command(extra: str, packages: Sequence[str]) -> str:
     """A ``pip install`` command that can be pasted into a shell.
 
     Args:
-        extra: of ``setup.py``: runtime, demo, ablation, calibrate, report, publish or dev.
+        extra: of ``setup.py``: runtime, demo, init, ablation, calibrate, report, publish or dev.
         packages: what is missing, for a copy of the package that has neither ``setup.py`` nor metadata.
 
     Returns:

@@ -92,8 +92,9 @@ def test_train_help_is_followed_by_mmdetections_flags() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["swapp"], "gfl-plugin: unknown command 'swapp'; the commands are: demo, train, test, run, swap, "),
+        (["swapp"], "gfl-plugin: unknown command 'swapp'; the commands are: demo, init, train, test, run, swap, "),
         (["train"], "gfl-plugin train: error: no arguments are given"),
+        (["init", "nowhere"], "gfl-plugin init: folder not found: "),
         (["swap", "x.py"], "gfl-plugin swap: error: the following arguments are required: -o/--out"),
         (["swap", "x.py", "-o", "y.py"], "gfl-plugin swap: config not found: x.py"),
         (["swap", "x.py", "-o", "y.py", "--set", "reg_max"], "gfl-plugin swap: --set reg_max has no value; write "),
