@@ -57,6 +57,13 @@ def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> su
     return started("-m", "gfl_plugin.cli", "run", *arguments, data=data, cwd=cwd)
 
 
+def test_publish_model(checkpoint: Path, tmp_path: Path) -> None:
+    output = runner("model_converters/publish_model.py", checkpoint, tmp_path / "out.pth", cwd=tmp_path)
+    assert output.returncode == 0, output.stderr[-3000:]
+    (published,) = tmp_path.glob("out-*.pth")
+    assert set(torch.load(published)["state_dict"]) == set(torch.load(checkpoint)["state_dict"])
+
+
 def test_det_inferencer_in_a_users_script(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     """A script that imports only MMDetection, as in its documentation, works."""
     script = tmp_path / "infer.py"

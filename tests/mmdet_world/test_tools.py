@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -29,21 +28,24 @@ def run(tool: str, *arguments: object, data: Path) -> subprocess.CompletedProces
 
 
 @pytest.fixture(scope="module")
-def trained(demo_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The work directory of a training with two epochs of one step."""
+def trained(demo_data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work directory of a training with two epochs of two steps, and a validation that finds boxes."""
     folder = tmp_path_factory.mktemp("work")
-    options = ("train_cfg.max_epochs=2", "train_cfg.val_interval=9", "default_hooks.logger.interval=1")
+    options = ("train_cfg.max_epochs=2", "train_dataloader.batch_size=2", "default_hooks.logger.interval=1")
+    name = (
+        f"visualizer.name={folder.name}"  # a process has one visualizer per name, and the first run decides its files
+    )
+    options += (f"load_from={checkpoint}", name)
     run("train.py", CONFIG, "--work-dir", folder, "--cfg-options", *options, data=demo_data)
     return folder
 
 
 @pytest.fixture(scope="module")
 def results(demo_data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a pickle of detections, their COCO file, and what test.py printed."""
+    """A folder with a pickle of detections, and what test.py printed."""
     folder = tmp_path_factory.mktemp("results")
     arguments = ("--work-dir", folder, "--out", folder / "results.pkl")
-    prefix = f"test_evaluator.outfile_prefix={folder / 'val'}"
-    done = run("test.py", CONFIG, checkpoint, *arguments, "--cfg-options", prefix, data=demo_data)
+    done = run("test.py", CONFIG, checkpoint, *arguments, data=demo_data)
     (folder / "printed.txt").write_text(done.stdout + done.stderr)
     return folder
 
@@ -98,13 +100,6 @@ def test_analyze_results(results: Path, demo_data: Path, tmp_path: Path) -> None
     assert [len(list((tmp_path / kind).glob("*.png"))) for kind in ("good", "bad")] == [2, 2]
 
 
-def test_coco_error_analysis(results: Path, demo_data: Path, tmp_path: Path) -> None:
-    """A precision-recall plot of all classes, and one per class."""
-    arguments = (results / "val.bbox.json", tmp_path, "--ann", demo_data / "val.json", "--types", "bbox")
-    run("analysis_tools/coco_error_analysis.py", *arguments, data=demo_data)
-    assert (tmp_path / "bbox" / "bbox-allclass-allarea.png").stat().st_size > 0
-
-
 def test_browse_dataset(demo_data: Path, tmp_path: Path) -> None:
     run("analysis_tools/browse_dataset.py", CONFIG, "--not-show", "--output-dir", tmp_path, data=demo_data)
     assert len(list(tmp_path.glob("*.png"))) == IMAGES
@@ -132,12 +127,14 @@ def test_analyze_logs_plots_losses_and_prints_times(trained: Path, demo_data: Pa
     pytest.importorskip("seaborn")
     (log,) = trained.glob("*/vis_data/scalars.json")
     tool, keys = "analysis_tools/analyze_logs.py", ("loss_cls", "loss_bbox", "loss_dfl")
-    run(tool, "plot_curve", log, "--keys", *keys, "--out", tmp_path / "losses.png", data=demo_data)
-    assert cv2.imread(str(tmp_path / "losses.png")).std() > 0
+    for picture, chosen in (("losses.png", keys), ("ap.png", ("bbox_mAP", "--eval-interval", 2))):
+        run(tool, "plot_curve", log, "--keys", *chosen, "--out", tmp_path / picture, data=demo_data)
+        assert cv2.imread(str(tmp_path / picture)).std() > 0
     done = run(tool, "cal_train_time", log, "--include-outliers", data=demo_data)
-    mean = float(re.search(r"average iter time: (\S+) s/iter", done.stdout)[1])
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert mean == pytest.approx(np.mean([one["time"] for one in entries if "loss" in one]), abs=1e-4)
+    slowest, fastest, mean = map(float, re.findall(r"average (?:iter )?time(?: is|:) (\S+) s/iter", done.stdout))
+    times = [entry["time"] for entry in map(json.loads, log.read_text().splitlines()) if "loss" in entry]
+    assert len(times) == 4 and mean == pytest.approx((slowest + fastest) / 2, abs=1e-3)
+    assert min(times) <= fastest + 1e-3 and slowest <= max(times) + 1e-3
 
 
 def test_print_config_writes_a_config_that_trains_the_same_model(demo_data: Path, tmp_path: Path) -> None:
@@ -145,14 +142,7 @@ def test_print_config_writes_a_config_that_trains_the_same_model(demo_data: Path
     saved = tmp_path / "saved.py"
     arguments = ("--save-path", saved, "--cfg-options", "model.bbox_head.reg_max=8")
     done = run("misc/print_config.py", CONFIG, *arguments, data=demo_data)
-    assert "_base_" not in saved.read_text()
+    assert "_base_ =" not in saved.read_text()
     cfg = Config.fromfile(saved)
     assert cfg.pretty_text in done.stdout
     assert cfg.model.bbox_head == {**Config.fromfile(CONFIG).model.bbox_head, "reg_max": 8}
-
-
-def test_publish_model(checkpoint: Path, demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run("model_converters/publish_model.py", checkpoint, tmp_path / "out.pth", data=demo_data)
-    (published,) = tmp_path.glob("out-*.pth")
-    assert set(torch.load(published)["state_dict"]) == set(torch.load(checkpoint)["state_dict"])
