@@ -34,6 +34,8 @@ SHORT = (
     r"INFO - Saving checkpoint at \d+ epochs$",
     r"INFO - Evaluating bbox\.\.\.$",
     r"INFO - bbox_mAP_copypaste: ",
+    # The inferencer looks for a collate function in the registry of functions, which MMDetection does not have.
+    r'WARNING - Failed to search registry with scope "mmdet" in the "function" registry tree',
 )
 # Lines of pycocotools, and of MMEngine's loader of checkpoints.
 PLAIN = (
@@ -42,6 +44,11 @@ PLAIN = (
     r"Running per image evaluation\.\.\.|Evaluate annotation type \*bbox\*|Accumulating evaluation results\.\.\.",
     r" Average (Precision|Recall) +\(A[PR]\) @\[ IoU=",
     r"Loads checkpoint by local backend from path: \S+$",
+)
+# What MMEngine prints about the visualizer of an inferencer, which has no folder until it writes a picture.
+VISUALIZER = (
+    r"\S+: UserWarning: Failed to add <class \S+LocalVisBackend'>, please provide ",
+    r"  warnings\.warn\(f'Failed ",
 )
 INFER = """
 import sys
@@ -82,11 +89,11 @@ def run(*arguments: object, data: Path) -> subprocess.CompletedProcess:
     return done
 
 
-def assert_quiet(done: subprocess.CompletedProcess) -> None:
-    """Only the message of the import is on stderr, and only listed lines are on stdout."""
-    assert [line for line in done.stderr.splitlines() if not IMPORT.fullmatch(line)] == []
-    (line,) = done.stderr.splitlines()
-    assert len(line) < 100
+def assert_quiet(done: subprocess.CompletedProcess, allowed: tuple[str, ...] = ()) -> None:
+    """Only the message of the import is on stderr, once, and only listed lines are on stdout."""
+    lines = [line for line in done.stderr.splitlines() if not any(re.match(pattern, line) for pattern in allowed)]
+    assert [line for line in lines if not IMPORT.fullmatch(line)] == []
+    assert len(lines) == 1 and len(lines[0]) < 100
     assert unexpected(done.stdout) == []
 
 
@@ -112,7 +119,7 @@ def test_testing(demo_data: Path, checkpoint: Path, tmp_path: Path) -> None:
 def test_inference(demo_data: Path, checkpoint: Path, tmp_path: Path) -> None:
     done = run("-c", INFER, CONFIGS / "gfl_r18_demo.py", checkpoint, demo_data / "val", tmp_path, data=demo_data)
     assert len(list((tmp_path / "vis").iterdir())) == 4
-    assert_quiet(done)
+    assert_quiet(done, VISUALIZER)
 
 
 def test_another_line_is_found() -> None:
