@@ -34,6 +34,8 @@ REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1"
 DEMO = [*ABLATION, *REPORT]
 # For configs of one's own data: reads annotations, sizes of images, progress and tables.
 INIT = ["globox>=2.9", "pillow>=10.1", "rich>=13"]
+# For MMDetection's tools: curves of logs, error analysis, anchors.
+TOOLS = ["seaborn>=0.12", "matplotlib>=3.6", "scipy>=1.9"]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 # For the documentation site. Zensical's version is fixed, because releases below 1.0 may change the config's format.
@@ -44,20 +46,21 @@ DOCS = [
 ]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *CALIBRATE, *REPORT, *INIT, *PUBLISH, *DOCS),
+    *(*ABLATION, *CALIBRATE, *REPORT, *INIT, *TOOLS, *PUBLISH, *DOCS),
     *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
 
 class BuildWithConfigs(build_py):
-    """Copies configs/ to the folder from which MMEngine reads a package's configs; editable installs use configs/."""
+    """Copies configs/ and model-index.yml to .mim/, where MMEngine and mim look; editable installs use the checkout."""
 
     def run(self):
         super().run()
         if not self.editable_mode:
-            folder = Path(self.build_lib, "gfl_plugin", ".mim", "configs")
+            folder = Path(self.build_lib, "gfl_plugin", ".mim")
             shutil.rmtree(folder, ignore_errors=True)  # the build folder may contain configs that were deleted
-            shutil.copytree(HERE / "configs", folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(HERE / "configs", folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(HERE / "model-index.yml", folder)
 
 
 setup(
@@ -83,6 +86,7 @@ setup(
         "report": REPORT,
         "publish": PUBLISH,
         "docs": DOCS,
+        "tools": TOOLS,
         "dev": DEV,
     },
     classifiers=[

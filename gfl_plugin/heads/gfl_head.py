@@ -128,6 +128,11 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         else:
             self.integral.project = bins
 
+    @property
+    def num_anchors(self) -> int:
+        """Priors per location. MMDetection's property warns of its name, which MMDetection's GFLHead uses itself."""
+        return self.num_base_priors
+
     def _init_layers(self) -> None:
         self.layout = Layout.of(self.prior_generator)
         super()._init_layers()

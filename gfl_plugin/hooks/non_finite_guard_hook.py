@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,9 @@ class NonFiniteGuardHook(Hook):
         self._averages = [hook.ema_model for hook in runner.hooks if isinstance(_average(hook), nn.Module)]
         self._wrapper, self._original = wrapper, (wrapper.backward, wrapper.step)
         self._accumulates = wrapper._accumulative_counts > 1
-        wrapper.backward, wrapper.step = self._backward, self._step
+        # With the attributes of the original, in which a scheduler marks a step that it counts, and warns of others.
+        wrapper.step = functools.update_wrapper(functools.partial(self._step), wrapper.step)
+        wrapper.backward = self._backward
         self._batches, self._finite_loss, self._stepped = [], None, False
         self._recorder = NonFiniteRecorder(self._model, wrapper, self.max_records, self.records)
         if not any(isinstance(hook, _Undo) for hook in runner.hooks):

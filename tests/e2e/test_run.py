@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -56,39 +55,6 @@ def started(*command: object, data: Path | None = None, cwd: Path = ROOT) -> sub
 
 def runner(*arguments: object, data: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return started("-m", "gfl_plugin.cli", "run", *arguments, data=data, cwd=cwd)
-
-
-@pytest.fixture(scope="module")
-def results(data: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pickle of detections, written by MMDetection's test.py."""
-    folder = tmp_path_factory.mktemp("results")
-    output = runner("test.py", CONFIG, checkpoint, "--work-dir", folder, "--out", folder / "results.pkl", data=data)
-    assert output.returncode == 0, output.stderr[-3000:]
-    return folder / "results.pkl"
-
-
-def test_test_py_detects(results: Path) -> None:
-    found = pickle.loads(results.read_bytes())
-    assert len(found) == IMAGES and all(len(one["pred_instances"]["scores"]) for one in found)
-
-
-def test_confusion_matrix(results: Path, data: Path, tmp_path: Path) -> None:
-    output = runner("analysis_tools/confusion_matrix.py", CONFIG, results, tmp_path, data=data)
-    assert output.returncode == 0, output.stderr[-3000:]
-    assert (tmp_path / "confusion_matrix.png").stat().st_size > 0
-
-
-def test_analyze_results(results: Path, data: Path, tmp_path: Path) -> None:
-    """The tool starts processes and writes pictures of the best and the worst images."""
-    output = runner("analysis_tools/analyze_results.py", CONFIG, results, tmp_path, "--topk", 2, data=data)
-    assert output.returncode == 0, output.stderr[-3000:]
-    assert [len(list((tmp_path / kind).glob("*.png"))) for kind in ("good", "bad")] == [2, 2]
-
-
-def test_browse_dataset(data: Path, tmp_path: Path) -> None:
-    output = runner("analysis_tools/browse_dataset.py", CONFIG, "--not-show", "--output-dir", tmp_path, data=data)
-    assert output.returncode == 0, output.stderr[-3000:]
-    assert len(list(tmp_path.glob("*.png"))) == IMAGES
 
 
 def test_publish_model(checkpoint: Path, tmp_path: Path) -> None:

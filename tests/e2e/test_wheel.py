@@ -22,7 +22,8 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 # The sources of a wheel.
-SOURCES = ("gfl_plugin", "configs", "gfl_plugin_cli.py", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = ("gfl_plugin", "configs", "gfl_plugin_cli.py", "model-index.yml")
+SOURCES += ("setup.py", "MANIFEST.in", "README.md", "LICENSE")
 ONE_EPOCH = ("--cfg-options", "train_cfg.max_epochs=1", "default_hooks.logger.interval=1")
 COCO_CONFIG = """
 _base_ = "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"
@@ -90,6 +91,17 @@ def test_the_wheel_contains_only_its_own_files(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     (metadata,) = (name for name in tops if name.endswith(".dist-info"))
     assert tops == {"gfl_plugin", "gfl_plugin_cli.py", metadata}
+
+
+def test_the_wheel_is_below_1_mb(wheel: Path) -> None:
+    assert wheel.stat().st_size < 1_000_000
+
+
+def test_the_wheel_contains_the_index_of_the_models_where_mim_looks(wheel: Path) -> None:
+    index = [ROOT / "model-index.yml", *(ROOT / "configs").rglob("metafile.yml")]
+    expected = {f"gfl_plugin/.mim/{path.relative_to(ROOT).as_posix()}": path.read_bytes() for path in index}
+    archive = zipfile.ZipFile(wheel)
+    assert len(index) > 1 and {name: archive.read(name) for name in expected} == expected
 
 
 def test_the_wheel_contains_the_files_of_the_report_page(wheel: Path) -> None:
