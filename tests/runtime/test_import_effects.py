@@ -32,7 +32,7 @@ PATCHES = sorted(Path(compat.__file__).parent.glob("*.py"))
 def effects() -> dict:
     done = subprocess.run([sys.executable, "-W", "ignore", SCRIPT], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return json.loads(done.stdout[done.stdout.index("{") :])  # the forks print messages before it
 
 
 def documented() -> dict[str, str]:
