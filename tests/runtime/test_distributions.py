@@ -152,6 +152,8 @@ def test_only_the_forks_message_is_dropped(
     (tmp_path / "prints_two_lines.py").write_text("print('Could not import OneDL. Skipping.')\nprint('other')\n")
     (tmp_path / "prints_and_fails.py").write_text("print('shown')\nraise ImportError('reason')\n")
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("prints_two_lines", "prints_and_fails"):  # of an earlier run in this process
+        monkeypatch.delitem(sys.modules, name, raising=False)
     fork_messages.import_without("Could not import OneDL", "prints_two_lines")
     with pytest.raises(ImportError, match="reason"):
         fork_messages.import_without("Could not import OneDL", "prints_and_fails")
