@@ -11,16 +11,16 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "gfl_plugin" / "__init__.py").read_text()).group(1)
 
 # The tested versions. MMDetection does not restrict the versions of NumPy and OpenCV, so they are listed here.
-RUNTIME = [
-    "torch==2.13.0",
-    "mmengine==0.10.7",
-    "mmcv-lite==2.1.0",
-    "mmdet==3.3.0",
+TORCH = "torch==2.13.0"
+LIBRARIES = [
     "pycocotools>=2.0.8",  # first version for NumPy 2
     "numpy>=1.24",  # tested versions: docs/environments.md
     "opencv-python>=4.10",
     "numba>=0.59",  # compiled CPU kernels of QFL, NMS and ATSS
 ]
+RUNTIME = [TORCH, "mmengine==0.10.7", "mmcv-lite==2.1.0", "mmdet==3.3.0", *LIBRARIES]
+# The maintained forks, which provide the same modules: install either them or the packages above.
+ONEDL = [TORCH, "onedl-mmengine==0.10.12", "onedl-mmcv==2.3.6", "onedl-mmdetection==3.5.1", *LIBRARIES]
 # For studies: digits and photographs, progress bars, a picture, a paired t-test, a plot.
 ABLATION = [
     *("scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"),
@@ -79,6 +79,7 @@ setup(
     install_requires=[],
     extras_require={
         "runtime": RUNTIME,
+        "onedl": ONEDL,
         "demo": DEMO,
         "init": INIT,
         "ablation": ABLATION,

@@ -254,13 +254,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _mmcv() -> str:
-    """Name and version of the installed mmcv: compiled mmcv or mmcv-lite."""
-    import importlib.metadata
-
+    """Name and version of the installed mmcv, and whether it has compiled ops."""
     import mmcv
 
-    try:
-        importlib.metadata.version("mmcv")
-    except importlib.metadata.PackageNotFoundError:
-        return f"mmcv-lite {mmcv.__version__}"
-    return f"compiled mmcv {mmcv.__version__}"
+    from ..runtime.compat.mmcv_ops import are_compiled
+    from ..runtime.distributions import provider
+
+    installed = provider("mmcv")
+    name = "mmcv" if installed is None else installed.name
+    return f"{'compiled ' if are_compiled() else ''}{name} {mmcv.__version__}"

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
+from .distributions import installed_family
+
 _NAME = "gfl_plugin"
 _RUNTIME = ("torch", "mmengine", "mmcv", "mmdet")  # modules without which nothing of it can be imported
 _EXTRA = re.compile(r"""(?:\s+and\s+)?\bextra\s*==\s*['"](?P<extra>[^'"]+)['"]""")
@@ -27,7 +29,7 @@ def install_command(extra: str, packages: Sequence[str]) -> str:
     """A ``pip install`` command that can be pasted into a shell.
 
     Args:
-        extra: of ``setup.py``: runtime, demo, init, ablation, calibrate, report, publish or dev.
+        extra: of ``setup.py``: runtime, onedl, demo, init, ablation, calibrate, report, tools, publish, docs or dev.
         packages: what is missing, for a copy of the package that has neither ``setup.py`` nor metadata.
 
     Returns:
@@ -60,8 +62,8 @@ def require_runtime() -> None:
     if missing:
         raise MissingPackageError(
             f"gfl_plugin runs inside MMDetection and did not find: {', '.join(missing)}. Install the versions it is "
-            f"tested with by: {install_command('runtime', missing)} (or bring your own mmdet 3.x with its mmcv and "
-            "torch)."
+            f"tested with by: {install_command(installed_family().extra, missing)} (or bring your own mmdet 3.x with "
+            "its mmcv and torch)."
         )
 
 

@@ -14,13 +14,16 @@ from compat_document import DOCUMENT, patch_of
 from mmengine.device import get_device
 
 from gfl_plugin.runtime import compat
+from gfl_plugin.runtime.distributions import provider
 
 SCRIPT = Path(__file__).parent / "import_effects.py"
+FORK = provider("mmengine").name == "onedl-mmengine"
 # Whether each condition in the last column of the table of changed attributes is true in this environment.
 HOLDS = {
     "always": True,
     "without an accelerator": get_device() == "cpu",
-    "without `pkg_resources`": importlib.util.find_spec("pkg_resources") is None,
+    "without `pkg_resources`": importlib.util.find_spec("pkg_resources") is None and not FORK,
+    "with onedl-mmengine": FORK,
 }
 PATCHES = sorted(Path(compat.__file__).parent.glob("*.py"))
 
@@ -29,7 +32,7 @@ PATCHES = sorted(Path(compat.__file__).parent.glob("*.py"))
 def effects() -> dict:
     done = subprocess.run([sys.executable, "-W", "ignore", SCRIPT], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return json.loads(done.stdout[done.stdout.index("{") :])  # the forks print messages before it
 
 
 def documented() -> dict[str, str]:

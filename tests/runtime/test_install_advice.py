@@ -15,8 +15,15 @@ from cases import lines_of_errors
 
 import gfl_plugin
 from gfl_plugin.runtime import install_advice
+from gfl_plugin.runtime.distributions import provider
 from gfl_plugin.runtime.install_advice import MissingPackageError, install_command, module_or_advice
 
+# The extra with the versions of the family that is installed here.
+EXTRA = "onedl" if provider("mmdet").name == "onedl-mmdetection" else "runtime"
+PINS = {
+    "runtime": {"torch==2.13.0", "mmdet==3.3.0", "mmengine==0.10.7", "mmcv-lite==2.1.0"},
+    "onedl": {"torch==2.13.0", "onedl-mmdetection==3.5.1", "onedl-mmengine==0.10.12", "onedl-mmcv==2.3.6"},
+}
 WITHOUT = (  # Python without these packages
     "import importlib.util as u; find = u.find_spec; "
     "u.find_spec = lambda name, *a: None if name in ('torch', 'mmdet') else find(name, *a); import gfl_plugin"
@@ -57,7 +64,7 @@ def test_pip_accepts_the_command_that_a_checkout_names(checkout: Path) -> None:
     message = told_without_mmdetection(checkout)
     assert "did not find: torch, mmdet" in message
     command = command_in(message)
-    assert command[-1] == f"{checkout}[runtime]"
+    assert command[-1] == f"{checkout}[{EXTRA}]"
     done = dry_run(command)
     assert done.returncode == 0 and "Would install gfl_plugin" in done.stdout.replace("-", "_"), done.stderr
 
@@ -67,9 +74,11 @@ def test_an_installed_wheel_names_the_versions_of_its_metadata(checkout: Path, t
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(checkout)], check=True, capture_output=True)
     command = command_in(told_without_mmdetection(site))
-    assert {"torch==2.13.0", "mmdet==3.3.0", "mmengine==0.10.7"} <= set(command)
+    assert PINS[EXTRA] <= set(command)
     assert not any("extra" in part or "gfl_plugin" in part for part in command)
-    done = dry_run([*command[:2], *(part for part in command[2:] if part.startswith(("mmdet", "numpy")))])
+    done = dry_run(
+        [*command[:2], *(part for part in command[2:] if part.startswith(("mmdet", "onedl-mmdet", "numpy")))]
+    )
     assert done.returncode == 0, done.stderr  # pip reads them as requirements
 
 
@@ -106,9 +115,9 @@ def test_no_message_names_a_package_that_pip_cannot_find(root: Path) -> None:
     [
         ("sklearn", "demo", ("ablate.py", "components", "--work-dir", "{tmp}/study/components")),
         ("sklearn", "demo", ("demo.py", "--out", "{tmp}/demo")),
-        ("mmengine", "runtime", ("ablate.py", "components")),
-        ("mmengine", "runtime", ("demo.py",)),
-        ("mmengine", "runtime", ("replay.py", "record.pth")),
+        ("mmengine", EXTRA, ("ablate.py", "components")),
+        ("mmengine", EXTRA, ("demo.py",)),
+        ("mmengine", EXTRA, ("replay.py", "record.pth")),
     ],
 )
 def test_a_tool_without_its_extra_is_a_one_line_error(
@@ -118,7 +127,10 @@ def test_a_tool_without_its_extra_is_a_one_line_error(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
     name, *arguments = (part.format(tmp=tmp_path) for part in command)
     output = subprocess.run(
-        [sys.executable, str(root / "tools" / name), *arguments], capture_output=True, text=True, env=environment
+        [sys.executable, "-W", "ignore", str(root / "tools" / name), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     (line,) = lines_of_errors(output.stderr)
     assert output.returncode == 2

@@ -21,6 +21,7 @@ from . import (
     config_texts,
     default_hooks,
     empty_datasets,
+    fork_messages,
     mmcv_ops,
     new_style_configs,
     package_paths,
@@ -34,6 +35,7 @@ from . import (
 # mmcv's ops come first: later patches import MMDetection, which needs them.
 _GAPS = (
     mmcv_ops,
+    fork_messages,
     package_paths,
     plugin_configs,
     weights_only,

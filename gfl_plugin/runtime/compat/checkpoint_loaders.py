@@ -1,9 +1,10 @@
 """Safe loading of checkpoints by MMEngine.
 
 Problem: MMEngine's loaders call ``torch.load`` without ``weights_only``, which runs code from the file before PyTorch
-    2.6 or if the default is disabled, and PyTorch's ``load_url``, which always does.
-Versions: MMEngine <= 0.10.7.
-Change: both read with :func:`gfl_plugin.runtime.checkpoints.read`, for all schemes of MMEngine: local files, http(s),
+    2.6 or if the default is disabled, and PyTorch's ``load_url``, which always does. onedl-mmengine allows ``getattr``
+    in checkpoints, and runs the code of a file that ``weights_only`` refuses.
+Versions: MMEngine <= 0.10.7, onedl-mmengine <= 0.10.12.
+Change: all read with :func:`gfl_plugin.runtime.checkpoints.read`, for all schemes of MMEngine: local files, http(s),
     torchvision, modelzoo, openmmlab, mmcls, s3, petrel, pavi. Schemes that users register are not changed.
 Can go when: MMEngine's loaders pass ``weights_only=True``.
 """
@@ -73,6 +74,11 @@ def load_url(url: str, model_dir: str | None = None, map_location: Any = None, p
         raise
 
 
+def _load_safely(file: Any, map_location: Any = None, weights_only: bool | None = None) -> dict:
+    """Replace ``_safe_torch_load`` of onedl-mmengine."""
+    return read(file, map_location)
+
+
 def close() -> str:
     """Replace the functions that MMEngine's loaders call.
 
@@ -81,6 +87,8 @@ def close() -> str:
     """
     mmengine_checkpoint.torch = _TorchWithSafeLoad("torch")
     mmengine_checkpoint.load_url = load_url
+    if hasattr(mmengine_checkpoint, "_safe_torch_load"):
+        mmengine_checkpoint._safe_torch_load = _load_safely
     if protection_is_off():
         return "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set: checkpoints can run code when they are loaded"
     return "checkpoints from files and URLs are read without running code from them"

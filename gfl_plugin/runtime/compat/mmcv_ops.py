@@ -1,7 +1,7 @@
 """mmcv without compiled ops.
 
 Problem: MMDetection cannot be imported without ``mmcv._ext``, mmcv's compiled ops.
-Versions: mmcv-lite 2.x, and builds of mmcv without ops.
+Versions: mmcv-lite 2.x, and builds of mmcv and onedl-mmcv without ops.
 Change: a replacement module ``mmcv._ext`` provides ``nms`` and ``softnms`` with the results of the compiled ops; all
     other ops raise an error that says what to install. A compiled ``mmcv._ext`` is not changed.
 Can go when: MMDetection imports ops where it uses them.
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...ops.nms import nms as exact_nms
 from ...ops.nms import pairwise_iou
+from ..distributions import ONEDL, provider
 
 
 class _OpsStandIn(ModuleType):
@@ -33,13 +34,41 @@ class _OpsStandIn(ModuleType):
 
         def missing(*args: object, **kwargs: object) -> None:
             raise NotImplementedError(
-                f"This model needs the compiled op '{name}', but the installed mmcv has no compiled ops (mmcv-lite, "
-                "or a build without ops). Install a compiled mmcv instead: "
-                "pip uninstall -y mmcv-lite && pip install 'mmcv>=2.0.0,<2.2.0'"
+                f"This model needs the compiled op '{name}', but the installed mmcv has no compiled ops "
+                f"({_installed()}). Install a compiled mmcv instead: {_install_command()}"
             )
 
         missing.__name__ = name
         return missing
+
+
+def _installed() -> str:
+    """Name and version of the installed mmcv."""
+    found = provider("mmcv")
+    return "mmcv-lite, or a build without ops" if found is None else f"{found.name} {found.version}"
+
+
+def _install_command() -> str:
+    """The command that installs a compiled mmcv of the installed family."""
+    found = provider("mmcv")
+    if found is not None and found.name in ONEDL.names["mmcv"]:
+        # Its build compiles the ops only if it can import PyTorch; pip's cache may contain a build without ops.
+        return (
+            f"pip install --no-build-isolation --no-cache-dir --no-deps --force-reinstall {found.name}=={found.version}"
+        )
+    return f"pip uninstall -y {'mmcv-lite' if found is None else found.name} && pip install 'mmcv>=2.0.0,<2.2.0'"
+
+
+def are_compiled() -> bool:
+    """Whether the installed mmcv has compiled ops.
+
+    Returns:
+        False if ``mmcv._ext`` is missing, or is the replacement of this module.
+    """
+    loaded = sys.modules.get("mmcv._ext")
+    if loaded is not None:
+        return not isinstance(loaded, _OpsStandIn)
+    return importlib.util.find_spec("mmcv._ext") is not None
 
 
 def close() -> str:

@@ -2,8 +2,8 @@
 
 Problem: MMEngine locates the packages of ``mmdet::`` configs with ``pkg_resources``, which setuptools 82 has removed.
     Every ``_base_ = "mmdet::..."`` then raises ``No module named 'pkg_resources'``.
-Versions: MMEngine <= 0.10.7 with setuptools >= 82, or without setuptools.
-Change: packages are located with ``importlib``. Where ``pkg_resources`` is installed, nothing is changed.
+Versions: MMEngine <= 0.10.7 with setuptools >= 82, or without setuptools. onedl-mmengine does not need it.
+Change: packages are located with ``importlib``. Where ``pkg_resources`` is installed or not used, nothing is changed.
 Can go when: MMEngine does not import ``pkg_resources``.
 """
 
@@ -12,20 +12,21 @@ from __future__ import annotations
 import importlib.util
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 
 def close() -> str:
     """Replace MMEngine's functions that import ``pkg_resources``.
 
     Returns:
-        What was changed; "" where ``pkg_resources`` is installed.
+        What was changed; "" where ``pkg_resources`` is installed, or MMEngine does not import it.
     """
-    if importlib.util.find_spec("pkg_resources") is not None:
-        return ""
     from mmengine import hub, utils
     from mmengine.config import config
     from mmengine.utils import package_utils
 
+    if importlib.util.find_spec("pkg_resources") is not None or not _imports_pkg_resources(package_utils):
+        return ""
     package_utils.package2module = package2module
     # All of these modules have imported the functions by name.
     for module in (package_utils, utils, config):
@@ -33,6 +34,12 @@ def close() -> str:
     for module in (package_utils, utils, config, hub.hub):
         module.get_installed_path = get_installed_path
     return "packages of mmdet:: configs are located without pkg_resources"
+
+
+def _imports_pkg_resources(module: ModuleType) -> bool:
+    """Whether a function of a module imports ``pkg_resources`` when it is called."""
+    codes = (getattr(one, "__code__", None) for one in vars(module).values())
+    return any("pkg_resources" in code.co_names for code in codes if code is not None)
 
 
 def is_installed(package: str) -> bool:

@@ -15,6 +15,7 @@ class PrivateName:
 
     path: str  # module, class and attribute
     purpose: str  # what this package needs it for
+    only_in: str = ""  # distribution without which the name does not exist; "" if it always exists
 
 
 PRIVATE_NAMES = (
@@ -29,6 +30,7 @@ PRIVATE_NAMES = (
     PrivateName("mmengine.config.Config._merge_a_into_b", "merges overrides with MMEngine's rules"),
     PrivateName("mmengine.registry.build_from_cfg._scope_", "config key that selects the registry of a part"),
     PrivateName("mmengine.registry.Registry._add_child", "registers the scope with the root registry"),
+    PrivateName("mmengine.runner.checkpoint._safe_torch_load", "reads checkpoints safely", "onedl-mmengine"),
     PrivateName("mmengine.runner.Runner._resume", "whether a training resumes"),
     PrivateName("mmengine.runner.Runner._load_from", "whether a training starts from weights"),
     PrivateName("mmengine.hooks.CheckpointHook._save_checkpoint_with_step", "replaced by an atomic write"),
