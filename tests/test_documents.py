@@ -171,10 +171,10 @@ def is_installable(word: str) -> bool:
     """Whether pip can install it: the checkout, its wheel, or a requirement of setup.py with its version."""
     setup = (ROOT / "setup.py").read_text()
     local = re.fullmatch(
-        rf"(?:\.|gfl_plugin-{re.escape(gfl_plugin.__version__)}-py3-none-any\.whl)(?:\[(\w+)\])?", word
+        rf"(?:\.|gfl_plugin-{re.escape(gfl_plugin.__version__)}-py3-none-any\.whl)(?:\[([\w,]+)\])?", word
     )
     if local:
-        return local[1] is None or f'"{local[1]}": ' in setup
+        return all(f'"{extra}": ' in setup for extra in (local[1] or "runtime").split(","))
     return f'"{word}"' in setup or f'"{word}>=' in setup
 
 
