@@ -47,6 +47,7 @@ BASES = {
 }
 NOT_RUN = {
     "make": "creates an environment and runs for minutes; `make --dry-run` shows that the target exists",
+    "mim": "is installed in an environment of its own; tests/mmdet_world/test_model_index.py reads what it reads",
     "pip": "installs packages; the test checks that setup.py names them",
     "pytest": "would run the tests in a test; the test checks that the files exist",
     "tools/train.py": "trains for hours; tests/e2e/test_scripts.py runs it on small data",
@@ -278,6 +279,9 @@ def test_commands(place: str, words: list[str], folder: Path, monkeypatch: pytes
     if program == "pytest":
         files = [one for one in arguments if one.startswith("tests/")]
         assert files and [one for one in files if not (ROOT / one).exists()] == []
+        return
+    if program == "mim":
+        assert arguments == ["search", "gfl_plugin"]
         return
     if program == "gfl-plugin run":
         assert arguments[0] in SCRIPTS or mmdet_tool(arguments[0]).is_file()

@@ -13,6 +13,7 @@ from mmdet.utils import InstanceList, OptInstanceList, reduce_mean
 from torch import Tensor, nn
 
 from ..assigners import Predictions, as_batch_assigner
+from ..ops.not_compiled import not_compiled
 from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
 from ..structures.grid import Grid, Layout
@@ -171,7 +172,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
         """
         return self._loss_of_outputs(batch_data_samples, *self(x))
 
-    @torch.compiler.disable
+    @not_compiled
     def _loss_of_outputs(
         self,
         batch_data_samples: SampleList,

@@ -17,6 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..ops.not_compiled import not_compiled
 from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
 from ..structures.ramp import Ramp
@@ -130,7 +131,7 @@ class QualityFocalLoss(QualityLoss):
         return loss(*inputs, beta=self.beta, **settings)
 
 
-@torch.compiler.disable  # each new exponent would be compiled again
+@not_compiled  # each new exponent would be compiled again
 def _with_ramp(beta: Ramp, loss: Callable[..., Tensor], *inputs: object, **settings: object) -> Tensor:
     return loss(*inputs, beta=beta.now(), **settings)
 

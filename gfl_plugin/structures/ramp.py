@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
 
-import torch
 from mmengine.logging import MessageHub
+
+from ..ops.not_compiled import not_compiled
 
 _STAGE, _STEP = "loop_stage", "iter"  # MMEngine's RuntimeInfoHook sets both, also when a training is resumed
 
@@ -54,7 +55,7 @@ class Ramp:
         return self.at(current_step()) if self.steps else self.end
 
 
-@torch.compiler.disable  # the step is a constant for a compiled function, which would be compiled again in each step
+@not_compiled  # the step is a constant for a compiled function, which would be compiled again in each step
 def current_step() -> int | None:
     """The step of the training that runs in this process.
 

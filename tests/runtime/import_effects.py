@@ -40,7 +40,6 @@ import mmengine.registry
 import mmengine.runner
 import numpy as np
 import torch
-import torch._dynamo  # torch.compiler.disable imports it, which patches torch.manual_seed
 from mmengine.fileio import backends
 
 LIBRARIES = ("torch", "numpy", "mmengine", "mmcv", "mmdet")

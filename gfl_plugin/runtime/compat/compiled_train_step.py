@@ -24,6 +24,6 @@ def close() -> str:
     from mmdet.models.data_preprocessors import DetDataPreprocessor
     from mmengine.optim import OptimWrapper
 
-    DetDataPreprocessor.forward = torch.compiler.disable(DetDataPreprocessor.forward)
-    OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
+    DetDataPreprocessor.forward = torch._disable_dynamo(DetDataPreprocessor.forward)
+    OptimWrapper.update_params = torch._disable_dynamo(OptimWrapper.update_params)
     return "data preprocessor and optimizer are excluded from torch.compile"

@@ -63,6 +63,7 @@ PRIVATE_NAMES = (
     PrivateName("mmdet.models.dense_heads.SSDHead._init_layers", "layers of the head"),
     PrivateName("mmdet.models.dense_heads.FCOSHead._init_layers", "layers of the head"),
     # PyTorch
+    PrivateName("torch._disable_dynamo", "excludes functions from compilation without importing the compiler"),
     PrivateName("torch.nn.Module._apply", "moves the teacher with the student"),
     PrivateName("torch.nn.Module._load_from_state_dict", "reads checkpoints of other bins"),
     PrivateName("torch.nn.Module.state_dict._metadata", "validates checkpoints"),
