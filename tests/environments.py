@@ -26,8 +26,8 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0"
 NEWEST_SETUPTOOLS = "setuptools>=82"  # without pkg_resources
-# Of the extra "dev"; the tests below need no others.
-TEST_PACKAGES = ("pytest", "hypothesis", "psutil", "safetensors")
+# Of the extra "dev": what the tests below and the data of the demo need.
+TEST_PACKAGES = ("pytest", "hypothesis", "psutil", "safetensors", "scikit-learn", "pillow")
 TESTS = (
     *("tests/runtime/test_compat.py", "tests/runtime/test_package_paths.py", "tests/runtime/test_checkpoints.py"),
     *("tests/runtime/test_distributions.py", "tests/runtime/test_private_names.py", "tests/ops/test_nms.py"),
@@ -55,6 +55,7 @@ SETUPS = (
     Setup("lite-numpy1", "3.11", others=(NEWEST_SETUPTOOLS, "numpy==1.26.4")),
     Setup("compiled-py311", "3.11", wheel=True),
     Setup("lite-torch26", "3.11", torch="torch==2.6.0"),
+    Setup("lite-torch25", "3.11", torch="torch==2.5.1"),
     *(Setup(f"onedl-py{version.replace('.', '')}", version, "onedl") for version in ("3.10", "3.11", "3.12", "3.13")),
 )
 
