@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     images = sum(len(one.images) for one in made.project.sets) <= _DECODED
     if check_data.show(check_data.check_config(str(made.config), images, _CHECKED), bins=False):
         print("The data has errors, see above. Correct them, unless their advice says that training ignores them.")
-    print(_next_commands(made.config, made.project.schedule.epochs))
+    shown = made.project.sets[-1]  # test, else val
+    print(_next_commands(made.config, made.project.schedule.epochs, shown.path(shown.images[0])))
     return 0
 
 
@@ -113,11 +114,12 @@ def _command(arguments: argparse.Namespace) -> str:
     return shlex.join([*words, "--seed", str(arguments.seed)])
 
 
-def _next_commands(config: Path, epochs: int) -> str:
+def _next_commands(config: Path, epochs: int, image: Path) -> str:
     """The commands to copy."""
     checkpoint = Path("work_dirs") / config.stem / f"epoch_{epochs}.pth"
-    name, weights = shlex.quote(str(config)), shlex.quote(str(checkpoint))
+    name, weights, picture = (shlex.quote(str(path)) for path in (config, checkpoint, image))
     return f"""
 train     gfl-plugin train {name}
 then      gfl-plugin test {name} {weights}
-          gfl-plugin report {name} {weights} -o report"""
+          gfl-plugin report {name} {weights} -o report
+          gfl-plugin show {name} {weights} {picture} -o pictures"""
