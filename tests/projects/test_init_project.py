@@ -86,6 +86,17 @@ def test_the_config_has_the_head_that_swap_gives(head: str, size: str, from_scra
     assert [stride[0] for stride in built.bbox_head.prior_generator.strides] == [4, 8, 16, 32, 64]
 
 
+def test_geometric_bins_reach_the_head() -> None:
+    """Bins that a proposal for long sides has, in a config that inherits from the base."""
+    coder = dict(type="gfl_plugin.IntegralBBoxCoder", bins=dict(spacing="geometric", last=60, first_step=1))
+    model = ProjectModel("r18", True, "gflv2", 2, head_settings=dict(reg_max=16, bbox_coder=coder))
+    cfg = Config.fromfile(gfl_plugin.find_config(model.base))
+    cfg.merge_from_dict(dict(model=model_changes(model)))
+    init_default_scope("mmdet")
+    head = MODELS.build(cfg.model).bbox_head
+    assert (head.bbox_coder.reg_max, head.bbox_coder.last) == (16, 60.0)
+
+
 def test_pretrained_weights_are_the_default() -> None:
     for size in ("r18", "r50"):
         cfg = Config.fromfile(gfl_plugin.find_config(ProjectModel(size, False, "gfl", 1).base))

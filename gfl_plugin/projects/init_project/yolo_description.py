@@ -10,7 +10,7 @@ from .folder_files import FolderFiles
 from .left_out import examples
 from .split_names import SPLITS
 
-_NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt", "classes.names")
+_NAME_FILES, _NAME_SUFFIXES = ("classes.txt", "predefined_classes.txt"), (".names", ".labels")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def yolo_description(files: FolderFiles) -> YoloDescription:
             splits, notes = _without_copies(path, _splits(files, path, content))
             return YoloDescription(str(path), names, splits, notes)
     for path in files.files:
-        if path.name in _NAME_FILES or path.suffix == ".names":
+        if path.name in _NAME_FILES or path.suffix in _NAME_SUFFIXES:
             lines = (files.root / path).read_text(encoding="utf-8").splitlines()
             return YoloDescription(str(path), tuple(line.strip() for line in lines if line.strip()))
     note = "no data.yaml or classes.txt names the classes; they are called class_0, class_1, ..."
