@@ -7,7 +7,8 @@ model = dict(
         loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25),
         loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
         reg_max=16,
-    )
+    ),
+    train_cfg=dict(assigner=dict(alpha=0.8)),
 )
 scale = (320, 240)
 train_pipeline = _base_.train_pipeline

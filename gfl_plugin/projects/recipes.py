@@ -24,7 +24,8 @@ RECIPES: dict[str, Recipe] = {
         head={
             "quality": {"type": "QualityBranch", "measure": "iou"},
             "loss_cls": {"_delete_": True, **QualityBranch.default_loss_cls},
-        }
+        },
+        train_cfg={"assigner": {"alpha": 0.8}},
     ),
 }
 
