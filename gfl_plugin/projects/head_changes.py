@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from ..heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 from ..quality import JointQuality
 from .dense_head import DEFAULT_CHANNELS, Pyramid, class_name, dense_head, pyramid_of
+from .recipes import RECIPES, Recipe, recipe_named
 from .side_range import SideRange, side_range
 
 # Heads that keep everything but their score.
@@ -18,8 +19,7 @@ QFL_HEADS = {
 }
 # Heads that get QFL as a GFL head whose box sides are single numbers.
 _QFL_BY_GFL = ("ATSSHead", "GFLHead")
-# GFL heads, with what they add to GFL's settings.
-_GFL_QUALITIES: dict[str, dict] = {"gfl": {}, "gflv2": {"quality": {"type": "DistributionGuidedQuality"}}}
+HEADS = (*RECIPES, "qfl")
 _IMPORTS = ["gfl_plugin"]
 
 
@@ -28,7 +28,7 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
 
     Args:
         cfg: of a single-stage dense detector.
-        head: "gfl" for the GFL head, "gflv2" for GFLV2's, "qfl" for the old head with QFL.
+        head: the name of a recipe in :data:`gfl_plugin.projects.recipes.RECIPES`, or "qfl" for the old head with QFL.
         overrides: settings of the new head, merged into its config.
 
     Returns:
@@ -41,14 +41,15 @@ def swap_changes(cfg: Config, head: str, overrides: dict) -> dict:
     old = dense_head(cfg)
     # Without MMDetection's default scope (as in new-style configs) MMEngine finds its classes only by their scope.
     scope = "" if cfg.get("default_scope") == "mmdet" else "mmdet."
-    if head in _GFL_QUALITIES:
-        chosen = chosen_range(cfg, head, overrides)
+    if head in RECIPES:
+        chosen, recipe = chosen_range(cfg, head, overrides), recipe_named(head)
         changed = overrides if chosen is None else {"reg_max": chosen.reg_max, **overrides}
-        model = _gfl_model(cfg.model, pyramid_of(old), _merged(_GFL_QUALITIES[head], changed), scope)
+        model = _gfl_model(cfg.model, pyramid_of(old), recipe, changed, scope)
     elif head == "qfl":
         model = _qfl_model(cfg.model, old, overrides, scope)
     else:
-        raise ValueError(f"head is {head!r}; it must be 'gfl', 'gflv2' or 'qfl'")
+        *names, last = map(repr, HEADS)
+        raise ValueError(f"head is {head!r}; it must be {', '.join(names)} or {last}")
     imports = list(cfg.get("custom_imports", {}).get("imports", []))
     imports += [name for name in _IMPORTS if name not in imports]
     return dict(custom_imports=dict(imports=imports, allow_failed_imports=False), model=model)
@@ -69,10 +70,10 @@ def chosen_range(cfg: Config, head: str, overrides: dict) -> SideRange | None:
         ValueError: see :func:`swap_changes`.
     """
     sets_bins = {"reg_max", "bbox_coder"} & set(overrides)
-    return None if head not in _GFL_QUALITIES or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
+    return None if head not in RECIPES or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
 
 
-def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -> dict:
+def _gfl_model(old: ConfigDict, pyramid: Pyramid, recipe: Recipe, overrides: dict, scope: str) -> dict:
     model: dict = dict(type=f"{scope}GFL")
     in_channels = pyramid.channels[0]
     if len(set(pyramid.channels)) > 1:
@@ -94,8 +95,8 @@ def _gfl_model(old: ConfigDict, pyramid: Pyramid, overrides: dict, scope: str) -
     )
     test_cfg = gfl_test_cfg()
     test_cfg["max_per_img"] = (old.get("test_cfg") or {}).get("max_per_img", test_cfg["max_per_img"])
-    model["bbox_head"] = _replacing(old, "bbox_head", _merged(head, overrides))
-    model["train_cfg"] = _replacing(old, "train_cfg", gfl_train_cfg())
+    model["bbox_head"] = _replacing(old, "bbox_head", _merged(_merged(head, recipe.head), overrides))
+    model["train_cfg"] = _replacing(old, "train_cfg", _merged(gfl_train_cfg(), recipe.train_cfg))
     model["test_cfg"] = _replacing(old, "test_cfg", test_cfg)
     return model
 
@@ -104,7 +105,7 @@ def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict, scope: str) -
     kind = class_name(head.type)
     if kind in _QFL_BY_GFL:
         single = dict(bbox_coder=dict(type="DiracBBoxCoder"), reg_max=None, loss_dfl=None)
-        return _gfl_model(old, pyramid_of(head), {**single, **overrides}, scope)
+        return _gfl_model(old, pyramid_of(head), Recipe(), {**single, **overrides}, scope)
     if kind not in QFL_HEADS:
         raise ValueError(
             f"there is no QFL variant of {kind}; head='qfl' supports {', '.join([*QFL_HEADS, *_QFL_BY_GFL])}, and "

@@ -96,6 +96,20 @@ def test_gflv2_is_gfl_with_another_quality(tmp_path: Path) -> None:
         assert quality == dict(type="DistributionGuidedQuality", **settings) and swapped == gfl
 
 
+def test_the_best_recipe_is_gfl_with_other_parts(tmp_path: Path) -> None:
+    """It trains, its settings can be overridden, and it is the head of the config in configs/bccd."""
+    name = "atss/atss_r18_fpn_8xb8-amp-lsj-200e_coco.py"
+    (check,) = check_all(named(name), tmp_path, head="best")
+    assert check.failure is None
+    swapped = gfl_plugin.swap_head(stock(name), "best", reg_max=8).model.bbox_head
+    assert swapped.reg_max == 8
+    named_config = Config.fromfile(ROOT / "configs" / "bccd" / "best_r18_bccd.py").model
+    own = gfl_plugin.swap_head(stock(name), "best").model
+    for key in ("quality", "loss_cls", "loss_dfl", "loss_bbox", "reg_max"):
+        assert own.bbox_head[key] == named_config.bbox_head[key], key
+    assert own.train_cfg.assigner == named_config.train_cfg.assigner
+
+
 def test_only_detector_head_and_settings_change(tmp_path: Path) -> None:
     """Data, schedule, backbone and neck are those of the base, in the written config and in memory."""
     base = stock("retinanet/retinanet_r50_fpn_1x_coco.py")
@@ -180,7 +194,7 @@ def test_swapping_again_changes_nothing() -> None:
         ("cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py", "gfl", "the head of CornerNet is a CornerHead"),
         ("_base_/schedules/schedule_1x.py", "gfl", "schedule_1x.py has no model"),
         ("paa/paa_r50_fpn_1x_coco.py", "qfl", "no QFL variant of PAAHead.*RetinaHead"),
-        ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl', 'gflv2' or 'qfl'"),
+        ("retinanet/retinanet_r50_fpn_1x_coco.py", "vfl", "head is 'vfl'; it must be 'gfl', 'gflv2', 'best' or 'qfl'"),
     ],
 )
 def test_configs_that_cannot_be_swapped_are_an_error(name: str, head: str, message: str) -> None:
@@ -268,7 +282,9 @@ def new_style(tmp_path: Path) -> Path:
     return tmp_path / "new_style.py"
 
 
-@pytest.mark.parametrize(("head", "kind"), [("gfl", "GFLHead"), ("gflv2", "GFLHead"), ("qfl", "RetinaQFLHead")])
+@pytest.mark.parametrize(
+    ("head", "kind"), [("gfl", "GFLHead"), ("gflv2", "GFLHead"), ("best", "GFLHead"), ("qfl", "RetinaQFLHead")]
+)
 def test_new_style_configs(new_style: Path, tmp_path: Path, head: str, kind: str) -> None:
     """The swapped config loads, builds in any default scope, and keeps the rest, in a file and in memory."""
     base = Config.fromfile(new_style)
