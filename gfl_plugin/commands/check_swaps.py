@@ -11,6 +11,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+from .swap import HEADS
+
 SUMMARY = "swap the head of every dense detector in MMDetection's configs, build it, train one step and predict"
 EXAMPLE = "gfl-plugin check-swaps --only retinanet ssd"
 
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: parser of the command.
     """
-    parser.add_argument("--head", choices=["gfl", "gflv2", "qfl"], default="gfl", help="new head (default: gfl)")
+    parser.add_argument("--head", choices=HEADS, default="gfl", help="new head (default: gfl)")
     parser.add_argument("--only", nargs="+", help="check only configs whose name contains one of these texts")
     parser.add_argument("--out", type=Path, help="write a table of all configs to this Markdown file")
 

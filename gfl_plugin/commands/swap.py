@@ -13,7 +13,7 @@ from pathlib import Path
 SUMMARY = "write a config that replaces the head of a detector by a GFL head"
 EXAMPLE = "gfl-plugin swap mmdet::retinanet/retinanet_r50_fpn_1x_coco.py -o my_retinanet_gfl.py"
 EXPECTED = (OSError, ValueError)
-HEADS = ("gfl", "gflv2", "qfl")
+HEADS = ("gfl", "gflv2", "best", "qfl")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         choices=HEADS,
         default="gfl",
-        help="the GFL head, that of GFLV2, or the detector's own head with QFL",
+        help="the GFL head, that of GFLV2, the best parts for small data, or the detector's own head with QFL",
     )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the new head")
 

@@ -15,6 +15,8 @@ from mmengine.registry import init_default_scope
 
 import gfl_plugin
 from gfl_plugin.analysis.swap_check import STOCK, check_all, dense_configs
+from gfl_plugin.commands import swap
+from gfl_plugin.projects.head_changes import HEADS
 from gfl_plugin.projects.swap_head import DENSE_HEADS, swap_config_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +96,10 @@ def test_gflv2_is_gfl_with_another_quality(tmp_path: Path) -> None:
         swapped = gfl_plugin.swap_head(base, "gflv2", **overrides).to_dict()
         quality = swapped["model"]["bbox_head"].pop("quality")
         assert quality == dict(type="DistributionGuidedQuality", **settings) and swapped == gfl
+
+
+def test_the_command_offers_all_heads() -> None:
+    assert swap.HEADS == HEADS
 
 
 def test_the_best_recipe_is_gfl_with_other_parts(tmp_path: Path) -> None:
