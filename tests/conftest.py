@@ -39,6 +39,8 @@ LONGEST = (
     "e2e/test_scripts.py",
     "projects/test_swap_head.py",
     "e2e/test_run.py",
+    "mmdet_world/test_log_lines.py",
+    "mmdet_world/test_tools.py",
     "analysis/report/test_page_in_browser.py",
     "analysis/report/test_page.py",
     "analysis/test_studies.py",
