@@ -263,7 +263,7 @@ def training(place: Path) -> tuple[str, bool]:
 
 def tests(python: Path) -> tuple[str, bool]:
     """The result of the tests, with the names of those that fail."""
-    done = run([python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rfE", "--durations=0", *TESTS])
+    done = run([python, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--durations=0", *TESTS])
     summary = re.findall(r"^(?:=+ )?(\d+ \w+.*?) in [\d.]+s", done.stdout, re.MULTILINE)
     failed = re.findall(r"^(?:FAILED|ERROR) \S*?(\w+\.py\S*)", done.stdout, re.MULTILINE)
     text = summary[-1] if summary else reason(done)

@@ -116,6 +116,14 @@ def test_package_paths_are_changed_only_where_pkg_resources_is_imported(monkeypa
     assert package_paths.close() == ""
 
 
+def test_the_module_of_a_distribution_is_one_with_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata of onedl-mmcv names its folder ``docs`` first, which is installed without code."""
+    install(tmp_path, monkeypatch, FORKS)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "onedl_mmcv-2.3.6.dist-info" / "top_level.txt").write_text("docs\nmmcv\n")
+    assert package_paths.package2module("onedl-mmcv") == "mmcv"
+
+
 class _Evil:
     def __reduce__(self) -> tuple:
         return print, ("this code must not run",)

@@ -87,7 +87,7 @@ def package2module(package: str) -> str:
         package: name of the distribution.
 
     Returns:
-        The name of the module.
+        The name of the module; of several, the first with an ``__init__.py``.
 
     Raises:
         PackageNotFoundError: if the distribution is not installed.
@@ -96,4 +96,5 @@ def package2module(package: str) -> str:
     names = (metadata.distribution(package).read_text("top_level.txt") or "").split()
     if not names:
         raise ValueError(f"the metadata of {package} does not name a module")
-    return names[0]
+    found = ((name, importlib.util.find_spec(name)) for name in names)
+    return next((name for name, spec in found if spec is not None and spec.origin is not None), names[0])
