@@ -72,17 +72,17 @@ def test_mmdetection_loads_the_images_and_objects(
 @pytest.mark.parametrize(("size", "from_scratch"), [("r18", True), ("r18", False), ("r50", True), ("r50", False)])
 def test_the_config_has_the_head_that_swap_gives(head: str, size: str, from_scratch: bool) -> None:
     """What the config leaves out is the default of the head: both build the same layers and losses."""
-    model = ProjectModel(size, from_scratch, head, 5, fine=True, head_settings=dict(loss_cls=dict(beta=1.5)))
+    model = ProjectModel(size, from_scratch, head, 5, fine=True, head_settings=dict(loss_cls=dict(loss_weight=1.5)))
     base = Config.fromfile(gfl_plugin.find_config(model.base))
     base.default_scope = "mmdet"
     base.merge_from_dict(dict(model=model_changes(model)))
-    wanted = swap_head(base, head, loss_cls=dict(beta=1.5))
+    wanted = swap_head(base, head, loss_cls=dict(loss_weight=1.5))
     for cfg in (base, wanted):
         cfg.model.backbone.init_cfg = None
     init_default_scope("mmdet")
     built, expected = (MODELS.build(cfg.model) for cfg in (base, wanted))
     assert str(built) == str(expected)
-    assert built.bbox_head.num_classes == 5 and built.bbox_head.loss_cls.beta == 1.5
+    assert built.bbox_head.num_classes == 5 and built.bbox_head.loss_cls.loss_weight == 1.5
     assert [stride[0] for stride in built.bbox_head.prior_generator.strides] == [4, 8, 16, 32, 64]
 
 

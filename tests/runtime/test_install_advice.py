@@ -55,7 +55,7 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "a check out"
     shutil.copytree(root / "gfl_plugin", folder / "gfl_plugin", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(root / "configs", folder / "configs")
-    for name in ("setup.py", "README.md", "gfl_plugin_cli.py"):
+    for name in ("setup.py", "README.md", "gfl_plugin_cli.py", "model-index.yml"):
         shutil.copy(root / name, folder)
     return folder
 
