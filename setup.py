@@ -26,8 +26,8 @@ ABLATION = [
     *("scikit-learn>=1.3", "pillow>=10.1", "rich>=13", "supervision>=0.27"),
     *("scipy>=1.9", "matplotlib>=3.6"),
 ]
-# For margins of boxes: conformal prediction, progress and tables.
-CALIBRATE = ["crepes>=0.9", "scipy>=1.9", "rich>=13"]
+# For margins of boxes: conformal prediction, progress and tables. crepes 0.9 imports scikit-learn without requiring it.
+CALIBRATE = ["crepes>=0.9", "scikit-learn>=1.3", "scipy>=1.9", "rich>=13"]
 # For the page about a model: templates, charts, pictures, conformal prediction, progress.
 REPORT = ["jinja2>=3.1", "altair>=5.5", "vl-convert-python>=1.7", "pillow>=10.1", "matplotlib>=3.6", *CALIBRATE]
 # The demo is a study of two models that ends with their report.

@@ -104,7 +104,9 @@ def module_or_advice(name: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = _DISTRIBUTIONS.get(name.split(".")[0], name.split(".")[0])
+        # The missing module may be one that the package itself imports.
+        module = (error.name or name).split(".")[0]
+        package = _DISTRIBUTIONS.get(module, module)
         raise MissingPackageError(
             f"{package} is not installed; install it by: {install_command(extra, [package])}"
         ) from error

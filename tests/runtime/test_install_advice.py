@@ -103,6 +103,14 @@ def test_the_error_of_an_optional_package_names_the_same_command() -> None:
     )
 
 
+def test_the_error_names_the_module_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An installed package may import one that it does not require."""
+    (tmp_path / "installed_one.py").write_text("import no_such_package.part\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingPackageError, match="^no_such_package is not installed"):
+        module_or_advice("installed_one", "report")
+
+
 def test_no_message_names_a_package_that_pip_cannot_find(root: Path) -> None:
     """The package is not on PyPI, so ``pip install 'gfl_plugin[...]'`` would fail."""
     sources = [path for folder in ("gfl_plugin", "tools") for path in (root / folder).rglob("*.py")]
