@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from cases import lines_of_errors
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from runs import confident_detector
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
@@ -30,11 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights with detections in every image, because all scores are above the threshold."""
-    torch.manual_seed(0)
-    init_default_scope("mmdet")
-    model = MODELS.build(Config.fromfile(CONFIG).model)
-    model.init_weights()
-    torch.nn.init.constant_(model.bbox_head.gfl_cls.bias, 1.0)
+    model = confident_detector(CONFIG)
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
     torch.save({"state_dict": model.state_dict(), "meta": {}}, path)
     return path

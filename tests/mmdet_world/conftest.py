@@ -7,9 +7,7 @@ from pathlib import Path
 import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from runs import confident_detector
 
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
 
@@ -26,11 +24,7 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights with detections in every image: all scores are above the threshold, and boxes are small."""
-    torch.manual_seed(0)
-    init_default_scope("mmdet")
-    model = MODELS.build(Config.fromfile(CONFIG).model)
-    model.init_weights()
-    torch.nn.init.constant_(model.bbox_head.gfl_cls.bias, 1.0)
+    model = confident_detector(CONFIG)
     bins = torch.arange(model.bbox_head.gfl_reg.out_channels // 4)
     model.bbox_head.gfl_reg.bias.data = -bins.float().repeat(4)
     path = tmp_path_factory.mktemp("weights") / "weights.pth"
