@@ -28,7 +28,7 @@ def swap_head(cfg: Config, head: str = "gfl", **overrides) -> Config:
     Args:
         cfg: of a single-stage dense detector of MMDetection; it is not changed.
         head: "gfl" for the GFL head; "gflv2" for the GFL head with GFLV2's quality; "best" for the combination of parts
-            that was best on small data (docs/results); "qfl" for the old head trained with QFL, where there is one.
+            that was best on small data (docs/recipes.md); "qfl" for the old head trained with QFL, where there is one.
         **overrides: settings of the new head, merged into its config, such as ``reg_max=8``.
 
     Returns:
