@@ -36,6 +36,8 @@ DEMO = [*ABLATION, *REPORT]
 INIT = ["globox>=2.9", "pillow>=10.1", "rich>=13"]
 # For MMDetection's tools: curves of logs, error analysis, anchors.
 TOOLS = ["seaborn>=0.12", "matplotlib>=3.6", "scipy>=1.9"]
+# For ONNX files: PyTorch's exporter needs onnxscript.
+EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20", "pillow>=10.1", "rich>=13"]
 # For safetensors files.
 PUBLISH = ["safetensors>=0.4"]
 # For the documentation site. Zensical's version is fixed, because releases below 1.0 may change the config's format.
@@ -46,7 +48,7 @@ DOCS = [
 ]
 DEV = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=5.9", "ruff>=0.6", "import-linter>=2.13"),
-    *(*ABLATION, *CALIBRATE, *REPORT, *INIT, *TOOLS, *PUBLISH, *DOCS),
+    *(*ABLATION, *CALIBRATE, *REPORT, *INIT, *TOOLS, *EXPORT, *PUBLISH, *DOCS),
     *("playwright>=1.40", "axe-playwright-python>=0.1.4"),  # the report's page in Chromium, if that is installed
 ]
 
@@ -85,6 +87,7 @@ setup(
         "ablation": ABLATION,
         "calibrate": CALIBRATE,
         "report": REPORT,
+        "export": EXPORT,
         "publish": PUBLISH,
         "docs": DOCS,
         "tools": TOOLS,
