@@ -33,6 +33,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 KEY = "gfl_plugin"  # of the metadata that describes the model
 FORMAT = 1  # newest form of these metadata that this file reads
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
+# What is used of the description of the model: gfl_plugin/export/model_description.py.
+_USED = (
+    *("contract", "model", "classes", "input", "strides", "offset", "bins", "with_std", "score_threshold", "topk"),
+    *("iou_threshold", "class_agnostic", "max_per_image", "weights_hash", "version"),
+)
 INTERVAL = 5.0  # seconds between two lines of progress where the output is not a terminal
 
 
@@ -207,16 +212,23 @@ def _session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSe
 
 
 def _description(session: onnxruntime.InferenceSession, path: Path) -> SimpleNamespace:
-    """What the file says about itself: gfl_plugin/export/model_description.py."""
+    """What the file says about itself."""
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         raise DetectError(f"{path} is not a model of `gfl-plugin export`: it has no metadata {KEY!r}")
-    about = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
-    if about.format > FORMAT:
+    try:
+        about = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
+        newer = about.format > FORMAT
+        missing = [] if newer else [name for name in _USED if not hasattr(about, name)]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DetectError(f"the metadata {KEY!r} of {path} are damaged: {_one_line(error)}") from error
+    if newer:
         raise DetectError(
             f"{path} has format {about.format} of gfl_plugin {about.version}, this detect.py reads formats up to "
             f"{FORMAT}: use the detect.py that was written with the model"
         )
+    if missing:
+        raise DetectError(f"the metadata {KEY!r} of {path} are damaged: they lack {', '.join(missing)}")
     if about.contract == "raw" and about.bins is None:
         raise DetectError(
             f"{path} has outputs of contract 'raw' whose sides are not distributions over bins, which detect.py does "
@@ -494,8 +506,8 @@ def draw(image: np.ndarray, found: Detections, classes: Sequence[str]) -> Image.
             pen = ImageDraw.Draw(band)
             outer, inner = box + std * [-1, -1, 1, 1], box + std * [1, 1, -1, -1]
             pen.rectangle(outer.tolist(), fill=(*color, 90))
-            if (inner[2:] > inner[:2]).all():
-                pen.rectangle(inner.tolist(), fill=(0, 0, 0, 0))
+            if (inner[2:] - inner[:2] > 2).all():
+                pen.rectangle((inner + [1, 1, -1, -1]).tolist(), fill=(0, 0, 0, 0))
             bands.alpha_composite(band)
     picture.alpha_composite(bands)
     pen = ImageDraw.Draw(picture)
