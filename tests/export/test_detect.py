@@ -184,6 +184,7 @@ def raw_description(head: torch.nn.Module):
         bins=tuple(head.bbox_coder.bins().tolist()),
         with_std=True,
         topk=head.test_cfg.nms_pre,
+        min_box_size=head.test_cfg.min_bbox_size,
     )
 
 

@@ -35,8 +35,8 @@ FORMAT = 1  # newest form of these metadata that this file reads
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
 # What is used of the description of the model: gfl_plugin/export/model_description.py.
 _USED = (
-    *("contract", "model", "classes", "input", "strides", "offset", "bins", "with_std", "score_threshold", "topk"),
-    *("iou_threshold", "class_agnostic", "max_per_image", "weights_hash", "version"),
+    *("contract", "model", "classes", "input", "strides", "offset", "bins", "score_threshold", "topk"),
+    *("iou_threshold", "class_agnostic", "max_per_image", "min_box_size", "weights_hash", "version"),
 )
 INTERVAL = 5.0  # seconds between two lines of progress where the output is not a terminal
 
@@ -181,9 +181,8 @@ class Detector:
         """Detections without too small boxes, without those that overlap a better one, and without low scores."""
         if tuple(scale) != (1.0, 1.0):
             found = found.scaled(scale)
-        smallest = getattr(self.about, "min_box_size", -1)
-        if smallest >= 0:
-            found = found.rows((found.boxes[:, 2:] - found.boxes[:, :2] > smallest).all(axis=1))
+        if self.about.min_box_size >= 0:
+            found = found.rows((found.boxes[:, 2:] - found.boxes[:, :2] > self.about.min_box_size).all(axis=1))
         if self.about.contract != "nms":
             found = found.rows(
                 nms(found, self.about.iou_threshold, self.about.class_agnostic, self.about.max_per_image)
@@ -306,7 +305,7 @@ def _decoded(outputs: Mapping[str, np.ndarray], number: int, size: Sequence[int]
         levels.append((boxes, scores, labels, std * stride))
     boxes, scores, labels, std = (np.concatenate(parts) for parts in zip(*levels))
     boxes = np.clip(boxes, 0, np.array([size[1], size[0]] * 2)).astype(np.float32)
-    return Detections(boxes, scores, labels, std.astype(np.float32) if about.with_std else None)
+    return Detections(boxes, scores, labels, std.astype(np.float32))
 
 
 def _best(logits: np.ndarray, threshold: float, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
