@@ -200,8 +200,7 @@ def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module
 
 
 def _min_size(description: ModelDescription) -> float:
-    """The size in pixels of the output that boxes must exceed. Where that is not the original image, only sizes in
-    general can be compared here: none, or 0."""
+    """The size that the file compares boxes with; in pixels that are not the original image's, only 0 has a meaning."""
     own = description.min_box_size
     return own if description.input.preprocessing == RESIZE else min(own, 0.0)
 
