@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .onnx_operations import onnx_div
+
 
 @dataclass(frozen=True)
 class BestPlaces:
@@ -17,7 +19,7 @@ class BestPlaces:
 
     logit: Tensor  # (B, K) class logit, fp32
     label: Tensor  # (B, K) class, int64
-    prior: Tensor  # (B, K) which of the A priors of the cell, int64
+    prior: Tensor | None  # (B, K) which of the A priors of the cell, int64; None where A is 1
     cell: Tensor  # (B, K) row-major index in the level's grid, int64
     width: int  # columns of the grid
 
@@ -27,7 +29,7 @@ class BestPlaces:
         Returns:
             (B, K, 2) column and row, fp32.
         """
-        row = self.cell // self.width
+        row = onnx_div(self.cell, self.width)
         return torch.stack([self.cell - row * self.width, row], dim=-1).float()
 
     def values_of(self, level_map: Tensor, priors: int) -> Tensor:
@@ -42,7 +44,7 @@ class BestPlaces:
         """
         images, channels, height, width = level_map.shape
         numbers, cells = channels // priors, height * width
-        first = self.prior * (numbers * cells) + self.cell
+        first = self.cell if self.prior is None else self.prior * (numbers * cells) + self.cell
         index = first[:, :, None] + torch.arange(numbers) * cells
         return level_map.flatten(1).gather(1, index.flatten(1)).view(images, -1, numbers)
 
@@ -67,13 +69,16 @@ def best_places(logits: Tensor, priors: int, topk: int) -> BestPlaces:
     # Filled up, as the number of places is not known when the graph is made.
     logit, place = torch.cat([highest, highest.new_full((images, topk), -torch.inf)], dim=1).topk(topk, dim=1)
     place = torch.where(place < cells * priors, place, 0)
-    cell = place // priors
-    prior = place - cell * priors
+    cell, prior = place, None
+    if priors > 1:
+        cell = onnx_div(place, priors)
+        prior = place - cell * priors
     if classes == 1:
         return BestPlaces(logit, torch.zeros_like(cell), prior, cell, width)
     of_places = BestPlaces(logit, cell, prior, cell, width).values_of(logits, priors)  # (B, K, C)
     of_places = torch.where((logit == -torch.inf)[:, :, None], -torch.inf, of_places)
     logit, pair = of_places.transpose(1, 2).flatten(1).topk(topk, dim=1)
-    label = pair // topk
+    label = onnx_div(pair, topk)
     row = pair - label * topk
-    return BestPlaces(logit, label, prior.gather(1, row), cell.gather(1, row), width)
+    prior = None if prior is None else prior.gather(1, row)
+    return BestPlaces(logit, label, prior, cell.gather(1, row), width)

@@ -60,12 +60,12 @@ class BoxDecoding:
         """
         return self.generator.num_base_priors[level]
 
-    def priors(self, level: int, prior: Tensor, position: Tensor) -> Tensor:
+    def priors(self, level: int, prior: Tensor | None, position: Tensor) -> Tensor:
         """What boxes are decoded from: points or prior boxes.
 
         Args:
             level: index of the level.
-            prior: (B, K) index of a prior of its cell, int64.
+            prior: (B, K) index of a prior of its cell, int64; None for a single one.
             position: (B, K, 2) column and row of the cell, fp32.
 
         Returns:
@@ -142,7 +142,7 @@ class GFLDecoding(BoxDecoding):
     def changes_scores(self) -> bool:
         return type(self.head.quality).score is not QualityRepresentation.score
 
-    def priors(self, level: int, prior: Tensor, position: Tensor) -> Tensor:
+    def priors(self, level: int, prior: Tensor | None, position: Tensor) -> Tensor:
         return self._center[level] + position * self.strides[level]
 
     def boxes(self, priors: Tensor, raw: Tensor, unit: Tensor, sizes: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class MMDetGFLDecoding(BoxDecoding):
     def bins(self) -> tuple[float, ...] | None:
         return tuple(self.head.integral.project.tolist())
 
-    def priors(self, level: int, prior: Tensor, position: Tensor) -> Tensor:
+    def priors(self, level: int, prior: Tensor | None, position: Tensor) -> Tensor:
         return self._center[level] + position * self.strides[level]
 
     def boxes(self, priors: Tensor, raw: Tensor, unit: Tensor, sizes: Tensor) -> Tensor:
@@ -191,8 +191,9 @@ class AnchorDecoding(BoxDecoding):
     def _anchors(self, level: int) -> Tensor:
         return self.generator.base_anchors[level].float()
 
-    def priors(self, level: int, prior: Tensor, position: Tensor) -> Tensor:
-        return self._anchors(level)[prior] + (position * self.strides[level]).repeat(1, 1, 2)
+    def priors(self, level: int, prior: Tensor | None, position: Tensor) -> Tensor:
+        anchors = self._anchors(level)[0 if prior is None else prior]
+        return anchors + (position * self.strides[level]).repeat(1, 1, 2)
 
     def boxes(self, priors: Tensor, raw: Tensor, unit: Tensor, sizes: Tensor) -> Tensor:
         # MMDetection decodes a batch by another formula, with boxes that end at the last pixel.

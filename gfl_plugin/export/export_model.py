@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 FILE = "model.onnx"
+RUNNER = Path(__file__).parent / "runner" / "detect.py"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "PIL")
 RAW_OUTPUTS = ("scores", "sides", "quality")  # followed by _ and the number of the level
 MAX_BYTES = 2**31 - 1  # of a file without external data
@@ -42,14 +44,23 @@ class ExportRequest:
     opset: int = OLDEST_OPSET
 
 
-def require_packages() -> None:
-    """Check that the packages of the extra ``[export]`` are installed.
+def check_request(request: ExportRequest) -> None:
+    """Check packages and settings before a model is built.
+
+    Args:
+        request: what a file is to contain.
 
     Raises:
-        MissingPackageError: if one is missing; the message says what installs it.
+        MissingPackageError: if a package of the extra ``[export]`` is missing; the message says what installs it.
+        ValueError: for a setting that is outside of its range.
     """
     for package in PACKAGES:
         module_or_advice(package, "export")
+    check_opset(request.opset)
+    if request.topk is not None and request.topk < 1:
+        raise ValueError(f"--topk is {request.topk}; it must be 1 or more")
+    if request.with_std and request.contract == RAW:
+        raise ValueError("--with-std is for boxes; the contract raw gives the numbers that deviations follow from")
 
 
 def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.ModelProto:
@@ -67,8 +78,7 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
         ValueError: for a detector, a head or settings that are not supported.
         MissingPackageError: if a package of the extra ``[export]`` is missing.
     """
-    require_packages()
-    check_opset(request.opset)
+    check_request(request)
     description = describe(model, cfg, request)
     network, outputs = _network(model, description)
     inputs = [IMAGES]
@@ -83,14 +93,14 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
 
 
 def write_model(model: onnx.ModelProto, folder: Path) -> Path:
-    """Write a converted model.
+    """Write a converted model, and beside it the program that runs it.
 
     Args:
         model: the model.
         folder: an existing folder.
 
     Returns:
-        The file.
+        The file of the model.
 
     Raises:
         ValueError: if it is larger than one file can be.
@@ -99,6 +109,8 @@ def write_model(model: onnx.ModelProto, folder: Path) -> Path:
     if model.ByteSize() > MAX_BYTES:
         raise ValueError(f"the model has {model.ByteSize() / 2**30:.1f} GiB; an ONNX file can have 2 GiB")
     write_whole(folder / FILE, model.SerializeToString())
+    if RUNNER.is_file():
+        shutil.copyfile(RUNNER, folder / RUNNER.name)
     return folder / FILE
 
 
@@ -129,8 +141,6 @@ def describe(model: nn.Module, cfg: Config, request: ExportRequest) -> ModelDesc
         )
     if request.with_std and not decoding.has_std:
         raise ValueError(_why_no_std(head))
-    if request.with_std and request.contract == RAW:
-        raise ValueError("--with-std is for boxes; the contract raw gives the numbers that deviations follow from")
     threshold = float(settings.get("score_thr", 0.0))
     in_file = decoding.changes_scores and request.contract == BOXES  # scores that do not pass it are 0 then
     return ModelDescription(
@@ -208,8 +218,6 @@ def _min_size(description: ModelDescription) -> float:
 def _topk(request: ExportRequest, settings: dict) -> int:
     """Class scores per level."""
     topk = settings.get("nms_pre", -1) if request.topk is None else request.topk
-    if request.topk is not None and topk < 1:
-        raise ValueError(f"--topk is {topk}; it must be 1 or more")
     if topk < 1 and request.contract != RAW:
         raise ValueError(
             f"test_cfg.nms_pre is {topk}, which keeps all class scores; a file needs a fixed number: --topk 1000"

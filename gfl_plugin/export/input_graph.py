@@ -35,7 +35,8 @@ def with_preprocessing(network: onnx.ModelProto, own: InputDescription) -> onnx.
     before = graph.model({name: made[name] for name in given})
     for one in (*network.graph.output, *network.graph.value_info):
         for dimension in one.type.tensor_type.shape.dim:
-            dimension.dim_param = re.sub(r"\b(height|width)\b", r"padded_\1", dimension.dim_param)
+            if dimension.dim_param:  # writing it removes a fixed size
+                dimension.dim_param = re.sub(r"\b(height|width)\b", r"padded_\1", dimension.dim_param)
     return compose.merge_models(before, network, io_map=[(_PREFIX + name, name) for name in given])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .best_places import best_places
 from .box_decoding import decoding_of
-from .onnx_nms import onnx_nms
+from .onnx_operations import onnx_nms
 
 
 @dataclass(frozen=True)

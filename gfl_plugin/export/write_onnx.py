@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from ..ops.backend import use_backend
 from ..runtime.errors import in_a_line
-from .onnx_nms import translations
+from .onnx_operations import translations
 
 if TYPE_CHECKING:
     import onnx

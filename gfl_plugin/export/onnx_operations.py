@@ -1,4 +1,4 @@
-"""ONNX's NonMaxSuppression as an operation of PyTorch, so that torch.export can record it."""
+"""Operators of ONNX as operations of PyTorch: what PyTorch lacks, or translates to many operators."""
 
 from __future__ import annotations
 
@@ -35,21 +35,38 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, limit: int) -> Tensor
     return boxes.new_empty((count, 3), dtype=torch.int64)
 
 
+@torch.library.custom_op("gfl_plugin::onnx_div", mutates_args=())
+def onnx_div(index: Tensor, divisor: int) -> Tensor:
+    """Divide whole numbers >= 0 and round down. PyTorch's ``//`` would become seven operators.
+
+    Args:
+        index: any shape, int64.
+        divisor: above 0.
+
+    Returns:
+        The quotients, int64.
+    """
+    return index // divisor
+
+
+@onnx_div.register_fake
+def _(index: Tensor, divisor: int) -> Tensor:
+    return torch.empty_like(index)
+
+
 def translations() -> dict:
-    """What torch.onnx.export writes for the operation.
+    """What torch.onnx.export writes for these operations.
 
     Returns:
         Its ``custom_translation_table``.
     """
     from onnxscript import opset18 as op
 
-    def translated(boxes, scores, iou_threshold: float, limit: int):  # noqa: ANN001, ANN202  (traced by onnxscript)
-        return op.NonMaxSuppression(
-            boxes,
-            scores,
-            op.Constant(value_ints=[limit]),
-            op.Constant(value_floats=[iou_threshold]),
-            op.Constant(value_floats=[0.0]),
-        )
+    def nms_of(boxes, scores, iou_threshold: float, limit: int):  # noqa: ANN001, ANN202  (values of onnxscript)
+        limits = op.Constant(value_ints=[limit]), op.Constant(value_floats=[iou_threshold])
+        return op.NonMaxSuppression(boxes, scores, *limits, op.Constant(value_floats=[0.0]))
 
-    return {torch.ops.gfl_plugin.onnx_nms.default: translated}
+    def quotient_of(index, divisor):  # noqa: ANN001, ANN202
+        return op.Div(index, divisor)
+
+    return {torch.ops.gfl_plugin.onnx_nms.default: nms_of, torch.ops.gfl_plugin.onnx_div.default: quotient_of}
