@@ -22,7 +22,8 @@ _RESIZED_OPERATION, _PREFIX = "Round", "preprocessing/"
 class JudgedImage:
     """An image before normalization."""
 
-    pixels: np.ndarray  # (H, W, 3) in the pipeline's order of channels and dtype; resized, unless the file does that
+    # (H, W, 3) blue, green, red, as MMDetection reads images, of the pipeline's dtype; resized, unless the file does it
+    pixels: np.ndarray
     scale: tuple[float, float]  # pixels of the resized image per pixel of the original one, along x and y
 
     def part(self, height: float, width: float) -> JudgedImage:
@@ -60,12 +61,10 @@ class PyTorchSide:
 
     Args:
         model: the detector in eval mode.
-        is_bgr: whether its pipeline reads images as BGR.
     """
 
-    def __init__(self, model: nn.Module, is_bgr: bool) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.is_bgr = is_bgr
 
     def batch(self, images: Sequence[JudgedImage]) -> dict:
         """The images as a data loader gives them.
@@ -138,7 +137,7 @@ class FileSide:
         """
         if self._resizing is None:
             return image
-        pixels = self._in_rgb(self._resizing(self._in_rgb(image.pixels)))
+        pixels = self._resizing(image.pixels[:, :, ::-1])[:, :, ::-1]
         (height, width), (new_height, new_width) = image.pixels.shape[:2], pixels.shape[:2]
         return JudgedImage(np.ascontiguousarray(pixels), (new_width / width, new_height / height))
 
@@ -147,16 +146,12 @@ class FileSide:
             data = self._pytorch.model.data_preprocessor(self._pytorch.batch(images), False)
             sizes = [one.img_shape[:2] for one in data["data_samples"]]
             return {"images": data["inputs"].numpy(), "sizes": np.array(sizes, np.int64)}
-        pixels = np.stack([self._in_rgb(one.pixels) for one in images])
+        pixels = np.stack([one.pixels[:, :, ::-1] for one in images])
         height, width = pixels.shape[1:3]
         own = self.detector.about.input
         if self.preprocessing == RESIZE and own.size is not None:
             width, height = resized_size((width, height), own.size, own.keep_ratio)
         return {"images": pixels, "sizes": np.array([[height, width]] * len(images), np.int64)}
-
-    def _in_rgb(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels in the pipeline's order of channels -> red, green, blue, or back."""
-        return pixels[:, :, ::-1] if self._pytorch.is_bgr else pixels
 
 
 class Resizing:
@@ -189,10 +184,10 @@ class Resizing:
         """Resize an image.
 
         Args:
-            image: (H, W, 3) uint8.
+            image: (H, W, 3) uint8, red, green, blue.
 
         Returns:
-            (H', W', 3) uint8.
+            (H', W', 3) uint8, red, green, blue.
         """
         if self._session is None:
             return image
@@ -213,5 +208,3 @@ def detections_of(sample: DetDataSample) -> Detections:
     boxes = getattr(found.bboxes, "tensor", found.bboxes)
     std = found.bbox_std.numpy() if "bbox_std" in found else None
     return Detections(boxes.numpy(), found.scores.numpy(), found.labels.numpy(), std)
-
-

@@ -41,7 +41,7 @@ _USED = (
 INTERVAL = 5.0  # seconds between two lines of progress where the output is not a terminal
 
 
-class DetectError(Exception):
+class DetectError(ValueError):
     """Something that the user can repair; the message is one line."""
 
 
