@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_BLOCK = 128  # logits that are first compared by their maximum only
+from .candidate_logits import candidates
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,10 @@ def select_topk(logits: Sequence[Tensor], threshold: float, limit: int) -> Score
     Returns:
         The selected scores.
     """
-    parts = []
+    parts, images = [], logits[0].shape[0]
     for number, level in enumerate(logits):
         _, classes, height, width = level.shape
-        flat = level.reshape(-1)
-        index, logit = _candidates(flat, threshold)
+        index, logit = candidates(level.reshape(images, -1), threshold, limit)
         score = logit.sigmoid()
         exactly = score > threshold
         index, score = index[exactly], score[exactly]
@@ -83,8 +81,7 @@ def select_topk(logits: Sequence[Tensor], threshold: float, limit: int) -> Score
     groups = found.image * len(logits) + found.level
     order = by_group(found.score.sort(descending=True, stable=True).indices, groups)
     found = found.rows(order)
-    number = logits[0].shape[0] * len(logits)
-    return found.rows(_rank(groups[order], number) < limit) if limit > 0 else found
+    return found.rows(_rank(groups[order], images * len(logits)) < limit) if limit > 0 else found
 
 
 def by_group(order: Tensor, groups: Tensor) -> Tensor:
@@ -98,57 +95,6 @@ def by_group(order: Tensor, groups: Tensor) -> Tensor:
         (N,) row indices.
     """
     return order[groups[order].sort(stable=True).indices]
-
-
-def _candidates(values: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """The logits whose sigmoid is above the threshold, and possibly a few more, the same ones in every dtype.
-
-    Args:
-        values: (N,) logits of any float dtype.
-        threshold: of fp32 scores.
-
-    Returns:
-        (M,) indices, ascending, int64; and (M,) their logits, fp32.
-    """
-    if not 0 < threshold < 1:
-        return torch.arange(len(values), device=values.device), values.float()
-    bound = _lower_bound(threshold)
-    if values.dtype == torch.float32:
-        index = _above(values, bound)
-        return index, values[index]
-    index = _above(values, _below(bound, values.dtype))
-    logit = values[index].float()
-    # A CPU computes sigmoids in vectors and the remaining elements one by one; the results differ in the last bit.
-    # Scores are equal in every dtype only if the same logits are in the same places.
-    near = logit > bound
-    return index[near], logit[near]
-
-
-def _lower_bound(threshold: float) -> float:
-    """A number below every logit whose fp32 sigmoid is above a threshold in (0, 1)."""
-    # Scores are compared with the threshold rounded to fp32, and the sigmoid is off by a few units in the last place
-    # of fp32: 6e-8 of its value, or 1e-45 where that is more. Near 1 this is a wide range of logits.
-    probability = threshold * (1 - 1e-5) - 1e-38
-    return math.log(probability) - math.log1p(-probability) if probability > 0 else -math.inf
-
-
-def _below(bound: float, dtype: torch.dtype) -> float:
-    """A slightly lower bound, which is still one where it, or the logits, are rounded to a dtype or to fp32."""
-    coarser = max((torch.finfo(kind) for kind in (dtype, torch.float32)), key=lambda info: info.eps)
-    # Numbers around the bound are at most this far apart.
-    return bound - coarser.eps * max(abs(bound), coarser.tiny) if math.isfinite(bound) else bound
-
-
-def _above(values: Tensor, bound: float) -> Tensor:
-    """(N,) values -> indices, ascending, of those above the bound."""
-    whole = len(values) // _BLOCK * _BLOCK
-    # Most blocks have no value above the bound, which their maxima show in one pass that writes little memory. The
-    # maximum of a block with a NaN is NaN, so such a block is always searched.
-    blocks = values[:whole].view(-1, _BLOCK)
-    block = (~(blocks.amax(dim=1) <= bound) if len(blocks) else blocks.new_zeros(0)).nonzero().squeeze(1)
-    row, column = (blocks[block] > bound).nonzero(as_tuple=True)
-    rest = (values[whole:] > bound).nonzero().squeeze(1) + whole
-    return torch.cat([block[row] * _BLOCK + column, rest])
 
 
 def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gfl_plugin.heads.candidate_logits import candidates
 from gfl_plugin.heads.select_topk import select_topk
 
 
@@ -41,3 +42,44 @@ def test_the_best_of_each_level_and_image(
     assert [row[:4] for row in answer] == [row[:4] for row in rows]
     # A CPU's sigmoid in vectors may differ in the last bit from that of the remaining elements.
     assert [row[4] for row in answer] == pytest.approx([row[4] for row in rows], rel=2e-7)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**31),
+    size=st.integers(1, 6000),
+    limit=st.integers(1, 40),
+    # all different; many equal ones, so that the bound is one of them; the best ones next to each other
+    kind=st.sampled_from(["random", "equal", "sorted"]),
+    threshold=st.sampled_from([0.0, 1e-4, 0.5]),
+)
+def test_the_best_of_many_scores_above_the_threshold(
+    seed: int, size: int, limit: int, kind: str, threshold: float
+) -> None:
+    """Score and order are those of sorting all scores, with infinities and NaN among the logits."""
+    torch.manual_seed(seed)
+    values = 4 * torch.randn(2, size)
+    if kind == "equal":
+        values = values.round()
+    if kind == "sorted":
+        values = values.sort(dim=1).values
+    values[torch.rand(2, size) < 0.01] = torch.nan
+    values[torch.rand(2, size) < 0.01] = -torch.inf
+    found = select_topk([values.view(2, 1, 1, size)], threshold, limit)
+    for image, row in enumerate(values):
+        scores = row.double().sigmoid().nan_to_num(nan=-1)
+        expected = scores.sort(descending=True, stable=True)
+        count = min(limit, int((scores > threshold).sum()))
+        own = found.image == image
+        assert found.score[own].tolist() == pytest.approx(expected.values[:count].tolist(), rel=1e-6)
+        if kind == "equal":  # the places are unambiguous, although scores of fp32 are rounded
+            assert found.location[own].tolist() == expected.indices[:count].tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1e-3])
+def test_few_candidates_are_sorted(threshold: float) -> None:
+    """Of 200,000 logits whose scores are nearly all above the threshold, little more than the wanted ones."""
+    torch.manual_seed(0)
+    values = torch.randn(3, 200_000) - 3
+    index, _ = candidates(values, threshold, 500)
+    assert 3 * 500 <= len(index) < 3 * 500 * 1.6
