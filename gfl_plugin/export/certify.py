@@ -15,15 +15,10 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import Dataset
 
-from ..metrics.coco_metrics import ScoredImage, coco_metrics
-from ..metrics.image_boxes import ground_truth
-from ..metrics.matching import Boxes
-from ..runtime.errors import EmptyDatasetError, in_a_line
 from .certificate import Case, Certificate
+from .config_images import ConfigImage, average_precision, config_image, dataset_of, evenly_spread
 from .detection_difference import Limits, difference
 from .judged_images import FileSide, JudgedImage, PyTorchSide, detections_of
 from .model_description import KEY, NO_PREPROCESSING, RESIZE, ModelDescription
@@ -84,16 +79,16 @@ def certify(
     proto = onnx.load(path)
     description = ModelDescription.from_json({one.key: one.value for one in proto.metadata_props}[KEY])
     with_std = description.with_std
-    dataset = _dataset(cfg, request.split)
-    numbers = _spread(len(dataset), request.images)
+    dataset = dataset_of(cfg, request.split)
+    numbers = evenly_spread(len(dataset), request.images)
     pytorch = PyTorchSide(model)
     file = FileSide(path, pytorch)
     found, first = [], []
     with _standard_deviations(model, with_std):
         for number in numbers:
-            one, image = _found(dataset, number, pytorch, file)
-            found.append(one)
-            first = [*first, image][:3]
+            image = config_image(dataset, number)
+            found.append(_found(image, pytorch, file))
+            first = [*first, image.input_of(file.preprocessing)][:3]
             progress(len(found), len(numbers))
         compare = _Comparison(pytorch, file, _limits(description, model), with_std)
         one_by_one = compare.case("one by one", [one.pytorch for one in found], [one.onnx for one in found])
@@ -146,53 +141,24 @@ class _Comparison:
         yield self.batch("a blank image", [images[0].blank()], together=True)
 
 
-def _dataset(cfg: Config, split: str) -> Dataset:
-    settings = cfg.get(f"{split}_dataloader")
-    if settings is None:
-        raise ValueError(f"the config has no {split}_dataloader, whose images the certificate needs")
-    dataset = Runner.build_dataloader(settings.copy()).dataset
-    if not len(dataset):
-        raise EmptyDatasetError(f"{split}_dataloader has no images")
-    return dataset
-
-
-def _spread(total: int, count: int) -> list[int]:
-    """Numbers of images, evenly spread."""
-    return np.unique(np.linspace(0, total - 1, min(total, max(count, 1))).round().astype(int)).tolist()
-
-
 def _repeated(images: Sequence[JudgedImage], count: int) -> list[JudgedImage]:
     return [images[number % len(images)] for number in range(count)]
 
 
-def _found(dataset: Dataset, number: int, pytorch: PyTorchSide, file: FileSide) -> tuple[Found, JudgedImage]:
-    """What each side finds in an image, and the image that the file got."""
-    try:
-        item = dataset[number]
-    except Exception as error:  # readers of images fail in many ways
-        raise ValueError(f"image {number} of the data set cannot be read ({in_a_line(error)})") from error
-    sample: DetDataSample = item["data_samples"]
-    pixels = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
-    judged = JudgedImage(pixels, tuple(map(float, sample.get("scale_factor", (1.0, 1.0))[:2])))
+def _found(image: ConfigImage, pytorch: PyTorchSide, file: FileSide) -> Found:
+    """What each side finds in an image."""
     with torch.no_grad():
-        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([item]))[0])
-    path = sample.get("img_path", None)
-    original = detect.read_image(path) if path and Path(path).is_file() else None
+        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([image.item]))[0])
+    given = image.input_of(file.preprocessing)
     same, difference_of_pixels = pipeline, None
     if file.preprocessing == RESIZE:
-        if original is None:
-            raise ValueError(
-                "the certificate of a file that resizes images needs image files, whose paths PackDetInputs keeps: add "
-                "'img_path' to its meta_keys"
-            )
-        judged = JudgedImage(np.ascontiguousarray(original[:, :, ::-1]), (1.0, 1.0))
-        resized = file.resized(judged)
+        resized = file.resized(given)
         (same,) = pytorch.detect([resized])
-        by_opencv = detect.resize(judged.pixels, (resized.pixels.shape[1], resized.pixels.shape[0]))
+        by_opencv = detect.resize(given.pixels, (resized.pixels.shape[1], resized.pixels.shape[0]))
         difference_of_pixels = int(np.abs(resized.pixels.astype(int) - by_opencv).max())
-    (onnx,) = file.detect([judged])
-    files = None if original is None else file.detector(original)
-    return Found(sample, pipeline, same, onnx, files, difference_of_pixels), judged
+    (onnx,) = file.detect([given])
+    files = None if image.original is None else file.detector(image.original)
+    return Found(image.sample, pipeline, same, onnx, files, difference_of_pixels)
 
 
 def _limits(description: ModelDescription, model: nn.Module) -> Limits:
@@ -208,21 +174,12 @@ def _limits(description: ModelDescription, model: nn.Module) -> Limits:
 
 def _average_precisions(found: Sequence[Found], classes: Sequence[str]) -> dict[str, float]:
     """AP of each side in percent; empty without annotations."""
-    try:
-        truths = [ground_truth(one.sample.to_dict()) for one in found]
-    except ValueError:
-        return {}
     sides = {PYTORCH: [one.pipeline for one in found], ONNX: [one.onnx for one in found]}
     if all(one.files is not None for one in found):
         sides[FILES] = [one.files for one in found]
-    return {
-        name: coco_metrics([_scored(*pair) for pair in zip(truths, own)], classes).metrics["AP"]
-        for name, own in sides.items()
-    }
-
-
-def _scored(truth: tuple[Boxes, Boxes], found: Detections) -> ScoredImage:
-    return ScoredImage(*truth, Boxes(found.boxes.astype(np.float64), found.labels), found.scores.astype(np.float64))
+    samples = [one.sample for one in found]
+    ap = {name: average_precision(samples, own, classes) for name, own in sides.items()}
+    return {name: value for name, value in ap.items() if value is not None}
 
 
 @contextlib.contextmanager

@@ -37,7 +37,10 @@ def with_preprocessing(network: onnx.ModelProto, own: InputDescription) -> onnx.
         for dimension in one.type.tensor_type.shape.dim:
             if dimension.dim_param:  # writing it removes a fixed size
                 dimension.dim_param = re.sub(r"\b(height|width)\b", r"padded_\1", dimension.dim_param)
-    return compose.merge_models(before, network, io_map=[(_PREFIX + name, name) for name in given])
+    merged = compose.merge_models(before, network, io_map=[(_PREFIX + name, name) for name in given])
+    # The merged model names its opset once per part; tools such as ONNX Runtime's quantization expect it once.
+    del merged.opset_import[1:]
+    return merged
 
 
 def _preprocessing(graph: _Graph, own: InputDescription) -> dict[str, str]:

@@ -119,7 +119,7 @@ class FileSide:
         Returns:
             The detections of each image in pixels of the original image.
         """
-        inputs = self._inputs(images)
+        inputs = self.inputs(images)
         scales = [one.scale for one in images]
         if self.preprocessing == RESIZE and self.detector.about.contract == "raw":
             (height, width), (new_height, new_width) = images[0].pixels.shape[:2], inputs["sizes"][0].tolist()
@@ -141,7 +141,15 @@ class FileSide:
         (height, width), (new_height, new_width) = image.pixels.shape[:2], pixels.shape[:2]
         return JudgedImage(np.ascontiguousarray(pixels), (new_width / width, new_height / height))
 
-    def _inputs(self, images: Sequence[JudgedImage]) -> dict[str, np.ndarray]:
+    def inputs(self, images: Sequence[JudgedImage]) -> dict[str, np.ndarray]:
+        """What the file gets.
+
+        Args:
+            images: as :meth:`detect`.
+
+        Returns:
+            Its inputs by name, and ``sizes``, which not every file has as an input.
+        """
         if self.preprocessing == NO_PREPROCESSING:
             data = self._pytorch.model.data_preprocessor(self._pytorch.batch(images), False)
             sizes = [one.img_shape[:2] for one in data["data_samples"]]
