@@ -11,11 +11,11 @@ import onnx
 import pytest
 import torch
 from cases import record
+from export.tiny_detectors import HEADS, config_of, detector_of, normalized_images
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from onnxruntime import InferenceSession
-from export.tiny_detectors import HEADS, config_of, detector_of, normalized_images
 from torch import Tensor, nn
 
 from gfl_plugin.export.export_model import ExportRequest, export_model

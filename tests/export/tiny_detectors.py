@@ -26,15 +26,17 @@ GFL = dict(
         type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=list(STRIDES)
     ),
 )
+# With one level, for what does not depend on levels: an export's time depends on the number of operators.
+ONE_LEVEL = {**GFL, "anchor_generator": {**GFL["anchor_generator"], "strides": [8]}}
 # Heads by name: qualities and box coders of GFLHead, heads of other families, and MMDetection's GFLHead.
 HEADS: dict[str, dict] = {
     "joint": dict(GFL, reg_max=8),
-    "gflv2": dict(GFL, quality=dict(type="DistributionGuidedQuality", hidden=4), bbox_coder=dict(
+    "gflv2": dict(ONE_LEVEL, quality=dict(type="DistributionGuidedQuality", hidden=4), bbox_coder=dict(
         type="IntegralBBoxCoder", reg_max=8, bins=dict(spacing="geometric", last=16))),
-    "no_quality_gaussian": dict(GFL, quality=dict(type="NoQuality"), bbox_coder=dict(type="GaussianBBoxCoder")),
-    "branch_dirac": dict(GFL, quality=dict(type="QualityBranch"), bbox_coder=dict(type="DiracBBoxCoder")),
-    "guided": dict(GFL, quality=dict(type="GuidedQuality"), reg_max=8),
-    "mmdet": dict(GFL, type="GFLHead", reg_max=8, loss_cls=dict(
+    "no_quality_gaussian": dict(ONE_LEVEL, quality=dict(type="NoQuality"), bbox_coder=dict(type="GaussianBBoxCoder")),
+    "branch_dirac": dict(ONE_LEVEL, quality=dict(type="QualityBranch"), bbox_coder=dict(type="DiracBBoxCoder")),
+    "guided": dict(ONE_LEVEL, quality=dict(type="GuidedQuality"), reg_max=8),
+    "mmdet": dict(ONE_LEVEL, type="GFLHead", reg_max=8, loss_cls=dict(
         type="QualityFocalLoss", use_sigmoid=True), loss_dfl=dict(type="DistributionFocalLoss"), bbox_coder=dict(
             type="DistancePointBBoxCoder"), loss_bbox=dict(type="GIoULoss")),
     "retina": dict(
@@ -69,8 +71,8 @@ HEADS: dict[str, dict] = {
         type="gfl_plugin.FCOSQFLHead",
         feat_channels=CHANNELS,
         stacked_convs=1,
-        strides=list(STRIDES),
-        regress_ranges=((-1, 64), (64, 1e8)),
+        strides=[8],
+        regress_ranges=((-1, 1e8),),
         norm_cfg=dict(type="GN", num_groups=2),
         norm_on_bbox=True,
     ),
@@ -85,14 +87,15 @@ RESIZED = [
 
 @MODELS.register_module(name="TinyBackboneOfTests", force=True)
 class TinyBackbone(nn.Module):
-    """Two levels of features, from two convolutions."""
+    """Two levels of features, from two convolutions, or one level."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int) -> None:
         super().__init__()
+        self.levels = levels
         self.first = nn.Conv2d(3, CHANNELS, 9, stride=8, padding=4)
         self.second = nn.Conv2d(CHANNELS, CHANNELS, 3, stride=2, padding=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features.
 
         Args:
@@ -102,7 +105,7 @@ class TinyBackbone(nn.Module):
             (B, CHANNELS, H/8, W/8) and (B, CHANNELS, H/16, W/16).
         """
         first = self.first(images).tanh()
-        return first, self.second(first).tanh()
+        return (first, self.second(first).tanh())[: self.levels]
 
 
 def config_of(
@@ -135,13 +138,17 @@ def config_of(
                     bgr_to_rgb=True,
                     pad_size_divisor=32,
                 ),
-                backbone=dict(type="TinyBackboneOfTests"),
+                backbone=dict(type="TinyBackboneOfTests", levels=len(_strides(bbox_head))),
                 bbox_head=bbox_head,
                 test_cfg={**TEST_CFG, **(test_cfg or {})},
             ),
             test_dataloader=dict(dataset=dataset),
         )
     )
+
+
+def _strides(head: Mapping) -> list[int]:
+    return head["strides"] if "strides" in head else head["anchor_generator"]["strides"]
 
 
 def detector_of(cfg: Config, seed: int = 0) -> nn.Module:
