@@ -47,13 +47,16 @@ class JudgedImage:
         """
         return JudgedImage(np.ascontiguousarray(self.pixels[:, ::-1]), self.scale)
 
-    def blackened(self) -> JudgedImage:
-        """A black image of this size.
+    def noise(self) -> JudgedImage:
+        """An image of this size without objects: random pixels, always the same ones.
+
+        Pixels of one color would not do: many scores are equal then, and rounding decides which one NMS keeps.
 
         Returns:
             The image.
         """
-        return JudgedImage(np.zeros_like(self.pixels), self.scale)
+        pixels = np.random.default_rng(0).integers(0, 256, self.pixels.shape)
+        return JudgedImage(pixels.astype(self.pixels.dtype), self.scale)
 
 
 class PyTorchSide:
