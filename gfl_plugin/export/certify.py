@@ -138,7 +138,7 @@ class _Comparison:
         yield self.batch("a batch of unlike sizes" if padded else "unlike sizes", parts, together=padded)
         if not padded:
             yield self.batch("a batch of one size", [images[0], images[0].mirrored()], together=True)
-        yield self.batch("a blank image", [images[0].blank()], together=True)
+        yield self.batch("no object (noise)", [images[0].noise()], together=True)
 
 
 def _repeated(images: Sequence[JudgedImage], count: int) -> list[JudgedImage]:

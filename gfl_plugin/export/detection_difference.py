@@ -33,8 +33,8 @@ class Difference:
     boxes: float  # largest difference of a coordinate of two detections of one object, pixels of the original image
     scores: float  # largest difference of their scores
     std: float | None  # largest difference of standard deviations of their sides, pixels; None where there are none
-    # Detections without a partner that are as near to a threshold as rounding: at the score threshold, at the score of
-    # the last of max_per_image, or at the IoU at which another one suppresses them.
+    # Detections without a partner that rounding explains: their score is at the threshold, or not above the last of
+    # max_per_image on the other side, or their IoU with a better one is at the threshold of NMS.
     borderline: int
     one_sided: int  # other detections without a partner
 
@@ -99,8 +99,8 @@ def _is_borderline(own: Detections, row: int, other: Detections, limits: Limits)
     score = float(own.scores[row])
     if abs(score - limits.score_threshold) <= limits.tolerance:
         return True
-    full = [one for one in (own, other) if len(one) >= limits.max_per_image]
-    if any(abs(score - float(one.scores.min())) <= limits.tolerance for one in full):
+    # Where the other side is full, one that has no partner, which counts itself, may have taken the last place.
+    if len(other) >= limits.max_per_image and score <= float(other.scores.min()) + limits.tolerance:
         return True
     better = other.scores >= score - limits.tolerance
     if not limits.class_agnostic:

@@ -47,13 +47,16 @@ class JudgedImage:
         """
         return JudgedImage(np.ascontiguousarray(self.pixels[:, ::-1]), self.scale)
 
-    def blank(self) -> JudgedImage:
-        """An image of this size without any content.
+    def noise(self) -> JudgedImage:
+        """An image of this size without objects: random pixels, always the same ones.
+
+        Pixels of one color would not do: many scores are equal then, and rounding decides which one NMS keeps.
 
         Returns:
             The image.
         """
-        return JudgedImage(np.full_like(self.pixels, 128), self.scale)
+        pixels = np.random.default_rng(0).integers(0, 256, self.pixels.shape)
+        return JudgedImage(pixels.astype(self.pixels.dtype), self.scale)
 
 
 class PyTorchSide:
@@ -174,19 +177,13 @@ class Resizing:
         import onnxruntime
 
         model = onnx.load(path)
-        names = [
-            node.output[0]
-            for node in model.graph.node
-            if node.op_type == _RESIZED_OPERATION and node.output[0].startswith(_PREFIX)
-        ]
+        nodes = [node for node in model.graph.node if node.op_type == _RESIZED_OPERATION]
+        names = [node.output[0] for node in nodes if node.output[0].startswith(_PREFIX)]
         self._session = None
-        if names:  # otherwise the file's size is that of the image
-            part = onnx.utils.Extractor(model).extract_model(["images"], names)
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(
-                part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+        if names:  # otherwise images keep their size
+            del model.graph.output[:]  # ONNX Runtime removes what is not needed for the new output
+            model.graph.output.append(onnx.helper.make_tensor_value_info(names[0], onnx.TensorProto.FLOAT, None))
+            self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resize an image.
