@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Names of the weights of layers that give box sides, in gfl_plugin's and MMDetection's heads (SSD's have no tower), and
 # of GFLV2's layers, which read the distributions. In 256 levels, the logits of sides cost accuracy: differences
 # between them decide about tenths of pixels (ultralytics/ultralytics#25306).
-_SIDES = re.compile(r"bbox_head\.(gfl_reg|retina_reg|conv_reg|reg_convs\.\d+\.0|quality\.reg_conf\.\d+)\.weight$")
+_SIDES = re.compile(r"bbox_head\.(gfl_reg|retina_reg|conv_reg|reg_convs\.\d+\.0|quality\.reg_conf\.\d+)\.weight")
 
 
 def quantize(source: Path, target: Path, batches: Iterator[dict[str, np.ndarray]]) -> int:
