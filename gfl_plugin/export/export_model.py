@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     import onnx
 
 FILE = "model.onnx"
-RUNNER = Path(__file__).parent / "runner" / "detect.py"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "PIL")
 RAW_OUTPUTS = ("scores", "sides", "quality")  # followed by _ and the number of the level
 MAX_BYTES = 2**31 - 1  # of a file without external data
@@ -93,14 +91,14 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
 
 
 def write_model(model: onnx.ModelProto, folder: Path) -> Path:
-    """Write a converted model, and beside it the program that runs it.
+    """Write a converted model.
 
     Args:
         model: the model.
         folder: an existing folder.
 
     Returns:
-        The file of the model.
+        The file.
 
     Raises:
         ValueError: if it is larger than one file can be.
@@ -109,8 +107,6 @@ def write_model(model: onnx.ModelProto, folder: Path) -> Path:
     if model.ByteSize() > MAX_BYTES:
         raise ValueError(f"the model has {model.ByteSize() / 2**30:.1f} GiB; an ONNX file can have 2 GiB")
     write_whole(folder / FILE, model.SerializeToString())
-    if RUNNER.is_file():
-        shutil.copyfile(RUNNER, folder / RUNNER.name)
     return folder / FILE
 
 

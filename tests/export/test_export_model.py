@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 from cases import record
+from export.preprocessed import UNCHANGED, preprocessed
 from export.tiny_detectors import HEADS, config_of, detector_of, normalized_images
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -194,17 +194,12 @@ def test_normalization_inside(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 128, 192), (1, 50, 60)], ids=str)
 def test_resizing_inside(shape: tuple[int, int, int]) -> None:
-    """Boxes are in pixels of the given images; the detector has one class."""
+    """Boxes are in pixels of the given images; the detector has one class. Pixels: test_input_graph.py."""
     one = exported("branch_dirac", "nms", "resize", classes=1)
     images = grey_images(*shape)
-    height, width = 64, round(64 / shape[1] * shape[2])  # fits into the config's 96 x 64
-    resized = torch.nn.functional.interpolate(
-        torch.from_numpy(images).permute(0, 3, 1, 2).float(), (height, width), mode="bilinear"
-    )
-    resized = resized.round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
-    for own, image in zip(resized, images):
-        by_cv2 = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        assert np.abs(own.astype(int) - by_cv2).max() <= 1
+    description = replace(UNCHANGED, preprocessing="resize", size=(96, 64))
+    resized, sizes, _ = preprocessed(description, images)
+    resized, (height, width) = resized.transpose(0, 2, 3, 1).astype(np.uint8), map(int, sizes[0])
     found = found_in(one, one.run(images=images), len(images))
     for own, expected in zip(found, results_of(one, resized, (width / shape[2], height / shape[1])), strict=True):
         assert len(expected)
@@ -231,7 +226,7 @@ def test_raw_gives_the_outputs_of_the_head(shape: tuple[int, int, int]) -> None:
 def test_the_file_describes_itself() -> None:
     one = exported("gflv2", "boxes")
     own, head = one.description, one.model.bbox_head
-    assert own.classes == ("class 0", "class 1", "class 2") and own.strides == (8, 16) and own.offset == 0
+    assert own.classes == ("class 0", "class 1", "class 2") and own.strides == (8,) and own.offset == 0
     assert own.bins == tuple(head.bbox_coder.bins().tolist()) and own.with_std
     assert (own.topk, own.score_threshold, own.iou_threshold, own.max_per_image) == (20, 0.3, 0.5, 12)
     assert own.input.size == (96, 64) and own.input.keep_ratio and own.input.channels == "rgb"
@@ -241,6 +236,7 @@ def test_the_file_describes_itself() -> None:
     assert exported("branch_dirac", "boxes").description.score_threshold == 0
     assert exported("branch_dirac", "raw").description.score_threshold == 0.3
     assert exported("retina", "boxes").description.bins is None
+    assert exported("retina", "boxes").description.strides == (8, 16)
 
 
 @pytest.mark.parametrize("contract", ["boxes", "nms", "raw"])
