@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,6 +22,8 @@ from mmengine.config import Config
 from onnx import numpy_helper
 from torch import nn
 
+from gfl_plugin.analysis.progress import output_console, progress_display
+from gfl_plugin.commands import export
 from gfl_plugin.export.certificate import Case, Certificate
 from gfl_plugin.export.certificate_files import JSON, PAGE, as_json, write_certificate
 from gfl_plugin.export.certify import CertificateRequest, certify
@@ -138,6 +142,31 @@ def test_images_without_anything_above_the_threshold_pass(whole: Exported, tmp_p
     assert found.passes
     assert [case.difference.detections for case in found.cases] == [0, 0, 0]
     assert found.ap["ONNX Runtime"] == 0
+
+
+def check_in_command(own: Exported, out: Path, images: int = 2) -> int:
+    """The part of the command that follows the export."""
+    arguments = argparse.Namespace(out=out, split="val", images=images)
+    with progress_display(output_console()) as display:
+        return export._certified(arguments, own.model, own.cfg, display)
+
+
+def test_the_command_writes_the_certificate_and_fails_with_it(
+    whole: Exported, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    shutil.copy(whole.path, tmp_path)
+    assert check_in_command(whole, tmp_path) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", JSON, PAGE}
+    assert (tmp_path / PAGE).read_text() in capsys.readouterr().out
+    changed(whole.path, "gfl_cls.weight", 1.01, tmp_path / "model.onnx")
+    assert check_in_command(whole, tmp_path) == 1
+    assert json.loads((tmp_path / JSON).read_text())["passes"] is False
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"not those of PyTorch: {tmp_path / PAGE}")
+
+
+def test_a_config_without_the_split_is_an_error(whole: Exported):
+    with pytest.raises(ValueError, match="the config has no train_dataloader"):
+        certify(whole.path, whole.model, whole.cfg, CertificateRequest("train"))
 
 
 def changed(path: Path, weight: str, factor: float, to: Path) -> Path:
