@@ -57,6 +57,7 @@ NOT_RUN = {
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin calibrate": "needs a trained model; tests/analysis/test_calibration.py runs it on small data",
     "gfl-plugin report": "needs a trained model; tests/analysis/report/test_report_command.py runs it on small data",
+    "gfl-plugin export": "needs a trained model; tests/export/test_export_command.py runs it on a small one",
     "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
     "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
     "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",
@@ -64,7 +65,6 @@ NOT_RUN = {
     "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
-    "gfl-plugin export": "needs a trained model and its data; tests/export/ runs it on small data",
     "model/detect.py": "needs an exported folder; tests/export/test_detect.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
     inputs = [IMAGES]
     if request.contract != RAW:
         inputs += [SIZES, SCALE] if request.preprocessing == RESIZE else [SIZES]
-    converted = onnx_model(network.eval(), inputs, outputs, request.opset)
+    converted = onnx_model(network.eval(), _recorded_size(description), inputs, outputs, request.opset)
     if request.preprocessing != NO_PREPROCESSING:
         converted = with_preprocessing(converted, description.input)
     _set_metadata(converted, description)
@@ -185,7 +186,7 @@ def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module
     if description.contract == RAW:
         levels, network = len(description.strides), RawNetwork(model)
         with torch.no_grad():
-            maps = len(network(torch.zeros(1, 3, 64, 64)))
+            maps = len(network(torch.zeros(1, 3, *_recorded_size(description))))
         return network, [f"{name}_{level}" for name in RAW_OUTPUTS[: maps // levels] for level in range(levels)]
     settings = model.bbox_head.test_cfg or {}
     threshold = float(settings.get("score_thr", 0.0))
@@ -209,6 +210,12 @@ def _min_size(description: ModelDescription) -> float:
     """The size that the file compares boxes with; in pixels that are not the original image's, only 0 has a meaning."""
     own = description.min_box_size
     return own if description.input.preprocessing == RESIZE else min(own, 0.0)
+
+
+def _recorded_size(description: ModelDescription) -> tuple[int, int]:
+    """Height and width of the images that a network is recorded with: SSD512 cannot take small ones."""
+    width, height = (max(256, 64 * math.ceil(side / 64)) for side in description.input.size or (320, 256))
+    return height, width + 64 * (height == width)  # equal sides would be taken as always equal
 
 
 def _topk(request: ExportRequest, settings: dict) -> int:
