@@ -19,11 +19,12 @@ from torch import nn
 
 from .certificate import Case, Certificate
 from .config_images import ConfigImage, average_precision, config_image, dataset_of, evenly_spread
-from .detection_difference import Limits, difference
+from .detection_difference import difference
 from .judged_images import FileSide, JudgedImage, PyTorchSide, detections_of
 from .model_description import KEY, NO_PREPROCESSING, RESIZE, ModelDescription
 from .runner import detect
 from .runner.detect import Detections
+from .selection_limits import Limits
 
 _PACKAGES = ("torch", "mmdet", "onnx", "onnxruntime", "numpy", "pillow", "opencv-python")
 PYTORCH, ONNX, FILES = "PyTorch", "ONNX Runtime", "detect.py"
@@ -84,6 +85,10 @@ def certify(
     pytorch = PyTorchSide(model)
     file = FileSide(path, pytorch)
     found, first = [], []
+
+    def seen(number: int) -> JudgedImage:
+        return file.resized(config_image(dataset, number).input_of(file.preprocessing))
+
     with _standard_deviations(model, with_std):
         for number in numbers:
             image = config_image(dataset, number)
@@ -91,7 +96,12 @@ def certify(
             first = [*first, image.input_of(file.preprocessing)][:3]
             progress(len(found), len(numbers))
         compare = _Comparison(pytorch, file, _limits(description, model), with_std)
-        one_by_one = compare.case("one by one", [one.pytorch for one in found], [one.onnx for one in found])
+        one_by_one = compare.case(
+            "one by one",
+            [one.pytorch for one in found],
+            [one.onnx for one in found],
+            lambda number: pytorch.candidates(seen(numbers[number])),
+        )
         cases = (one_by_one, *compare.made(first))
         from_files = None
         if all(one.files is not None for one in found):
@@ -122,14 +132,22 @@ class _Comparison:
     limits: Limits
     with_std: bool
 
-    def case(self, name: str, found: Sequence[Detections], others: Sequence[Detections]) -> Case:
-        return Case(name, difference(found, others, self.limits, self.with_std))
+    def case(
+        self,
+        name: str,
+        found: Sequence[Detections],
+        others: Sequence[Detections],
+        candidates: Callable[[int], Detections] | None = None,
+    ) -> Case:
+        return Case(name, difference(found, others, self.limits, self.with_std, candidates))
 
     def batch(self, name: str, images: Sequence[JudgedImage], together: bool) -> Case:
         batches = [images] if together else [[image] for image in images]
-        found = [one for batch in batches for one in self.pytorch.detect([self.file.resized(own) for own in batch])]
+        seen = [[self.file.resized(own) for own in batch] for batch in batches]
+        found = [one for batch in seen for one in self.pytorch.detect(batch)]
         others = [one for batch in batches for one in self.file.detect(batch)]
-        return self.case(name, found, others)
+        flat = [image for batch in seen for image in batch]
+        return self.case(name, found, others, lambda number: self.pytorch.candidates(flat[number]))
 
     def made(self, images: Sequence[JudgedImage]) -> Iterator[Case]:
         """Cases that a data set may not have."""
@@ -147,18 +165,21 @@ def _repeated(images: Sequence[JudgedImage], count: int) -> list[JudgedImage]:
 
 def _found(image: ConfigImage, pytorch: PyTorchSide, file: FileSide) -> Found:
     """What each side finds in an image."""
-    with torch.no_grad():
-        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([image.item]))[0])
     given = image.input_of(file.preprocessing)
-    same, difference_of_pixels = pipeline, None
-    if file.preprocessing == RESIZE:
-        resized = file.resized(given)
-        (same,) = pytorch.detect([resized])
-        by_opencv = detect.resize(given.pixels, (resized.pixels.shape[1], resized.pixels.shape[0]))
-        difference_of_pixels = int(np.abs(resized.pixels.astype(int) - by_opencv).max())
+    seen = file.resized(given)
+    with torch.no_grad():
+        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([image.item]))[0].pred_instances)
+    (same,) = (pipeline,) if file.preprocessing != RESIZE else pytorch.detect([seen])
     (onnx,) = file.detect([given])
     files = None if image.original is None else file.detector(image.original)
-    return Found(image.sample, pipeline, same, onnx, files, difference_of_pixels)
+    pixels = _difference_to_opencv(given, seen) if file.preprocessing == RESIZE else None
+    return Found(image.sample, pipeline, same, onnx, files, pixels)
+
+
+def _difference_to_opencv(image: JudgedImage, resized: JudgedImage) -> int:
+    """Largest difference in grey levels."""
+    height, width = resized.pixels.shape[:2]
+    return int(np.abs(detect.resize(image.pixels, (width, height)).astype(int) - resized.pixels).max())
 
 
 def _limits(description: ModelDescription, model: nn.Module) -> Limits:

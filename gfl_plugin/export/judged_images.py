@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import nn
 
 from .model_description import NO_PREPROCESSING, RESIZE
@@ -50,7 +51,7 @@ class JudgedImage:
     def noise(self) -> JudgedImage:
         """An image of this size without objects: random pixels, always the same ones.
 
-        Pixels of one color would not do: many scores are equal then, and rounding decides which one NMS keeps.
+        In an image of one color many scores would be equal, so that rounding would decide most of what NMS keeps.
 
         Returns:
             The image.
@@ -96,7 +97,25 @@ class PyTorchSide:
             The detections of each image in pixels of the original image.
         """
         with torch.no_grad():
-            return [detections_of(one) for one in self.model.test_step(self.batch(images))]
+            return [detections_of(one.pred_instances) for one in self.model.test_step(self.batch(images))]
+
+    def candidates(self, image: JudgedImage) -> Detections:
+        """What the detector finds before NMS.
+
+        Args:
+            image: the image.
+
+        Returns:
+            The boxes above the score threshold, in pixels of the original image.
+        """
+        with torch.no_grad():
+            data = self.model.data_preprocessor(self.batch([image]), False)
+            maps = self.model.bbox_head(self.model.extract_feat(data["inputs"]))
+            metas = [one.metainfo for one in data["data_samples"]]
+            (found,) = self.model.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=True, with_nms=False)
+        smallest = self.model.bbox_head.test_cfg.get("min_bbox_size", -1)
+        own = detections_of(found)
+        return own if smallest < 0 else own.rows((own.boxes[:, 2:] - own.boxes[:, :2] > smallest).all(axis=1))
 
 
 class FileSide:
@@ -200,16 +219,15 @@ class Resizing:
         return resized[0].transpose(1, 2, 0).astype(np.uint8)
 
 
-def detections_of(sample: DetDataSample) -> Detections:
-    """A result of MMDetection in the form of the runner.
+def detections_of(found: InstanceData) -> Detections:
+    """Results of MMDetection in the form of the runner.
 
     Args:
-        sample: with ``pred_instances``.
+        found: the instances of an image.
 
     Returns:
         The detections.
     """
-    found = sample.pred_instances
     boxes = getattr(found.bboxes, "tensor", found.bboxes)
     std = found.bbox_std.numpy() if "bbox_std" in found else None
     return Detections(boxes.numpy(), found.scores.numpy(), found.labels.numpy(), std)

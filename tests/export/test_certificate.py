@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,13 +22,16 @@ from mmengine.config import Config
 from onnx import numpy_helper
 from torch import nn
 
+from gfl_plugin.analysis.progress import output_console, progress_display
+from gfl_plugin.commands import export
 from gfl_plugin.export.certificate import Case, Certificate
 from gfl_plugin.export.certificate_files import JSON, PAGE, as_json, write_certificate
 from gfl_plugin.export.certify import CertificateRequest, certify
-from gfl_plugin.export.detection_difference import Difference, Limits, difference
+from gfl_plugin.export.detection_difference import Difference, difference
 from gfl_plugin.export.export_model import ExportRequest, export_model, write_model
 from gfl_plugin.export.model_description import KEY, ModelDescription
 from gfl_plugin.export.runner.detect import Detections
+from gfl_plugin.export.selection_limits import Limits
 
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 PIPELINE = [
@@ -140,6 +145,31 @@ def test_images_without_anything_above_the_threshold_pass(whole: Exported, tmp_p
     assert found.ap["ONNX Runtime"] == 0
 
 
+def check_in_command(own: Exported, out: Path, images: int = 2) -> int:
+    """The part of the command that follows the export."""
+    arguments = argparse.Namespace(out=out, split="val", images=images)
+    with progress_display(output_console()) as display:
+        return export._certified(arguments, own.model, own.cfg, display)
+
+
+def test_the_command_writes_the_certificate_and_fails_with_it(
+    whole: Exported, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    shutil.copy(whole.path, tmp_path)
+    assert check_in_command(whole, tmp_path) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", JSON, PAGE}
+    assert (tmp_path / PAGE).read_text() in capsys.readouterr().out
+    changed(whole.path, "gfl_cls.weight", 1.01, tmp_path / "model.onnx")
+    assert check_in_command(whole, tmp_path) == 1
+    assert json.loads((tmp_path / JSON).read_text())["passes"] is False
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"not those of PyTorch: {tmp_path / PAGE}")
+
+
+def test_a_config_without_the_split_is_an_error(whole: Exported):
+    with pytest.raises(ValueError, match="the config has no train_dataloader"):
+        certify(whole.path, whole.model, whole.cfg, CertificateRequest("train"))
+
+
 def changed(path: Path, weight: str, factor: float, to: Path) -> Path:
     """A copy of a file with a weight multiplied by a factor."""
     model = onnx.load(path)
@@ -227,6 +257,44 @@ def test_a_box_may_be_suppressed_where_its_iou_is_the_threshold():
     assert compared(one, one.rows([0])).borderline == 1
     less = detections([SQUARES[0], [0, 0, 10, 21]], [0.9, 0.8])
     assert compared(less, less.rows([0])).one_sided == 1
+
+
+# Four boxes of one object and one of another: the first two have equal scores, and do not suppress the same boxes.
+ROW = detections([[0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [50, 0, 60, 10]], [0.9, 0.9, 0.8, 0.7])
+
+
+def explained(one: Detections, other: Detections, candidates: Detections) -> bool:
+    """Whether the differences are those of two right results of NMS."""
+    found = difference([one], [other], LIMITS, candidates=lambda number: candidates)
+    return found.one_sided == 0 and found.boxes <= 1e-3
+
+
+def test_of_equal_scores_either_may_be_kept():
+    first, second = ROW.rows([0, 2, 3]), ROW.rows([1, 3])  # the second one also suppresses the third
+    assert difference([first], [second], LIMITS).boxes == 2
+    assert explained(first, second, ROW) and explained(second, first, ROW)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [2, 3],  # the third one is not among the best
+        [0, 3],  # nothing suppresses the third one
+        [1],  # nothing suppresses the last one
+        [0, 1, 3],  # the first two overlap
+        [],
+    ],
+)
+def test_other_results_are_not_those_of_nms(rows: list[int]):
+    assert not explained(ROW.rows([0, 2, 3]), ROW.rows(rows), ROW)
+
+
+def test_boxes_that_are_not_among_the_candidates_are_not_explained():
+    right = ROW.rows([0, 2, 3])
+    moved = replace(right, boxes=right.boxes + np.float32(0.01))
+    assert not explained(right, moved, ROW) and not explained(moved, right, ROW)
+    assert not explained(right, replace(right, scores=right.scores - np.float32(0.001)), ROW)
+    assert not explained(right, right.rows([0, 0, 1, 2]), ROW)
 
 
 # -----------------------------------------------------------------------------------------------------------------
