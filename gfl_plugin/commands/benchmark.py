@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead, time prediction with bbox_std and bbox_distributions against prediction without them",
     )
+    parser.add_argument(
+        "--export",
+        action="store_true",
+        help="instead, time whole images of 640×640, batch 1, with ResNet-18 and 50: MMDetection's test, and exported "
+        "files in ONNX Runtime (and OpenVINO, if it is installed)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
         "--plot",
@@ -91,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _distribution_cost(arguments)
     if arguments.uncertainty_cost:
         return _uncertainty_cost(arguments)
+    if arguments.export:
+        return _export_speed(arguments)
     boxes = _boxes(arguments.boxes)
 
     import torch
@@ -181,6 +189,46 @@ def _uncertainty_cost(arguments: argparse.Namespace) -> int:
         ("test_cfg", "without", "with"),
         lambda report: uncertainty_cost(settings, report),
     )
+
+
+def _export_speed(arguments: argparse.Namespace) -> int:
+    """Run ``--export``."""
+    from ..analysis.benchmark.export_speed import ExportCase, export_speed
+    from ..analysis.machine import this_machine
+    from ..analysis.progress import output_console, progress_display
+    from ..analysis.tables import Column, Table, print_table
+    from ..export.export_model import PACKAGES
+    from ..runtime.atomic_files import write_whole
+    from ..runtime.install_advice import module_or_advice
+
+    for package in PACKAGES:
+        module_or_advice(package, "export")
+    warnings.filterwarnings("ignore", message=".*num_anchors.*")  # MMDetection's own heads cause this warning
+    console, machine, measured = output_console(), this_machine(), {}
+    columns = (Column("", numeric=False), *map(Column, ("ms per image", "images/s", "MMDetection / this", "quartiles")))
+    for depth in (18, 50):
+        case = ExportCase(depth, 640, arguments.classes, arguments.above, arguments.runs, arguments.threads)
+        with progress_display(console) as display, display.task(f"ResNet-{depth}") as task:
+            measured[f"ResNet-{depth}"] = rows = export_speed(case, task.update)
+        cells = tuple(
+            (
+                row.name,
+                f"{row.milliseconds:.1f}",
+                f"{1000 / row.milliseconds:.1f}",
+                f"{row.ratio:.2f}",
+                f"{row.low:.2f} … {row.high:.2f}",
+                row.agreement,
+            )
+            for row in rows
+        )
+        title = f"ResNet-{depth}, 1 image of 640×640; {arguments.threads} threads; {machine}, {_mmcv()}"
+        print_table(console, Table((*columns, Column("agreement", numeric=False)), cells), title)
+    if arguments.json:
+        rows = {name: [asdict(row) for row in rows] for name, rows in measured.items()}
+        content = {"machine": asdict(machine), "threads": arguments.threads, "rows": rows}
+        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _paired_costs(
