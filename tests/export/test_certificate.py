@@ -94,10 +94,12 @@ def check(found: Certificate) -> dict[str, Difference]:
     """The cases of a certificate that passes, with detections in those in which there should be some."""
     assert found.passes, [case for case in found.cases if not case.passes]
     by_name = {case.name: case.difference for case in found.cases}
-    assert by_name["one by one"].detections > 5
-    assert any("unlike sizes" in name and own.detections > 5 for name, own in by_name.items())
+    assert by_name["one by one"].detections > 2
+    assert any("unlike sizes" in name and own.detections > 2 for name, own in by_name.items())
     assert by_name["no object (noise)"].images == 1
-    assert found.ap["PyTorch"] == pytest.approx(found.ap["ONNX Runtime"], abs=0.01)
+    assert set(found.ap) == {"PyTorch", "ONNX Runtime", "detect.py"}
+    if found.pixels is None:  # otherwise PyTorch's AP is that of images that OpenCV has resized
+        assert found.ap["PyTorch"] == pytest.approx(found.ap["ONNX Runtime"], abs=0.01)
     return by_name
 
 
@@ -128,7 +130,7 @@ def test_files_of_all_forms_pass(head: str, classes: int, request_: Mapping, dat
     by_name = check(found)
     assert (found.pixels is None) == (request_["preprocessing"] != "resize")
     assert (by_name["one by one"].std is None) == ("with_std" not in request_)
-    assert by_name["a batch of one size"].detections > 5
+    assert by_name["a batch of one size"].detections > 2
 
 
 def test_images_without_anything_above_the_threshold_pass(whole: Exported, tmp_path: Path):
@@ -266,7 +268,7 @@ ROW = detections([[0, 0, 10, 10], [2, 0, 12, 10], [5, 0, 15, 10], [50, 0, 60, 10
 def explained(one: Detections, other: Detections, candidates: Detections) -> bool:
     """Whether the differences are those of two right results of NMS."""
     found = difference([one], [other], LIMITS, candidates=lambda number: candidates)
-    return found.one_sided == 0 and found.boxes <= 1e-3
+    return found.one_sided == 0 and found.boxes <= 1e-3 and found.scores <= 1e-4
 
 
 def test_of_equal_scores_either_may_be_kept():

@@ -54,7 +54,7 @@ def test_resizing_gives_the_pixels_of_opencv(height: int, width: int, new_height
     assert record("resized images of detect.py to OpenCV's, gray levels", difference) == 0
 
 
-@pytest.mark.parametrize("new", [(320, 240), (683, 512), (1067, 800), (213, 160), (640, 480), (60, 400)])
+@pytest.mark.parametrize("new", [(320, 240), (683, 512), (1067, 800), (213, 160), (640, 480), (60, 400), (2048, 700)])
 def test_resizing_gives_the_pixels_of_opencv_for_usual_sizes(new: tuple[int, int]):
     image = noise(480, 640)
     assert np.array_equal(detect.resize(image, new), cv2.resize(image, new, interpolation=cv2.INTER_LINEAR))
@@ -128,10 +128,11 @@ def test_an_image_is_turned_as_its_exif_data_say(orientation: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("lowest", [0, -80])  # negative coordinates: boxes of different classes can meet when shifted
 @pytest.mark.parametrize("seed", range(5))
-def test_nms_is_that_of_the_heads(seed: int, class_agnostic: bool):
+def test_nms_is_that_of_the_heads(seed: int, lowest: int, class_agnostic: bool):
     random = np.random.default_rng(seed)
-    centers, sides = random.integers(0, 60, (300, 2)), random.integers(0, 40, (300, 2))
+    centers, sides = random.integers(lowest, lowest + 60, (300, 2)), random.integers(0, 40, (300, 2))
     boxes = np.concatenate([centers, centers + sides], axis=1).astype(np.float32)
     scores = random.choice(np.linspace(0.1, 0.9, 30), 300).astype(np.float32)  # with ties
     labels = random.integers(0, 3, 300)

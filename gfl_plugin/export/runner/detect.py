@@ -425,8 +425,8 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if (width, height) == (2 * new_width, 2 * new_height):  # OpenCV takes the mean of 2 x 2 pixels
         quarters = image.reshape(new_height, 2, new_width, 2, 3).astype(np.uint16)
         return ((quarters.sum(axis=(1, 3), dtype=np.uint16) + 2) >> 2).astype(np.uint8)
-    left, right, left_weight, right_weight = _neighbors(width, new_width, clamp=True)
-    above, below, above_weight, below_weight = _neighbors(height, new_height, clamp=False)
+    left, right, left_weight, right_weight = _neighbors(width, new_width)
+    above, below, above_weight, below_weight = _neighbors(height, new_height)
     needed = np.union1d(above, below)  # rows; a much smaller image does not need all of them
     across = _blend_columns(image[needed].reshape(len(needed), -1), left, right, left_weight, right_weight)
     above, below = np.searchsorted(needed, above), np.searchsorted(needed, below)
@@ -439,13 +439,11 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return result.reshape(new_height, new_width, 3)
 
 
-def _neighbors(old: int, new: int, clamp: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Places (new,) of the two pixels that a new one lies between, and their weights in units of 1/2048."""
     position = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
     first = np.floor(position).astype(np.int64)
     part = position - first.astype(np.float32)
-    if clamp:  # OpenCV has no weight outside the image across, but two weights of the same pixel down
-        part[(first < 0) | (first >= old - 1)] = 0
     weights = (np.rint(one * 2048).astype(np.int32) for one in (1 - part, part))
     return (first.clip(0, old - 1), (first + 1).clip(0, old - 1), *weights)
 
