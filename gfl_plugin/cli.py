@@ -58,14 +58,14 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  see its errors  gfl-plugin report my.py CHECKPOINT -o report      writes a page
  see the sides   gfl-plugin show my.py CHECKPOINT IMAGE -o pictures
  calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
- deploy          gfl-plugin export my.py CHECKPOINT -o model/      writes ONNX
+ deploy          gfl-plugin export my.py CHECKPOINT -o model/       writes ONNX
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
  add bins        gfl-plugin widen CHECKPOINT --reg-max 24 -o NEW.pth
 
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study
- for developers  gfl-plugin benchmark                  and gfl-plugin check-swaps
+ for developers  gfl-plugin benchmark,                 gfl-plugin check-swaps
 
 A config, also in _base_, is a file, or a name in this package or MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py

@@ -25,7 +25,7 @@ settings.load_profile("suite")
 # layers. In runtime/, tests of mmcv's gaps or of installing mmcv do; ABOUT_MMCV excludes them.
 ONCE = (
     *("analysis/", "assigners/", "attacks/", "coders/", "demo/", "hooks/", "losses/", "quality/", "runtime/"),
-    *("detectors/", "heads/test_ld_head"),
+    *("detectors/", "export/", "heads/test_ld_head"),
     *("structures/", "ops/test_backend", "ops/test_buffer", "ops/test_numba_kernel", "ops/test_tensor"),
     *("heads/test_compile", "heads/test_no_waiting", "heads/test_prediction_threshold"),
     *("heads/test_gfl_head_mistakes", "e2e/test_demo", "metrics/", "test_documents", "test_site"),

@@ -45,6 +45,8 @@ def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
     init_default_scope(cfg.get("default_scope", "mmdet"))
     settings = cfg.model.get("test_cfg") or {}
     cfg.model.test_cfg = {name: value for name, value in settings.items() if name not in (*OPTIONS, OPTION)}
+    if "teacher_ckpt" in cfg.model:
+        cfg.model.teacher_ckpt = None  # a teacher is for training only, and its file may be elsewhere
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = revert_sync_batchnorm(MODELS.build(cfg.model))

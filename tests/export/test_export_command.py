@@ -140,7 +140,7 @@ class UnrecordableBackbone(nn.Module):
 
 
 def test_a_network_that_cannot_be_recorded() -> None:
-    cfg = config_of("guided")
+    cfg = config_of("gflv2")
     cfg.model.backbone = dict(type="UnrecordableBackboneOfTests")
     with pytest.raises(ValueError, match=r"^PyTorch cannot export this network to ONNX \(\w+: .*\)$") as error:
         export_model(detector_of(cfg), cfg, ExportRequest())

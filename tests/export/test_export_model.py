@@ -26,8 +26,8 @@ from gfl_plugin.structures.side_fields import BBOX_STD
 PIXELS, SCORES = 1e-3, 1e-4  # largest differences
 # Batch, height, width. The second has one cell in its highest level, and fewer class scores than are selected.
 SHAPES = ((3, 72, 104), (1, 16, 16))
-WITH_STD = ("joint", "gflv2", "no_quality_gaussian")
-BOXES = [name for name in HEADS if name != "guided"]  # which differs from joint in training only
+WITH_STD = ("joint", "gflv2", "no_quality_gaussian", "guided")
+BOXES = [name for name in HEADS if name != "guided"]  # which is used for NMS, and is joint but for its training
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,8 @@ def assert_equal(what: str, found: dict[str, np.ndarray], expected: InstanceData
         cost = np.maximum(cost, std / PIXELS)
     partner = cost.argmin(axis=1)
     rows = np.arange(len(partner))
+    if "std" in found:
+        record(f"export {what}, deviations, px", std[rows, partner].max())
     assert len(set(partner)) == len(partner) and cost[rows, partner].max() < 1
     record(f"export {what}, boxes, px", boxes[rows, partner].max())
     record(f"export {what}, scores", scores[rows, partner].max())
@@ -138,17 +140,17 @@ def test_the_number_of_boxes_is_fixed_and_unused_places_have_score_0(head: str, 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_nms_gives_the_plugins_detections(shape: tuple[int, int, int]) -> None:
-    one = exported("joint", "nms")
+    one = exported("guided", "nms")
     images, sizes = normalized_images(*shape), sizes_of(*shape)
     found = found_in(one, one.run(images=images.numpy(), sizes=sizes), len(images))
     for own, expected in zip(found, predicted(one, images, sizes, with_nms=True), strict=True):
-        assert_equal("joint nms", own, expected, ordered=True)
+        assert_equal("guided nms", own, expected, ordered=True)
     candidates = sum(map(len, predicted(one, images, sizes, with_nms=False)))
     kept = sum(len(own["scores"]) for own in found)
     assert kept < candidates or shape == SHAPES[1]
 
 
-@pytest.mark.parametrize(("head", "contract"), [("joint", "nms"), ("branch_dirac", "boxes"), ("retina", "boxes")])
+@pytest.mark.parametrize(("head", "contract"), [("guided", "nms"), ("branch_dirac", "boxes"), ("retina", "boxes")])
 def test_images_without_an_object(head: str, contract: str) -> None:
     """Alone, and in one batch with an image that has some."""
     one = exported(head, contract)
@@ -177,25 +179,27 @@ def results_of(one: Exported, images: np.ndarray, scale: tuple[float, float]) ->
         inputs=[torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1) for image in images],  # read as BGR
         data_samples=[DetDataSample(metainfo=metas) for _ in images],
     )
-    with torch.no_grad():
+    settings = one.model.bbox_head.test_cfg
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(settings, "with_uncertainty", one.description.with_std)
         return [sample.pred_instances for sample in one.model.test_step(batch)]
 
 
 @pytest.mark.parametrize("shape", [(2, 70, 100), (1, 64, 96)], ids=str)
 def test_normalization_inside(shape: tuple[int, int, int]) -> None:
     """Channels, mean, std and padding; and NMS that ignores the class."""
-    one = exported("guided", "nms", "normalize", class_agnostic=True)
+    one = exported("branch_dirac", "nms", "normalize", class_agnostic=True)
     images = grey_images(*shape)
     found = found_in(one, one.run(images=images), len(images))
     for own, expected in zip(found, results_of(one, images, (1.0, 1.0)), strict=True):
         assert len(expected)
-        assert_equal("guided nms, normalize", own, expected, ordered=True)
+        assert_equal("branch_dirac nms, normalize", own, expected, ordered=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 128, 192), (1, 50, 60)], ids=str)
 def test_resizing_inside(shape: tuple[int, int, int]) -> None:
-    """Boxes are in pixels of the given images; the detector has one class. Pixels: test_input_graph.py."""
-    one = exported("branch_dirac", "nms", "resize", classes=1)
+    """Boxes and deviations are in pixels of the given images; one class. For pixels see test_input_graph.py."""
+    one = exported("gflv2", "nms", "resize", classes=1)
     images = grey_images(*shape)
     description = replace(UNCHANGED, preprocessing="resize", size=(96, 64))
     resized, sizes, _ = preprocessed(description, images)
@@ -203,7 +207,7 @@ def test_resizing_inside(shape: tuple[int, int, int]) -> None:
     found = found_in(one, one.run(images=images), len(images))
     for own, expected in zip(found, results_of(one, resized, (width / shape[2], height / shape[1])), strict=True):
         assert len(expected)
-        assert_equal("branch_dirac nms, resize", own, expected, ordered=True)
+        assert_equal("gflv2 nms, resize", own, expected, ordered=True)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -221,6 +225,7 @@ def test_raw_gives_the_outputs_of_the_head(shape: tuple[int, int, int]) -> None:
     assert list(outputs) == list(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(outputs[name], values.numpy(), rtol=1e-4, atol=1e-4)
+        record("export branch_dirac raw", np.abs(outputs[name] - values.numpy()).max())
 
 
 def test_the_file_describes_itself() -> None:
@@ -241,7 +246,7 @@ def test_the_file_describes_itself() -> None:
 
 @pytest.mark.parametrize("contract", ["boxes", "nms", "raw"])
 def test_the_file_has_standard_operators_and_no_paths_of_this_computer(contract: str) -> None:
-    one = exported("branch_dirac" if contract == "raw" else "joint", contract)
+    one = exported(dict(raw="branch_dirac", boxes="joint", nms="guided")[contract], contract)
     check_standard(one.file)
     assert {opset.domain: opset.version for opset in one.file.opset_import} == {"": 18}
     assert b"/" + b"gfl_plugin" not in one.file.SerializeToString()

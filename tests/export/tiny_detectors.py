@@ -35,7 +35,7 @@ HEADS: dict[str, dict] = {
         type="IntegralBBoxCoder", reg_max=8, bins=dict(spacing="geometric", last=16))),
     "no_quality_gaussian": dict(ONE_LEVEL, quality=dict(type="NoQuality"), bbox_coder=dict(type="GaussianBBoxCoder")),
     "branch_dirac": dict(ONE_LEVEL, quality=dict(type="QualityBranch"), bbox_coder=dict(type="DiracBBoxCoder")),
-    "guided": dict(ONE_LEVEL, quality=dict(type="GuidedQuality"), reg_max=8),
+    "guided": dict(GFL, quality=dict(type="GuidedQuality"), reg_max=8),
     "mmdet": dict(ONE_LEVEL, type="GFLHead", reg_max=8, loss_cls=dict(
         type="QualityFocalLoss", use_sigmoid=True), loss_dfl=dict(type="DistributionFocalLoss"), bbox_coder=dict(
             type="DistancePointBBoxCoder"), loss_bbox=dict(type="GIoULoss")),
