@@ -54,7 +54,9 @@ def _preprocessing(graph: _Graph, own: InputDescription) -> dict[str, str]:
         batch = graph.add("Slice", shape, graph.constant([0]), graph.constant([1]))
         new_shape = graph.add("Concat", batch, graph.constant([3]), size, axis=0)
         pixels = graph.add("Resize", pixels, "", "", new_shape, mode="linear", **_RESIZE)
-        pixels = graph.add("Round", pixels)  # images have whole grey levels, also after resizing
+        # Images have whole grey levels, also after resizing. Halves are rounded up, as in cv2; ONNX's Round gives even
+        # numbers. At half the size, a quarter of all values are halves.
+        pixels = graph.add("Floor", graph.add("Add", pixels, graph.constant(np.float32(0.5))))
         scale = _scale(graph, height_width, size)
     if own.channels == "bgr":
         pixels = graph.add("Gather", pixels, graph.constant([2, 1, 0]), axis=1)

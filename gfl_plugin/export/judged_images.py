@@ -16,7 +16,7 @@ from .model_description import NO_PREPROCESSING, RESIZE
 from .runner.detect import Detections, Detector, resized_size
 
 # Of the file's graph: what the preprocessing has resized (input_graph.py).
-_RESIZED_OPERATION, _PREFIX = "Round", "preprocessing/"
+_RESIZED_OPERATION, _PREFIX = "Floor", "preprocessing/"
 
 
 @dataclass(frozen=True)
