@@ -17,6 +17,7 @@ from torch.export import Dim
 from ..ops.backend import use_backend
 from ..runtime.errors import in_a_line
 from .onnx_operations import translations
+from .simple_reshapes import simplify_reshapes
 
 if TYPE_CHECKING:
     import onnx
@@ -88,6 +89,7 @@ def onnx_model(
             model = converted.model_proto
     except Exception as error:  # of any type: parts of a network are other people's code
         raise ExportError(f"PyTorch cannot export this network to ONNX ({in_a_line(_cause(error))})") from error
+    simplify_reshapes(model)
     _remove_notes(model)
     _name_dimensions(model)
     return model
