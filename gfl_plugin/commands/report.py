@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mmengine.logging import MMLogger
 
     from ..analysis.progress import output_console, progress_display
-    from ..analysis.report.examine import Subject
+    from ..analysis.report.detector_source import DetectorSubject
     from ..analysis.report.model_names import model_names
     from ..analysis.report.printed_summary import accuracy_table, costs_table
     from ..analysis.report.report_content import PAGE
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not checkpoint.is_file():
             raise FileNotFoundError(f"checkpoint not found: {checkpoint}")
         cfg = Config.fromfile(find_config(config))
-        subjects.append(Subject(name, config, cfg, checkpoint, arguments.split))
+        subjects.append(DetectorSubject(name, config, cfg, checkpoint, arguments.split))
     arguments.out.mkdir(parents=True, exist_ok=True)
     console = output_console()
     try:
