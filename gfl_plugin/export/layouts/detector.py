@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,14 @@ class OnnxDetector:
     classes: tuple[str, ...] | None  # names; None if nothing says them
     bins: tuple[float, ...] | None  # distances of the bins in strides; None without distributions
     with_std: bool  # whether detections have standard deviations of their sides
+    settings: str  # all that changes the detections beside the file itself
     notes: tuple[str, ...]  # sentences for people about what the file has instead of what the layout says
     find: Callable[[np.ndarray], Found]  # the detections of an (H, W, 3) uint8 RGB image
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and the one with its weights if they are apart."""
+        return tuple(path for path in (self.path, Path(f"{self.path}.data")) if path.is_file())
 
 
 def open_detector(path: Path, layout: str | None = None) -> OnnxDetector:
@@ -97,6 +103,7 @@ def _decoding(file: OnnxFile, layout: Layout, notes: tuple[str, ...]) -> OnnxDet
         classes=layout.classes,
         bins=layout.bins,
         with_std=True,
+        settings=repr(replace(layout, name="")),
         notes=notes,
         find=find,
     )
@@ -120,6 +127,7 @@ def _of_boxes(file: OnnxFile, description: ModelDescription) -> OnnxDetector:
         classes=description.classes,
         bins=None,
         with_std=description.with_std,
+        settings="",
         notes=(),
         find=find,
     )
