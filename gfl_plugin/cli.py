@@ -42,6 +42,7 @@ COMMANDS = (
     "calibrate",
     "report",
     "show",
+    "predict",
     "benchmark",
     "check-swaps",
 )
@@ -56,6 +57,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  test            gfl-plugin test my.py work_dirs/my/epoch_12.pth
  see its errors  gfl-plugin report my.py CHECKPOINT -o report      writes a page
  see the sides   gfl-plugin show my.py CHECKPOINT IMAGE -o pictures
+ run ONNX files  gfl-plugin predict --onnx MODEL IMAGE -o found   any toolbox
  calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
@@ -63,8 +65,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
 
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study
- measure speed   gfl-plugin benchmark                  against MMDetection
- test all swaps  gfl-plugin check-swaps                for developers
+ for developers  gfl-plugin benchmark, gfl-plugin check-swaps
 
 A config, also in _base_, is a file, or a name in this package or MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py
