@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -99,7 +99,7 @@ def slowly(folder: Path, name: str, image: np.ndarray) -> list[Slow]:
 
 
 def assert_same(found: Found, slow: list[Slow]) -> None:
-    assert len(found.scores) == len(slow) > 5
+    assert len(found.scores) == len(slow) > 2
     np.testing.assert_allclose(found.scores, [one.score for one in slow], atol=1e-5)
     assert found.labels.tolist() == [one.label for one in slow]
     np.testing.assert_allclose(found.boxes, [one.box for one in slow], atol=1e-3)
@@ -214,7 +214,7 @@ WRONG = {
     "bins": (dict(PLUS, bins=[0, 2, 1]), "a list of increasing distances in strides"),
     "missing keys": (dict(classes=4), 'lacks the keys "color", "mean", "std", "resize"'),
     "size": (dict(PLUS, size=[320, 320]), "is 320 x 320 (width x height); {path} takes 96 x 64"),
-    "name": (dict(PLUS, joined="out"), "\"joined\" of {layout} names the output 'out'; {path} has output (?, ?, ?)"),
+    "name": (dict(PLUS, joined="out"), "\"joined\" of {layout} names the output 'out'; {path} has output (1, 128, 36)"),
     "input": (dict(PLUS, input="image"), "{path} has the inputs data (1, 3, 64, 96)"),
     "strides": (
         dict(PLUS, strides=[8, 16]),
@@ -255,13 +255,14 @@ def test_names_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_layout_is_told_which_ones_fit(tmp_path: Path) -> None:
-    path, *_ = network(tmp_path, "yolov8-four-strides")
-    with pytest.raises(ValueError, match=r"needs a layout: .*its outputs are|Its outputs are output_0 \(\?, \?, \?\)"):
-        open_detector(path)
     path, *_ = network(tmp_path, "nanodet_plus-one-class")
     with pytest.raises(ValueError) as error:
         open_detector(path)
-    assert "(its shapes fit nanodet, nanodet_plus, picodet)" in str(error.value)
+    told = str(error.value)
+    assert told.startswith(
+        f"{path} needs a layout: --layout with a file or one of nanodet, nanodet_plus, picodet, yolov8"
+    )
+    assert told.endswith("(its shapes fit nanodet, nanodet_plus, picodet). Its outputs are output (1, 128, 33)")
 
 
 def test_decoded_yolo_files_are_recognized(tmp_path: Path) -> None:
