@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import gfl_plugin  # noqa: F401  # isort: skip  (must precede mmdet without compiled ops)
@@ -33,6 +34,7 @@ TOOLBOXES = {
 STRIDES = (8, 16, 32)
 SEPARATE = dict(joined=False, concatenated=False)
 PER_STRIDE = tuple(f"{what}_pred_stride_{stride}" for what in ("cls", "dis") for stride in STRIDES)
+YOLO_MAPS = Form(concatenated=False, maps=True, channels_last=False, sides_first=True, sigmoid=False)
 # Name: layout, strides, classes, bins, form.
 NETWORKS = {
     "nanodet": ("nanodet", STRIDES, 3, 8, Form(**SEPARATE, names=PER_STRIDE)),
@@ -49,7 +51,8 @@ NETWORKS = {
     "picodet-32-classes": ("picodet", (8, 16, 32, 64), 32, 8, Form(**SEPARATE)),  # as many channels as of the sides
     "picodet-concatenated": ("picodet", (8, 16, 32, 64), 3, 8, Form(joined=False)),
     "picodet-maps": ("picodet", (8, 16, 32, 64), 3, 8, Form(**SEPARATE, maps=True)),
-    "yolov8": ("yolov8", STRIDES, 3, 16, Form(concatenated=False, maps=True, channels_last=False, sides_first=True)),
+    "yolov8": ("yolov8", STRIDES, 3, 16, YOLO_MAPS),
+    "yolov8-sigmoid-inside": ("yolov8", STRIDES, 3, 16, replace(YOLO_MAPS, sigmoid=True)),
     "yolov8-four-strides": ("yolov8", (4, *STRIDES), 3, 16, Form(channels_last=False, sides_first=True, sigmoid=False)),
     "yolov8-six-outputs": ("yolov8", STRIDES, 3, 16, Form(**SEPARATE, maps=True, channels_last=False, sigmoid=False)),
 }
@@ -199,7 +202,7 @@ def test_names_of_classes_come_from_the_layout_or_from_the_file(tmp_path: Path) 
 def test_what_a_shipped_layout_gets_wrong_is_told(tmp_path: Path) -> None:
     path, *_ = network(tmp_path, "nanodet_plus-logits")
     (note,) = open_detector(path, "nanodet_plus").notes
-    assert note.startswith("the scores of the file lie between -") and note.endswith("they are taken as logits.")
+    assert note.startswith("The scores of the file lie between -") and note.endswith("they are taken as logits.")
     path, *_ = network(tmp_path, "nanodet_plus")
     assert open_detector(path, "nanodet_plus").notes == ()
 
@@ -292,6 +295,6 @@ def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
 def test_probabilities_in_range_do_not_overrule_what_a_person_writes(tmp_path: Path) -> None:
     path, *_ = network(tmp_path, "nanodet_plus")
     (note,) = open_detector(path, written(tmp_path, base="yolov8", order="scores_first", bins=8)).notes
-    assert "are taken as logits; if they are probabilities" in note
+    assert note.startswith("The scores of the file lie between 0.") and note.endswith("taken as probabilities.")
     own = open_detector(path, written(tmp_path, base="nanodet_plus", scores_are="logits"))
     assert own.notes == () and own.find(picture(150, 70)).scores.min() >= 0.5

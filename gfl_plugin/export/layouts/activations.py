@@ -31,17 +31,15 @@ def activation(settings: Settings, what: str, values: np.ndarray) -> tuple[str, 
     low, high = (float(one) for one in (values.min(), values.max()))
     if said is None:
         return (PROBABILITIES if possible else LOGITS), ""
+    found = f"he {what} of the file lie between {low:.3g} and {high:.3g}"
     if said == PROBABILITIES and not possible:
-        found = f"the {what} of the file lie between {low:.3g} and {high:.3g}"
         if own:
             reason = found if what == "scores" else f"{found}, and those of a side do not add up to 1"
-            raise ValueError(f'"{key}" of {settings.name} is "{said}", but {reason}: write "{LOGITS}"')
-        return LOGITS, f"{found}: they are taken as logits."
+            raise ValueError(f'"{key}" of {settings.name} is "{said}", but t{reason}: write "{LOGITS}"')
+        return LOGITS, f"T{found}: they are taken as {LOGITS}."
+    # Logits of a network that has learned anything do not all lie between 0 and 1.
     if said == LOGITS and possible and not own and low < high:
-        return said, (
-            f"All {what} of the file lie between {low:.3g} and {high:.3g}, but are taken as logits; if they are "
-            f'probabilities, write "{key}": "{PROBABILITIES}".'
-        )
+        return PROBABILITIES, f"T{found}: they are taken as {PROBABILITIES}."
     return said, ""
 
 
