@@ -120,7 +120,9 @@ def known_network(
     pixel = graph.add("Reshape", pixel, graph.constant([-1], np.int64))
     grey = graph.add("Add", graph.add("Mul", pixel, graph.constant(code.std)), graph.constant(code.mean))
     number = graph.add("Add", graph.add("Div", grey, graph.constant(code.step)), graph.constant(0.5))
-    row = graph.add("Cast", graph.add("Floor", number), to=TensorProto.INT64)
+    last = graph.constant(len(maps[0][0]) - 1)
+    number = graph.add("Clip", graph.add("Floor", number), graph.constant(0), last)
+    row = graph.add("Cast", number, to=TensorProto.INT64)
     rows = [[graph.add("Gather", graph.constant(one), row, axis=0) for one in level] for level in maps]
     return _finish(path, graph, head, form, rows, **options)
 

@@ -15,7 +15,7 @@ from ...runtime.install_advice import module_or_advice
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_ERRORS_ONLY = 3  # severity of ONNX Runtime's log
+_FATAL_ONLY = 4  # severity of ONNX Runtime's log, whose errors also are exceptions
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
 
@@ -89,7 +89,7 @@ def open_onnx(path: Path) -> OnnxFile:
     if not path.is_file():
         raise FileNotFoundError(f"ONNX file not found: {path}")
     options = runtime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
