@@ -14,6 +14,7 @@ docs/export.md
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topk", type=int, help="class scores per level that are decoded (default: test_cfg.nms_pre)")
     parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators (default: 18, the lowest)")
     parser.add_argument(
-        "--split", choices=("val", "test", "train"), default="val", help="data loader of the check (default: val)"
+        "--split", choices=("val", "test"), default="val", help="data loader of the check (default: val)"
     )
     parser.add_argument("--images", type=int, default=50, help="images of the check (default: 50)")
+    parser.add_argument("--no-certificate", action="store_true", help="leave the check out")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..export.export_model import ExportRequest, check_request, export_model, write_model
     from ..export.load_model import load_model
     from ..export.preprocessing import unsupported_transforms
+    from ..export.runner import detect
     from ..runtime.config_files import find_config
 
     MMLogger.get_current_instance().setLevel("WARNING")
@@ -102,15 +105,27 @@ def run(arguments: argparse.Namespace) -> int:
         display.print(f"wrote {file}: contract {request.contract}, opset {request.opset}, {size}")
         if wrong := unsupported_transforms(cfg):
             display.print(f"note: {', '.join(wrong)} of the test pipeline is not in the file; do it before")
+        shutil.copyfile(detect.__file__, arguments.out / "detect.py")
+        if arguments.no_certificate:
+            return 0
         return _certified(arguments, model, cfg, display)
 
 
 def _certified(arguments: argparse.Namespace, model: nn.Module, cfg: Config, display: ProgressDisplay) -> int:
     """Compare the file with PyTorch; return the exit status."""
-    try:
-        from ..export.certificate import certify
-    except ModuleNotFoundError:  # TODO: remove once the module is there
-        return 0
+    from ..analysis.machine import this_machine
+    from ..export.certificate_files import PAGE, as_page, write_certificate
+    from ..export.certify import CertificateRequest, certify
+    from ..export.export_model import FILE
 
-    certificate = certify(arguments.out, model, cfg, arguments.split, arguments.images, display)
-    return 0 if certificate.passed else 1
+    request = CertificateRequest(arguments.split, arguments.images, str(this_machine()))
+    with display.task("comparing with PyTorch") as task:
+        certificate = certify(
+            arguments.out / FILE, model, cfg, request, lambda done, total: task.update(completed=done, total=total)
+        )
+    write_certificate(arguments.out, certificate)
+    display.print(as_page(certificate))
+    if certificate.passes:
+        return 0
+    display.print(f"the detections of the file are not those of PyTorch: {arguments.out / PAGE}")
+    return 1

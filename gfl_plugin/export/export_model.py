@@ -159,6 +159,7 @@ def describe(model: nn.Module, cfg: Config, request: ExportRequest) -> ModelDesc
         max_per_image=int(settings.get("max_per_img", 100)),
         weights_hash=hash_of(model.state_dict(), {}),
         version=__version__,
+        min_box_size=float(settings.get("min_bbox_size", -1)),
     )
 
 
@@ -196,7 +197,7 @@ def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module
         topk=description.topk,
         with_std=description.with_std,
         class_threshold=threshold,
-        min_size=float(settings.get("min_bbox_size", -1)),
+        min_size=_min_size(description),
         score_threshold=0.0 if decoding.changes_scores else threshold,
         iou_threshold=description.iou_threshold,
         class_agnostic=description.class_agnostic,
@@ -206,6 +207,12 @@ def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module
     if description.contract == NMS:
         return DetectionNetwork(model, selection), ["image", "boxes", "scores", "labels", *std]
     return BoxNetwork(model, selection), ["boxes", "scores", "labels", *std]
+
+
+def _min_size(description: ModelDescription) -> float:
+    """The size that the file compares boxes with; in pixels that are not the original image's, only 0 has a meaning."""
+    own = description.min_box_size
+    return own if description.input.preprocessing == RESIZE else min(own, 0.0)
 
 
 def _topk(request: ExportRequest, settings: dict) -> int:

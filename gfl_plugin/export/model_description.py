@@ -51,6 +51,8 @@ class ModelDescription:
     weights_hash: str  # SHA-256 of the weights
     version: str  # of gfl_plugin
     format: int = FORMAT
+    # Boxes whose width or height, in pixels of the original image, is not above it are left out; negative: none.
+    min_box_size: float = -1.0
 
     def to_json(self) -> str:
         """The description as JSON, which :meth:`from_json` reads."""

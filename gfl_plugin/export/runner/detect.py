@@ -33,10 +33,15 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 KEY = "gfl_plugin"  # of the metadata that describes the model
 FORMAT = 1  # newest form of these metadata that this file reads
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
+# What is used of the description of the model: gfl_plugin/export/model_description.py.
+_USED = (
+    *("contract", "model", "classes", "input", "strides", "offset", "bins", "score_threshold", "topk"),
+    *("iou_threshold", "class_agnostic", "max_per_image", "min_box_size", "weights_hash", "version"),
+)
 INTERVAL = 5.0  # seconds between two lines of progress where the output is not a terminal
 
 
-class DetectError(Exception):
+class DetectError(ValueError):
     """Something that the user can repair; the message is one line."""
 
 
@@ -176,9 +181,8 @@ class Detector:
         """Detections without too small boxes, without those that overlap a better one, and without low scores."""
         if tuple(scale) != (1.0, 1.0):
             found = found.scaled(scale)
-        smallest = getattr(self.about, "min_box_size", -1)
-        if smallest >= 0:
-            found = found.rows((found.boxes[:, 2:] - found.boxes[:, :2] > smallest).all(axis=1))
+        if self.about.min_box_size >= 0:
+            found = found.rows((found.boxes[:, 2:] - found.boxes[:, :2] > self.about.min_box_size).all(axis=1))
         if self.about.contract != "nms":
             found = found.rows(
                 nms(found, self.about.iou_threshold, self.about.class_agnostic, self.about.max_per_image)
@@ -207,16 +211,23 @@ def _session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSe
 
 
 def _description(session: onnxruntime.InferenceSession, path: Path) -> SimpleNamespace:
-    """What the file says about itself: gfl_plugin/export/model_description.py."""
+    """What the file says about itself."""
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         raise DetectError(f"{path} is not a model of `gfl-plugin export`: it has no metadata {KEY!r}")
-    about = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
-    if about.format > FORMAT:
+    try:
+        about = json.loads(text, object_hook=lambda values: SimpleNamespace(**values))
+        newer = about.format > FORMAT
+        missing = [] if newer else [name for name in _USED if not hasattr(about, name)]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DetectError(f"the metadata {KEY!r} of {path} are damaged: {_one_line(error)}") from error
+    if newer:
         raise DetectError(
             f"{path} has format {about.format} of gfl_plugin {about.version}, this detect.py reads formats up to "
             f"{FORMAT}: use the detect.py that was written with the model"
         )
+    if missing:
+        raise DetectError(f"the metadata {KEY!r} of {path} are damaged: they lack {', '.join(missing)}")
     if about.contract == "raw" and about.bins is None:
         raise DetectError(
             f"{path} has outputs of contract 'raw' whose sides are not distributions over bins, which detect.py does "
@@ -294,7 +305,7 @@ def _decoded(outputs: Mapping[str, np.ndarray], number: int, size: Sequence[int]
         levels.append((boxes, scores, labels, std * stride))
     boxes, scores, labels, std = (np.concatenate(parts) for parts in zip(*levels))
     boxes = np.clip(boxes, 0, np.array([size[1], size[0]] * 2)).astype(np.float32)
-    return Detections(boxes, scores, labels, std.astype(np.float32) if about.with_std else None)
+    return Detections(boxes, scores, labels, std.astype(np.float32))
 
 
 def _best(logits: np.ndarray, threshold: float, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -494,8 +505,8 @@ def draw(image: np.ndarray, found: Detections, classes: Sequence[str]) -> Image.
             pen = ImageDraw.Draw(band)
             outer, inner = box + std * [-1, -1, 1, 1], box + std * [1, 1, -1, -1]
             pen.rectangle(outer.tolist(), fill=(*color, 90))
-            if (inner[2:] > inner[:2]).all():
-                pen.rectangle(inner.tolist(), fill=(0, 0, 0, 0))
+            if (inner[2:] - inner[:2] > 2).all():
+                pen.rectangle((inner + [1, 1, -1, -1]).tolist(), fill=(0, 0, 0, 0))
             bands.alpha_composite(band)
     picture.alpha_composite(bands)
     pen = ImageDraw.Draw(picture)
