@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from ..model_description import NO_PREPROCESSING, ModelDescription
 from .layout import LOGITS, PAD, SIDE_MAJOR, STRETCH, InputLayout, Layout, Part
+from .onnx_file import OnnxFile
 
 
-def described_layout(name: str, description: ModelDescription, quality: bool) -> Layout:
+def described_layout(file: OnnxFile, description: ModelDescription) -> Layout:
     """Make the layout of a file of the contract "raw".
 
     Args:
-        name: of the file.
+        file: the file.
         description: in the file.
-        quality: whether there are outputs ``quality_0``, ...
 
     Returns:
         The layout.
@@ -22,17 +22,18 @@ def described_layout(name: str, description: ModelDescription, quality: bool) ->
     """
     if description.bins is None:
         raise ValueError(
-            f"{name} has outputs of the contract 'raw' whose sides have no bins, and only distributions can be "
+            f"{file.path} has outputs of the contract 'raw' whose sides have no bins, and only distributions can be "
             "decoded: export it with the contract 'boxes'"
         )
+    outputs = {one.name for one in file.outputs}
     levels = range(len(description.strides))
     classes, bins = len(description.classes), len(description.bins)
     return Layout(
-        name=name,
-        input=_input(description),
+        name=str(file.path),
+        input=_input(description, any(one.name == "sizes" for one in file.inputs)),
         scores=tuple(Part(f"scores_{level}", 1, 0, classes) for level in levels),
         sides=tuple(Part(f"sides_{level}", 1, 0, 4 * bins) for level in levels),
-        quality=tuple(Part(f"quality_{level}", 1, 0, 1) for level in levels) if quality else (),
+        quality=tuple(Part(f"quality_{level}", 1, 0, 1) for level in levels if f"quality_{level}" in outputs),
         scores_are=LOGITS,
         sides_are=LOGITS,
         bin_order=SIDE_MAJOR,
@@ -49,7 +50,7 @@ def described_layout(name: str, description: ModelDescription, quality: bool) ->
     )
 
 
-def _input(description: ModelDescription) -> InputLayout:
+def _input(description: ModelDescription, sizes: bool) -> InputLayout:
     own = description.input
     none = own.preprocessing == NO_PREPROCESSING
     return InputLayout(
@@ -67,6 +68,6 @@ def _input(description: ModelDescription) -> InputLayout:
         mean=own.mean,
         std=own.std,
         pad_value=tuple(own.pad_value * std + mean for mean, std in zip(own.mean, own.std)),
-        sizes_name="sizes" if none else None,
+        sizes_name="sizes" if sizes else None,
         constants=(),
     )

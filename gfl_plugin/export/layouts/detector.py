@@ -66,8 +66,7 @@ def open_detector(path: Path, layout: str | None = None) -> OnnxDetector:
     description = ModelDescription.from_json(file.metadata[KEY])
     if description.contract != RAW:
         return _of_boxes(file, description)
-    names = {one.name for one in file.outputs}
-    return _decoding(file, described_layout(str(path), description, "quality_0" in names), ())
+    return _decoding(file, described_layout(file, description), ())
 
 
 def suppressed(found: Found, layout: Layout) -> Found:
