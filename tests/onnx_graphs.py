@@ -64,6 +64,7 @@ class Form:
     bin_major: bool = False
     sigmoid: bool = True  # inside
     softmax: bool = False  # inside
+    squeezed: bool = False  # without the axis of the batch
     names: tuple[str, ...] = ()  # of the outputs; "output_0", ... if empty
 
 
@@ -153,11 +154,13 @@ def _finish(
         order = [0, 2, 3, 1] if form.maps else [0, 2, 1]
         levels = [[graph.add("Transpose", one, perm=order) for one in level] for level in levels]
     values = [level[part] for part in range(len(levels[0])) for level in levels]  # all scores first
+    if form.squeezed:
+        values = [graph.add("Squeeze", value, axes=[0]) for value in values]
     names = form.names or tuple(f"output_{number}" for number in range(len(values)))
     for name, value in zip(names, values, strict=True):
         graph.add("Identity", value, name=name)
     inputs = {"data": shape or [1, 3, head.size[1], head.size[0]]}
-    return graph.save(path, inputs, dict.fromkeys(names, 4 if form.maps else 3), metadata or {})
+    return graph.save(path, inputs, dict.fromkeys(names, (4 if form.maps else 3) - form.squeezed), metadata or {})
 
 
 def _sides(graph: Graph, sides: str, bins: int, count: int, form: Form) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from slow_decoding import Placement, Rules, Slow, slow_detections
 
 from gfl_plugin.export.layouts.decode import Found
 from gfl_plugin.export.layouts.detector import OnnxDetector, open_detector
-from gfl_plugin.export.layouts.settings import read_settings, shipped_layouts
+from gfl_plugin.export.layouts.settings import KEYS, read_settings, shipped_layouts
 
 SIZE = (96, 64)  # width and height of the inputs; not square, and no multiple of 64
 BGR = dict(mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395), reverse=True)
@@ -41,6 +42,8 @@ NETWORKS = {
     "nanodet-logits": ("nanodet", STRIDES, 2, 8, Form(**SEPARATE, sigmoid=False)),
     "nanodet-g": ("nanodet", STRIDES, 3, 11, Form(**SEPARATE, names=PER_STRIDE)),
     "nanodet-softmax-inside": ("nanodet", STRIDES, 3, 8, Form(**SEPARATE, softmax=True)),
+    "nanodet-no-batch": ("nanodet", STRIDES, 3, 8, Form(**SEPARATE, squeezed=True)),
+    "nanodet-concatenated": ("nanodet", STRIDES, 3, 8, Form()),
     "nanodet_plus": ("nanodet_plus", (8, 16, 32, 64), 4, 8, Form(names=("output",))),
     "nanodet_plus-three-strides": ("nanodet_plus", STRIDES, 4, 8, Form(names=("output",))),
     "nanodet_plus-one-class": ("nanodet_plus", (8, 16, 32, 64), 1, 8, Form(names=("output",))),
@@ -298,3 +301,19 @@ def test_probabilities_in_range_do_not_overrule_what_a_person_writes(tmp_path: P
     assert note.startswith("The scores of the file lie between 0.") and note.endswith("taken as probabilities.")
     own = open_detector(path, written(tmp_path, base="nanodet_plus", scores_are="logits"))
     assert own.notes == () and own.find(picture(150, 70)).scores.min() >= 0.5
+
+
+def test_the_page_describes_all_layouts_and_keys(root: Path, tmp_path: Path) -> None:
+    text = (root / "docs" / "other-networks.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {*KEYS, *shipped_layouts()}
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    settings = read_settings(written(tmp_path, **json.loads(block)))
+    assert settings.own == {"classes", "resize"}
+    head = Head(SIZE, (8, 16, 32, 64), 3, 11)
+    detector = open_detector(random_network(tmp_path / "own.onnx", head, Form()), settings.name)
+    assert len(detector.bins) == 11 and detector.classes == ("RBC", "WBC", "Platelets")
+    shown = re.search(r"```text\n(.*)\n```", text)[1]
+    head = Head((320, 320), (8, 16, 32, 64), 3, 8)
+    assert open_detector(random_network(tmp_path / "shown.onnx", head, Form()), "nanodet_plus").about == shown

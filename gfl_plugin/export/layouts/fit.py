@@ -13,7 +13,7 @@ from .arrangement import Arrangement, arranged, candidate_strides, level_sizes
 from .channels import Channels, assigned_channels
 from .frame import Frame, input_array
 from .input_layout import input_layout, listed, require
-from .layout import SIDE_MAJOR, InputLayout, Layout, Part
+from .layout import SIDE_MAJOR, InputLayout, Layout
 from .onnx_file import OnnxFile, shape_text
 from .parts import read_parts, split_sides
 from .settings import Settings
@@ -69,7 +69,7 @@ def fit_layout(settings: Settings, file: OnnxFile) -> Fitted:
         input=own_input,
         scores=channels.scores,
         sides=channels.sides,
-        quality=_quality(settings, arrangement, shapes),
+        quality=(),
         scores_are=scores,
         sides_are=sides,
         bin_order=bin_order,
@@ -123,7 +123,7 @@ def _check_names(settings: Settings, file: OnnxFile) -> None:
     if "joined" in values and "scores" in values:
         raise ValueError(f'{settings.name} has "joined" beside "scores" and "sides"; write one of them')
     known = {one.name for one in file.outputs}
-    for key in (*_ROLES, "quality"):
+    for key in _ROLES:
         for name in _names(settings, key):
             if name not in known:
                 raise ValueError(
@@ -139,9 +139,7 @@ def _names(settings: Settings, key: str) -> list[str]:
 def _arrangement(settings: Settings, shapes: Mapping[str, tuple[int, ...]], size: tuple[int, int]) -> Arrangement:
     """The outputs on the levels of the layout's strides; where nobody wrote strides, of those that the shapes say."""
     named = [_names(settings, role) for role in _ROLES]
-    used = {name: shapes[name] for names in named for name in names} or {
-        name: shape for name, shape in shapes.items() if name not in _names(settings, "quality")
-    }
+    used = {name: shapes[name] for names in named for name in names} or shapes
     axis = settings.values.get("channel_axis", "last")
     said = settings.values.get("strides")
     candidates = [tuple(said)] if said else []
@@ -167,7 +165,7 @@ def _arrangement(settings: Settings, shapes: Mapping[str, tuple[int, ...]], size
 
 def _hint(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """What outputs without levels probably are."""
-    if any(len(shape) == 3 and shape[2] in (6, 7) or len(shape) == 2 for shape in shapes.values()):
+    if any(len(shape) == 3 and shape[2] in (6, 7) for shape in shapes.values()):
         return " (they look like final detections: export the network without post-processing)"
     return ""
 
@@ -182,19 +180,6 @@ def _check_order(settings: Settings, arrangement: Arrangement) -> None:
                 f'"{role}" is {", ".join(names)}, which is not one output per level in the order of the strides '
                 f"{', '.join(map(str, arrangement.strides))}"
             )
-
-
-def _quality(settings: Settings, arrangement: Arrangement, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Part, ...]:
-    names = _names(settings, "quality")
-    if not names:
-        return ()
-    axes = [row[0].axis for row in arrangement.outputs]
-    for name, axis in zip(names, axes):
-        if shapes[name][axis] != 1:
-            raise ValueError(f'"quality" of {settings.name}: {name} {shape_text(shapes[name])} has not one channel')
-    if len(names) != len(axes):
-        raise ValueError(f'"quality" of {settings.name} names {len(names)} outputs; there are {len(axes)} of scores')
-    return tuple(Part(name, axis, 0, 1) for name, axis in zip(names, axes))
 
 
 def _bins(settings: Settings, channels: Channels) -> tuple[float, ...]:

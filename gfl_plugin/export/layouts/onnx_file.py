@@ -54,7 +54,8 @@ class OnnxFile:
             outputs: names of the wanted outputs; all if None.
 
         Returns:
-            Arrays by name, floating ones as float32.
+            Arrays by name, floating ones as float32. An array of two axes gets one for the batch, which some exporters
+            leave out.
 
         Raises:
             ValueError: if the network cannot be run with these inputs.
@@ -65,10 +66,7 @@ class OnnxFile:
         except Exception as error:  # ONNX Runtime's errors have no common class
             shapes = ", ".join(f"{name} {shape_text(one.shape)} {one.dtype}" for name, one in inputs.items())
             raise ValueError(f"{self.path} does not run with the inputs {shapes}: {in_a_line(error)}") from error
-        return {
-            name: np.asarray(one, np.float32) if np.asarray(one).dtype.kind == "f" else np.asarray(one)
-            for name, one in zip(names, arrays)
-        }
+        return {name: _plain(np.asarray(one)) for name, one in zip(names, arrays)}
 
 
 def open_onnx(path: Path) -> OnnxFile:
@@ -113,6 +111,11 @@ def shape_text(shape: Sequence[int | None]) -> str:
         Such as ``(1, 2125, ?)``.
     """
     return f"({', '.join('?' if one is None else str(one) for one in shape)})"
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    array = array.astype(np.float32) if array.dtype.kind == "f" else array
+    return array[None] if array.ndim == 2 else array
 
 
 def _tensor(argument: object) -> Tensor:

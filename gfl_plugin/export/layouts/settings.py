@@ -153,7 +153,6 @@ KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "joined": (_any(_text, _different), f"{_NAME_LIST}; such an output holds scores and sides"),
     "scores": (_any(_text, _different), _NAME_LIST),
     "sides": (_any(_text, _different), _NAME_LIST),
-    "quality": (_any(_text, _different), _NAME_LIST),
     "order": _one_of(SCORES_FIRST, SIDES_FIRST),
     "channel_axis": _one_of("first", "last"),
     "scores_are": _one_of(LOGITS, PROBABILITIES),
