@@ -19,6 +19,7 @@ from slow_decoding import Placement, Rules, Slow, slow_detections
 from gfl_plugin.export.layouts.decode import Found
 from gfl_plugin.export.layouts.detector import OnnxDetector, open_detector
 from gfl_plugin.export.layouts.settings import KEYS, read_settings, shipped_layouts
+from gfl_plugin.metrics.matching import pairwise_overlap
 
 SIZE = (96, 64)  # width and height of the inputs; not square, and no multiple of 64
 BGR = dict(mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395), reverse=True)
@@ -91,7 +92,7 @@ def prepared(image: np.ndarray, layout: str, size: tuple[int, int]) -> tuple[np.
     return canvas.transpose(2, 0, 1)[None].astype(np.float32), placement
 
 
-def slowly(folder: Path, name: str, image: np.ndarray) -> list[Slow]:
+def slowly(folder: Path, name: str, image: np.ndarray, **changed: object) -> list[Slow]:
     """Detections of the same weights, from maps of logits."""
     layout, strides, classes, bins, _ = NETWORKS[name]
     plain = Form(concatenated=False, maps=True, channels_last=False, sigmoid=False, joined=False)
@@ -100,7 +101,7 @@ def slowly(folder: Path, name: str, image: np.ndarray) -> list[Slow]:
     outputs = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": array})
     levels = [(scores[0], sides[0]) for scores, sides in zip(outputs[: len(strides)], outputs[len(strides) :])]
     *_, offset, limits = TOOLBOXES[layout]
-    rules = Rules(strides, offset, tuple(map(float, range(bins))), topk=1000, **limits)
+    rules = Rules(strides, offset, tuple(map(float, range(bins))), **{"topk": 1000, **limits, **changed})
     return slow_detections(levels, rules, placement)
 
 
@@ -170,6 +171,22 @@ def test_keys_replace_those_of_the_base(tmp_path: Path) -> None:
     assert len(found.scores) == 3 < len(plain.scores)
     stride, scale = plain.points[0, 2:] * [96 / 150, 64 / 70], np.array([96 / 150, 64 / 70])
     np.testing.assert_allclose(found.points[0, :2] - plain.points[0, :2], 0.5 * stride / scale)
+
+
+@pytest.mark.parametrize("limit", [{"topk": 7}, {"iou": 0.3}, {"threshold": 0.8}, {"limit": 4}])
+def test_limits_are_those_of_the_layout(limit: dict[str, float], tmp_path: Path) -> None:
+    keys = {"topk": "topk", "iou": "iou_threshold", "threshold": "score_threshold", "limit": "max_per_image"}
+    own = opened(tmp_path, "nanodet_plus", base="nanodet_plus", **{keys[name]: value for name, value in limit.items()})
+    image = picture(150, 70)
+    plain = slowly(tmp_path, "nanodet_plus", image)
+    assert len(slowly(tmp_path, "nanodet_plus", image, **limit)) < len(plain)
+    assert_same(own.find(image), slowly(tmp_path, "nanodet_plus", image, **limit))
+
+
+def test_boxes_of_other_classes_suppress_each_other_on_request(tmp_path: Path) -> None:
+    found = opened(tmp_path, "nanodet_plus", base="nanodet_plus", class_agnostic=True).find(picture(150, 70))
+    overlap = pairwise_overlap(found.boxes, found.boxes)
+    assert len({*found.labels.tolist()}) > 1 and (overlap[~np.eye(len(overlap), dtype=bool)] <= 0.6001).all()
 
 
 def test_bins_at_unequal_steps(tmp_path: Path) -> None:
