@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from known_boxes import STEP, KnownImage, ToInput, known_maps, made_images, write_images, write_labels
 from onnx_graphs import Code, Form, Head, known_network
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from gfl_plugin import cli
 from gfl_plugin.analysis.report.examined_image import Examination
@@ -137,6 +139,47 @@ def test_the_whole_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "The network has no names of classes; classes are matched in their order: 0 = cat, 1 = big_dog" in printed
     assert "model on labels" in json.dumps(numbers)
     assert {"suspects.csv", "detections.csv", "predictions"} <= {one.name for one in out.iterdir()}
+
+
+def test_ap_is_that_of_the_predictions(tmp_path: Path, shown: Shown) -> None:
+    """Boxes that are beside the objects, with scores of all sizes: pycocotools gives the same AP for predict's JSON."""
+    images, random = made_images(12, len(NAMES), seed=1), np.random.default_rng(0)
+    network(tmp_path, "nanodet_plus 320", images)
+    moved = [
+        KnownImage(
+            image.width,
+            image.height,
+            tuple((label, tuple(np.array(box) + random.uniform(-9, 9, 4))) for label, box in image.objects),
+        )
+        for image in images
+    ]
+    _, head, offset, form, to_input, (_, mean, std) = CASES["nanodet_plus 320"]
+    maps = known_maps(moved, head, offset, to_input)
+    for scores, _ in maps:
+        scores[scores > 0] = random.uniform(-2, 4, (scores > 0).sum())
+    known_network(tmp_path / "model.onnx", head, form, maps, Code(STEP, mean, std))
+    assert report(tmp_path, "nanodet_plus") == 0
+    ours = shown.content.models[0].accuracy.metrics
+    words = ["predict", "--onnx", tmp_path / "model.onnx", "--layout", "nanodet_plus", tmp_path / "images"]
+    assert cli.main([str(one) for one in (*words, "--score-thr", 0, "-o", tmp_path / "found")]) == 0
+    found = [
+        {
+            "image_id": int(Path(entry["file"]).stem),
+            "category_id": int(one["class"]) + 1,
+            "bbox": [*one["box"][:2], one["box"][2] - one["box"][0], one["box"][3] - one["box"][1]],
+            "score": one["score"],
+        }
+        for entry in json.loads((tmp_path / "found" / "results.json").read_text())["images"]
+        for one in entry["detections"]
+    ]
+    truth = COCO(str(tmp_path / "labels.json"))
+    evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    theirs = dict(zip(("AP", "AP50", "AP75"), 100 * evaluation.stats))
+    assert 20 < theirs["AP"] < 80
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=0.05)
 
 
 @pytest.mark.parametrize("names", [("Cow", "cat", "big dog"), None])
