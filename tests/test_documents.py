@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from export.made_models import box_outputs, described, write_made
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import HOOKS, STRATEGIES, init_default_scope
@@ -32,6 +33,7 @@ import gfl_plugin
 from gfl_plugin import find_config
 from gfl_plugin.commands.script_runner import mmdet_tool
 from gfl_plugin.demo.dataset import DemoSize, make_dataset
+from gfl_plugin.export.runner import detect
 
 pytestmark = pytest.mark.once
 
@@ -55,6 +57,7 @@ NOT_RUN = {
     "gfl-plugin test": "needs a trained model; tests/e2e/test_wheel.py runs it on small data",
     "gfl-plugin calibrate": "needs a trained model; tests/analysis/test_calibration.py runs it on small data",
     "gfl-plugin report": "needs a trained model; tests/analysis/report/test_report_command.py runs it on small data",
+    "gfl-plugin export": "needs a trained model; tests/export/test_export_command.py runs it on a small one",
     "gfl-plugin predict": "needs a network as an ONNX file; tests/export/test_onnx_report.py runs it on a made one",
     "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
     "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
@@ -63,6 +66,7 @@ NOT_RUN = {
     "gfl-plugin benchmark": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "tools/benchmark.py": "measures for minutes; tests/e2e/test_scripts.py runs one row",
     "gfl-plugin replay": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
+    "model/detect.py": "needs an exported folder; tests/export/test_detect.py runs it",
     "tools/replay.py": "needs a record of a bad step; tests/runtime/test_step_record.py runs it",
 }
 RUN = (
@@ -166,6 +170,8 @@ def started(program: str) -> list[object]:
     """The script and first arguments that start a program from the checkout."""
     if program.startswith("gfl-plugin"):
         return [ROOT / "gfl_plugin_cli.py", *program.split()[1:]]
+    if program == "model/detect.py":  # which is copied there
+        return [Path(detect.__file__)]
     return [ROOT / program]
 
 
@@ -235,6 +241,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = ROOT / "configs" / "demo" / "gfl_r18_demo.py"
     (folder / "my_config.py").write_text(f"_base_ = {str(base)!r}\n")
     shutil.copy(next((folder / "data" / "val").iterdir()), folder / "image.jpg")
+    shutil.copy(detect.__file__, folder)
+    write_made(folder / "model.onnx", box_outputs([[5, 5, 30, 30]], [0.9], [0]), described())
     return folder
 
 

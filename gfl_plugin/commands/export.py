@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mmengine.logging import MMLogger
 
     from ..analysis.progress import output_console, progress_display
-    from ..export.export_model import ExportRequest, check_request, export_model, write_model
+    from ..export.export_model import ExportRequest, check_request, describe, export_model, write_model
     from ..export.load_model import load_model
     from ..export.preprocessing import unsupported_transforms
     from ..export.runner import detect
@@ -107,6 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
             display.print(f"note: {', '.join(wrong)} of the test pipeline is not in the file; do it before")
         shutil.copyfile(detect.__file__, arguments.out / "detect.py")
         if arguments.no_certificate:
+            return 0
+        if request.contract == "raw" and describe(model, cfg, request).bins is None:
+            display.print("no certificate: detect.py decodes outputs of contract raw only if sides have bins")
             return 0
         return _certified(arguments, model, cfg, display)
 

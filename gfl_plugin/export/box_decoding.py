@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.models.dense_heads import GFLHead as MMDetGFLHead
-from mmdet.structures.bbox import get_box_tensor
+from mmdet.structures.bbox import distance2bbox, get_box_tensor
 from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
@@ -210,10 +210,7 @@ class FoveaDecoding(BoxDecoding):
         self.units = tuple(map(float, head.base_edge_list))
 
     def boxes(self, priors: Tensor, raw: Tensor, unit: Tensor, sizes: Tensor) -> Tensor:
-        edges = unit.expand(raw.shape[:2]).flatten()
-        endless = (float("inf"), float("inf"))  # it takes one size for all images only
-        boxes = self.head._bbox_decode(priors.flatten(0, 1), raw.flatten(0, 1), edges, endless)
-        return clipped(boxes.view(raw.shape), sizes - 1)  # to the last pixel, as there
+        return distance2bbox(priors, raw.exp() * unit[:, None], sizes - 1)  # clipped to the last pixel, as there
 
 
 # By class of the head; a subclass precedes its base.

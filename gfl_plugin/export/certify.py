@@ -24,11 +24,12 @@ from ..metrics.image_boxes import ground_truth
 from ..metrics.matching import Boxes
 from ..runtime.errors import EmptyDatasetError, in_a_line
 from .certificate import Case, Certificate
-from .detection_difference import Limits, difference
+from .detection_difference import difference
 from .judged_images import FileSide, JudgedImage, PyTorchSide, detections_of
 from .model_description import KEY, NO_PREPROCESSING, RESIZE, ModelDescription
 from .runner import detect
 from .runner.detect import Detections
+from .selection_limits import Limits
 
 _PACKAGES = ("torch", "mmdet", "onnx", "onnxruntime", "numpy", "pillow", "opencv-python")
 PYTORCH, ONNX, FILES = "PyTorch", "ONNX Runtime", "detect.py"
@@ -96,7 +97,12 @@ def certify(
             first = [*first, image][:3]
             progress(len(found), len(numbers))
         compare = _Comparison(pytorch, file, _limits(description, model), with_std)
-        one_by_one = compare.case("one by one", [one.pytorch for one in found], [one.onnx for one in found])
+        one_by_one = compare.case(
+            "one by one",
+            [one.pytorch for one in found],
+            [one.onnx for one in found],
+            lambda number: pytorch.candidates(_images_of(dataset[numbers[number]], file)[1]),
+        )
         cases = (one_by_one, *compare.made(first))
         from_files = None
         if all(one.files is not None for one in found):
@@ -127,14 +133,22 @@ class _Comparison:
     limits: Limits
     with_std: bool
 
-    def case(self, name: str, found: Sequence[Detections], others: Sequence[Detections]) -> Case:
-        return Case(name, difference(found, others, self.limits, self.with_std))
+    def case(
+        self,
+        name: str,
+        found: Sequence[Detections],
+        others: Sequence[Detections],
+        candidates: Callable[[int], Detections] | None = None,
+    ) -> Case:
+        return Case(name, difference(found, others, self.limits, self.with_std, candidates))
 
     def batch(self, name: str, images: Sequence[JudgedImage], together: bool) -> Case:
         batches = [images] if together else [[image] for image in images]
-        found = [one for batch in batches for one in self.pytorch.detect([self.file.resized(own) for own in batch])]
+        seen = [[self.file.resized(own) for own in batch] for batch in batches]
+        found = [one for batch in seen for one in self.pytorch.detect(batch)]
         others = [one for batch in batches for one in self.file.detect(batch)]
-        return self.case(name, found, others)
+        flat = [image for batch in seen for image in batch]
+        return self.case(name, found, others, lambda number: self.pytorch.candidates(flat[number]))
 
     def made(self, images: Sequence[JudgedImage]) -> Iterator[Case]:
         """Cases that a data set may not have."""
@@ -143,7 +157,7 @@ class _Comparison:
         yield self.batch("a batch of unlike sizes" if padded else "unlike sizes", parts, together=padded)
         if not padded:
             yield self.batch("a batch of one size", [images[0], images[0].mirrored()], together=True)
-        yield self.batch("a blank image", [images[0].blank()], together=True)
+        yield self.batch("no object (noise)", [images[0].noise()], together=True)
 
 
 def _dataset(cfg: Config, split: str) -> Dataset:
@@ -172,27 +186,44 @@ def _found(dataset: Dataset, number: int, pytorch: PyTorchSide, file: FileSide) 
     except Exception as error:  # readers of images fail in many ways
         raise ValueError(f"image {number} of the data set cannot be read ({in_a_line(error)})") from error
     sample: DetDataSample = item["data_samples"]
-    pixels = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
-    judged = JudgedImage(pixels, tuple(map(float, sample.get("scale_factor", (1.0, 1.0))[:2])))
+    judged, seen = _images_of(item, file)
     with torch.no_grad():
-        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([item]))[0])
-    path = sample.get("img_path", None)
-    original = detect.read_image(path) if path and Path(path).is_file() else None
-    same, difference_of_pixels = pipeline, None
-    if file.preprocessing == RESIZE:
-        if original is None:
-            raise ValueError(
-                "the certificate of a file that resizes images needs image files, whose paths PackDetInputs keeps: add "
-                "'img_path' to its meta_keys"
-            )
-        judged = JudgedImage(np.ascontiguousarray(original[:, :, ::-1]), (1.0, 1.0))
-        resized = file.resized(judged)
-        (same,) = pytorch.detect([resized])
-        by_opencv = detect.resize(judged.pixels, (resized.pixels.shape[1], resized.pixels.shape[0]))
-        difference_of_pixels = int(np.abs(resized.pixels.astype(int) - by_opencv).max())
+        pipeline = detections_of(pytorch.model.test_step(pseudo_collate([item]))[0].pred_instances)
+    (same,) = (pipeline,) if file.preprocessing != RESIZE else pytorch.detect([seen])
     (onnx,) = file.detect([judged])
+    original = _read(sample)
     files = None if original is None else file.detector(original)
-    return Found(sample, pipeline, same, onnx, files, difference_of_pixels), judged
+    pixels = _difference_to_opencv(judged, seen) if file.preprocessing == RESIZE else None
+    return Found(sample, pipeline, same, onnx, files, pixels), judged
+
+
+def _images_of(item: dict, file: FileSide) -> tuple[JudgedImage, JudgedImage]:
+    """An image of the data set as the file gets it, and as the network sees it."""
+    sample: DetDataSample = item["data_samples"]
+    if file.preprocessing != RESIZE:
+        pixels = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
+        image = JudgedImage(pixels, tuple(map(float, sample.get("scale_factor", (1.0, 1.0))[:2])))
+        return image, image
+    original = _read(sample)
+    if original is None:
+        raise ValueError(
+            "the certificate of a file that resizes images needs image files, whose paths PackDetInputs keeps: add "
+            "'img_path' to its meta_keys"
+        )
+    image = JudgedImage(np.ascontiguousarray(original[:, :, ::-1]), (1.0, 1.0))
+    return image, file.resized(image)
+
+
+def _read(sample: DetDataSample) -> np.ndarray | None:
+    """(H, W, 3) red, green, blue, the image file of a sample, if it names one."""
+    path = sample.get("img_path", None)
+    return detect.read_image(path) if path and Path(path).is_file() else None
+
+
+def _difference_to_opencv(image: JudgedImage, resized: JudgedImage) -> int:
+    """Largest difference in grey levels."""
+    height, width = resized.pixels.shape[:2]
+    return int(np.abs(detect.resize(image.pixels, (width, height)).astype(int) - resized.pixels).max())
 
 
 def _limits(description: ModelDescription, model: nn.Module) -> Limits:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..metrics.matching import pairwise_overlap
+from .nms_result import is_nms_result
 from .runner.detect import Detections
+from .selection_limits import Limits
 
 _SAME_OBJECT = 0.5  # lowest IoU of two detections that are compared
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What decides whether a detection is kept, and how near to it rounding may change the decision."""
-
-    score_threshold: float
-    max_per_image: int
-    iou_threshold: float
-    class_agnostic: bool
-    tolerance: float = 1e-4  # of scores and of IoU
 
 
 @dataclass(frozen=True)
@@ -33,14 +24,19 @@ class Difference:
     boxes: float  # largest difference of a coordinate of two detections of one object, pixels of the original image
     scores: float  # largest difference of their scores
     std: float | None  # largest difference of standard deviations of their sides, pixels; None where there are none
-    # Detections without a partner that are as near to a threshold as rounding: at the score threshold, at the score of
-    # the last of max_per_image, or at the IoU at which another one suppresses them.
+    # Detections without a partner that rounding explains: their score is at the threshold, or not above the last of
+    # max_per_image on the other side; their IoU with a better one is at the threshold of NMS; or NMS has chosen between
+    # overlapping boxes of equal score.
     borderline: int
     one_sided: int  # other detections without a partner
 
 
 def difference(
-    found: Sequence[Detections], others: Sequence[Detections], limits: Limits, with_std: bool = False
+    found: Sequence[Detections],
+    others: Sequence[Detections],
+    limits: Limits,
+    with_std: bool = False,
+    candidates: Callable[[int], Detections] | None = None,
 ) -> Difference:
     """Compare the detections of two programs.
 
@@ -49,16 +45,27 @@ def difference(
         others: detections of the same images by the second one.
         limits: thresholds of both.
         with_std: whether to compare standard deviations.
+        candidates: gives what the first program has before NMS, by number of the image; called where the detections
+            differ. None if nobody knows.
 
     Returns:
         The differences.
     """
-    pairs = [_pairs(one, other) for one, other in zip(found, others)]
     near = alone = 0
-    for one, other, (rows, other_rows) in zip(found, others, pairs):
+    pairs = []
+    for number, (one, other) in enumerate(zip(found, others)):
+        rows, other_rows = _pairs(one, other)
+        equal = _are_equal(one, other, rows, other_rows, limits)
+        explained = False
+        if candidates is not None and not (equal.all() and len(rows) == len(one) == len(other)):
+            before = candidates(number)
+            explained = all(is_nms_result(side, before, limits) for side in (one, other))
+        if explained:  # the others are pairs of different candidates
+            rows, other_rows = rows[equal], other_rows[equal]
+        pairs.append((rows, other_rows))
         for own, matched, opposite in ((one, rows, other), (other, other_rows, one)):
             for row in sorted({*range(len(own))} - {*matched.tolist()}):
-                borderline = _is_borderline(own, row, opposite, limits)
+                borderline = explained or _is_borderline(own, row, opposite, limits)
                 near, alone = near + borderline, alone + (not borderline)
 
     def largest(field: str) -> float:
@@ -77,6 +84,15 @@ def difference(
         borderline=near,
         one_sided=alone,
     )
+
+
+def _are_equal(
+    one: Detections, other: Detections, rows: np.ndarray, other_rows: np.ndarray, limits: Limits
+) -> np.ndarray:
+    """(P,) bool, whether the detections of a pair are equal but for rounding."""
+    boxes = np.abs(one.boxes[rows].astype(np.float64) - other.boxes[other_rows]).max(axis=1, initial=0.0)
+    scores = np.abs(one.scores[rows] - other.scores[other_rows])
+    return (boxes <= limits.pixels) & (scores <= limits.tolerance)
 
 
 def _pairs(one: Detections, other: Detections) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +115,8 @@ def _is_borderline(own: Detections, row: int, other: Detections, limits: Limits)
     score = float(own.scores[row])
     if abs(score - limits.score_threshold) <= limits.tolerance:
         return True
-    full = [one for one in (own, other) if len(one) >= limits.max_per_image]
-    if any(abs(score - float(one.scores.min())) <= limits.tolerance for one in full):
+    # Where the other side is full, one that has no partner, which counts itself, may have taken the last place.
+    if len(other) >= limits.max_per_image and score <= float(other.scores.min()) + limits.tolerance:
         return True
     better = other.scores >= score - limits.tolerance
     if not limits.class_agnostic:

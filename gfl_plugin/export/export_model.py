@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import onnx
 
 FILE = "model.onnx"
-RUNNER = Path(__file__).parent / "runner" / "detect.py"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "PIL")
 RAW_OUTPUTS = ("scores", "sides", "quality")  # followed by _ and the number of the level
 MAX_BYTES = 2**31 - 1  # of a file without external data
@@ -84,7 +83,7 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
     inputs = [IMAGES]
     if request.contract != RAW:
         inputs += [SIZES, SCALE] if request.preprocessing == RESIZE else [SIZES]
-    converted = onnx_model(network.eval(), inputs, outputs, request.opset)
+    converted = onnx_model(network.eval(), _recorded_size(description), inputs, outputs, request.opset)
     if request.preprocessing != NO_PREPROCESSING:
         converted = with_preprocessing(converted, description.input)
     _set_metadata(converted, description)
@@ -93,14 +92,14 @@ def export_model(model: nn.Module, cfg: Config, request: ExportRequest) -> onnx.
 
 
 def write_model(model: onnx.ModelProto, folder: Path) -> Path:
-    """Write a converted model, and beside it the program that runs it.
+    """Write a converted model.
 
     Args:
         model: the model.
         folder: an existing folder.
 
     Returns:
-        The file of the model.
+        The file.
 
     Raises:
         ValueError: if it is larger than one file can be.
@@ -109,8 +108,6 @@ def write_model(model: onnx.ModelProto, folder: Path) -> Path:
     if model.ByteSize() > MAX_BYTES:
         raise ValueError(f"the model has {model.ByteSize() / 2**30:.1f} GiB; an ONNX file can have 2 GiB")
     write_whole(folder / FILE, model.SerializeToString())
-    if RUNNER.is_file():
-        shutil.copyfile(RUNNER, folder / RUNNER.name)
     return folder / FILE
 
 
@@ -189,7 +186,7 @@ def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module
     if description.contract == RAW:
         levels, network = len(description.strides), RawNetwork(model)
         with torch.no_grad():
-            maps = len(network(torch.zeros(1, 3, 64, 64)))
+            maps = len(network(torch.zeros(1, 3, *_recorded_size(description))))
         return network, [f"{name}_{level}" for name in RAW_OUTPUTS[: maps // levels] for level in range(levels)]
     settings = model.bbox_head.test_cfg or {}
     threshold = float(settings.get("score_thr", 0.0))
@@ -213,6 +210,12 @@ def _min_size(description: ModelDescription) -> float:
     """The size that the file compares boxes with; in pixels that are not the original image's, only 0 has a meaning."""
     own = description.min_box_size
     return own if description.input.preprocessing == RESIZE else min(own, 0.0)
+
+
+def _recorded_size(description: ModelDescription) -> tuple[int, int]:
+    """Height and width of the images that a network is recorded with: SSD512 cannot take small ones."""
+    width, height = (max(256, 64 * math.ceil(side / 64)) for side in description.input.size or (320, 256))
+    return height, width + 64 * (height == width)  # equal sides would be taken as always equal
 
 
 def _topk(request: ExportRequest, settings: dict) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import nn
 
 from .model_description import NO_PREPROCESSING, RESIZE
@@ -47,13 +48,16 @@ class JudgedImage:
         """
         return JudgedImage(np.ascontiguousarray(self.pixels[:, ::-1]), self.scale)
 
-    def blank(self) -> JudgedImage:
-        """An image of this size without any content.
+    def noise(self) -> JudgedImage:
+        """An image of this size without objects: random pixels, always the same ones.
+
+        In an image of one color many scores would be equal, so that rounding would decide most of what NMS keeps.
 
         Returns:
             The image.
         """
-        return JudgedImage(np.full_like(self.pixels, 128), self.scale)
+        pixels = np.random.default_rng(0).integers(0, 256, self.pixels.shape)
+        return JudgedImage(pixels.astype(self.pixels.dtype), self.scale)
 
 
 class PyTorchSide:
@@ -93,7 +97,25 @@ class PyTorchSide:
             The detections of each image in pixels of the original image.
         """
         with torch.no_grad():
-            return [detections_of(one) for one in self.model.test_step(self.batch(images))]
+            return [detections_of(one.pred_instances) for one in self.model.test_step(self.batch(images))]
+
+    def candidates(self, image: JudgedImage) -> Detections:
+        """What the detector finds before NMS.
+
+        Args:
+            image: the image.
+
+        Returns:
+            The boxes above the score threshold, in pixels of the original image.
+        """
+        with torch.no_grad():
+            data = self.model.data_preprocessor(self.batch([image]), False)
+            maps = self.model.bbox_head(self.model.extract_feat(data["inputs"]))
+            metas = [one.metainfo for one in data["data_samples"]]
+            (found,) = self.model.bbox_head.predict_by_feat(*maps, batch_img_metas=metas, rescale=True, with_nms=False)
+        smallest = self.model.bbox_head.test_cfg.get("min_bbox_size", -1)
+        own = detections_of(found)
+        return own if smallest < 0 else own.rows((own.boxes[:, 2:] - own.boxes[:, :2] > smallest).all(axis=1))
 
 
 class FileSide:
@@ -166,19 +188,13 @@ class Resizing:
         import onnxruntime
 
         model = onnx.load(path)
-        names = [
-            node.output[0]
-            for node in model.graph.node
-            if node.op_type == _RESIZED_OPERATION and node.output[0].startswith(_PREFIX)
-        ]
+        nodes = [node for node in model.graph.node if node.op_type == _RESIZED_OPERATION]
+        names = [node.output[0] for node in nodes if node.output[0].startswith(_PREFIX)]
         self._session = None
-        if names:  # otherwise the file's size is that of the image
-            part = onnx.utils.Extractor(model).extract_model(["images"], names)
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(
-                part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+        if names:  # otherwise images keep their size
+            del model.graph.output[:]  # ONNX Runtime removes what is not needed for the new output
+            model.graph.output.append(onnx.helper.make_tensor_value_info(names[0], onnx.TensorProto.FLOAT, None))
+            self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resize an image.
@@ -195,16 +211,15 @@ class Resizing:
         return resized[0].transpose(1, 2, 0).astype(np.uint8)
 
 
-def detections_of(sample: DetDataSample) -> Detections:
-    """A result of MMDetection in the form of the runner.
+def detections_of(found: InstanceData) -> Detections:
+    """Results of MMDetection in the form of the runner.
 
     Args:
-        sample: with ``pred_instances``.
+        found: the instances of an image.
 
     Returns:
         The detections.
     """
-    found = sample.pred_instances
     boxes = getattr(found.bboxes, "tensor", found.bboxes)
     std = found.bbox_std.numpy() if "bbox_std" in found else None
     return Detections(boxes.numpy(), found.scores.numpy(), found.labels.numpy(), std)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..heads.box_intervals import OPTION
 from ..heads.box_uncertainty import OPTIONS
 from ..runtime.checkpoints import read
+from ..runtime.errors import in_a_line
 
 _NAMED = 3  # weights that a message names
 # Not weights: what a layer counts in training, and the bins, which belong to the config.
@@ -44,7 +45,6 @@ def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
     init_default_scope(cfg.get("default_scope", "mmdet"))
     settings = cfg.model.get("test_cfg") or {}
     cfg.model.test_cfg = {name: value for name, value in settings.items() if name not in (*OPTIONS, OPTION)}
-    cfg.model.backbone.init_cfg = None  # weights of ImageNet would only be replaced
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = revert_sync_batchnorm(MODELS.build(cfg.model))
@@ -67,16 +67,17 @@ def load_fitting(model: nn.Module, weights: Mapping[str, Tensor], name: Path | s
     Raises:
         ValueError: if weights are missing, not of this model, or of another shape.
     """
-    own = model.state_dict()
-    shapes = [
-        f"{key} is {_size(value)}, the config's {_size(own[key])}"
-        for key, value in weights.items()
-        if key in own and isinstance(value, Tensor) and value.shape != own[key].shape
-    ]
-    if shapes:
-        raise ValueError(f"{name} does not fit the config: {_listed(shapes)}")
-    with torch.no_grad():
-        left = model.load_state_dict(dict(weights), strict=False)
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    try:
+        with torch.no_grad():
+            left = model.load_state_dict(dict(weights), strict=False)
+    except RuntimeError as error:  # with a line per weight
+        shapes = [
+            f"{key} is {_size(value.shape)}, the config's {_size(own[key])}"
+            for key, value in weights.items()
+            if key in own and isinstance(value, Tensor) and value.shape != own[key]
+        ]
+        raise ValueError(f"{name} does not fit the config: {_listed(shapes) or in_a_line(error)}") from error
     missing = [key for key in left.missing_keys if not key.endswith(_OPTIONAL)]
     unexpected = [key for key in left.unexpected_keys if not key.endswith(_OPTIONAL)]
     problems = []
@@ -88,8 +89,8 @@ def load_fitting(model: nn.Module, weights: Mapping[str, Tensor], name: Path | s
         raise ValueError(f"{name} does not fit the config: {'; '.join(problems)}")
 
 
-def _size(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "a number"
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a number"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import onnx
 
 OLDEST_OPSET = 18  # what PyTorch's exporter writes; older ones lack operators
-_IMAGES = (2, 3, 256, 320)  # of the recording; batch, height and width are free in the file
 
 
 class ExportError(ValueError):
@@ -46,11 +45,14 @@ def check_opset(opset: int) -> None:
         raise ValueError(f"--opset is {opset}; the installed onnx knows opsets up to {onnx_opset_version()}")
 
 
-def onnx_model(network: nn.Module, inputs: Sequence[str], outputs: Sequence[str], opset: int) -> onnx.ModelProto:
+def onnx_model(
+    network: nn.Module, size: tuple[int, int], inputs: Sequence[str], outputs: Sequence[str], opset: int
+) -> onnx.ModelProto:
     """Convert a network.
 
     Args:
         network: takes images, and the other inputs of :class:`~.network.BoxNetwork`; in eval mode, on the CPU.
+        size: height and width for the recording; they are free in the model, as is the size of the batch.
         inputs: names of its inputs: ``images``, or ``images`` and ``sizes``, or these and ``scale``.
         outputs: names of its outputs.
         opset: version of ONNX's operators.
@@ -62,8 +64,8 @@ def onnx_model(network: nn.Module, inputs: Sequence[str], outputs: Sequence[str]
         ExportError: if PyTorch cannot record or convert it.
     """
     examples = (
-        torch.zeros(_IMAGES),
-        torch.tensor([[256, 320], [200, 300]]),
+        torch.zeros(2, 3, *size),
+        torch.tensor([size, size]),
         torch.ones(4),
     )[: len(inputs)]
     # Not named dimensions, which must be free of conditions such as "a level has more than one cell"; these have no

@@ -29,7 +29,8 @@ def install_command(extra: str, packages: Sequence[str]) -> str:
     """A ``pip install`` command that can be pasted into a shell.
 
     Args:
-        extra: of ``setup.py``: runtime, onedl, demo, init, ablation, calibrate, report, tools, publish, docs or dev.
+        extra: of ``setup.py``: runtime, onedl, demo, init, ablation, calibrate, report, export, tools,
+            publish, docs or dev.
         packages: what is missing, for a copy of the package that has neither ``setup.py`` nor metadata.
 
     Returns:

@@ -64,7 +64,8 @@ def decode(outputs: Mapping[str, np.ndarray], layout: Layout, frame: Frame) -> F
         frame: where the image lies in the input.
 
     Returns:
-        Detections with scores above the threshold, at most ``topk`` per level, and with an area, before NMS.
+        Detections with scores above the threshold, at most ``topk`` per level, and of at least the smallest
+        size, before NMS.
 
     Raises:
         ValueError: if the outputs do not have the locations of this input.
@@ -93,7 +94,7 @@ def decode(outputs: Mapping[str, np.ndarray], layout: Layout, frame: Frame) -> F
         distributions=probabilities,
         points=np.concatenate([points, pixels], axis=1),
     )
-    kept = found.rows(np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
+    kept = found.rows(np.flatnonzero((boxes[:, 2:] - boxes[:, :2] > layout.min_box_size).all(axis=1)))
     return kept.rows(np.argsort(-kept.scores, kind="stable"))
 
 

@@ -47,6 +47,7 @@ def described_layout(file: OnnxFile, description: ModelDescription) -> Layout:
         iou_threshold=description.iou_threshold,
         class_agnostic=description.class_agnostic,
         max_per_image=description.max_per_image,
+        min_box_size=description.min_box_size,
     )
 
 

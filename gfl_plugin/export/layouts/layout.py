@@ -66,6 +66,7 @@ class Layout:
     iou_threshold: float  # of NMS
     class_agnostic: bool  # whether boxes of different classes suppress each other
     max_per_image: int  # detections after NMS
+    min_box_size: float = 0.0  # width and height of boxes, in pixels of the image, must be above it
 
     def summary(self) -> str:
         """The layout in one line, for people who want to check it.

@@ -495,28 +495,44 @@ def draw(image: np.ndarray, found: Detections, classes: Sequence[str]) -> Image.
         The picture. Where sides have a standard deviation, a translucent band covers 1 of it on either side.
     """
     picture = Image.fromarray(image).convert("RGBA")
-    bands = Image.new("RGBA", picture.size)
-    line = max(1, round(min(picture.size) / 300))
-    font = _font(max(11, round(min(picture.size) / 40)))
     colors = [_color(int(label)) for label in found.labels]
     if found.std is not None:
+        bands = Image.new("RGBA", picture.size)
+        pen = ImageDraw.Draw(bands)
         for box, std, color in zip(found.boxes, found.std, colors):
-            band = Image.new("RGBA", picture.size)
-            pen = ImageDraw.Draw(band)
-            outer, inner = box + std * [-1, -1, 1, 1], box + std * [1, 1, -1, -1]
-            pen.rectangle(outer.tolist(), fill=(*color, 90))
-            if (inner[2:] - inner[:2] > 2).all():
-                pen.rectangle((inner + [1, 1, -1, -1]).tolist(), fill=(0, 0, 0, 0))
-            bands.alpha_composite(band)
-    picture.alpha_composite(bands)
+            for strip in _strips(box, std):
+                pen.rectangle(strip, fill=(*color, 90))
+        picture.alpha_composite(bands)
     pen = ImageDraw.Draw(picture)
+    font = _font(max(11, round(min(picture.size) / 40)))
+    for box, color in zip(found.boxes, colors):
+        left, top, right, bottom = box.tolist()
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=color, width=_line(picture.size))
     for box, score, label, color in zip(found.boxes, found.scores, found.labels, colors):
-        pen.rectangle(box.tolist(), outline=color, width=line)
         text = f"{classes[label]} {score:.2f}"
         place = (float(box[0]), max(0.0, float(box[1]) - font.getbbox(text)[3] - 2))
         pen.rectangle(pen.textbbox(place, text, font=font), fill=color)
         pen.text(place, text, fill="white", font=font)
     return picture.convert("RGB")
+
+
+def _strips(box: np.ndarray, std: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """The area between the boxes that are 1 standard deviation larger and smaller at each side, as rectangles."""
+    left, top, right, bottom = (box + std * [-1, -1, 1, 1]).tolist()
+    inner_left, inner_top, inner_right, inner_bottom = (box + std * [1, 1, -1, -1]).tolist()
+    if inner_left >= inner_right or inner_top >= inner_bottom:
+        return [(left, top, max(left, right), max(top, bottom))]
+    return [
+        (left, top, inner_left, bottom),
+        (inner_right, top, right, bottom),
+        (left, top, right, inner_top),
+        (left, inner_bottom, right, bottom),
+    ]
+
+
+def _line(size: tuple[int, int]) -> int:
+    """Width of lines in a picture, pixels."""
+    return max(1, round(min(size) / 300))
 
 
 def _color(label: int) -> tuple[int, int, int]:
