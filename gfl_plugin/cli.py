@@ -66,7 +66,7 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  add bins        gfl-plugin widen CHECKPOINT --reg-max 24 -o NEW.pth
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study
- for developers  gfl-plugin benchmark, gfl-plugin check-swaps
+ for developers  gfl-plugin benchmark,                 gfl-plugin check-swaps
 
 A config, also in _base_, is a file, or a name in this package or MMDetection:
  gfl-plugin train gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py
