@@ -141,8 +141,9 @@ def _finish(
     levels = []
     for (scores, sides), (height, width) in zip(rows, head.cells()):
         scores = graph.add("Sigmoid", scores) if form.sigmoid else scores
-        sides = _sides(graph, sides, head.bins, height * width, form)
-        sides = graph.add("Reshape", sides, graph.constant([0, 4 * head.bins, height, width], np.int64))
+        if form.softmax or form.bin_major:
+            sides = _sides(graph, sides, head.bins, height * width, form)
+            sides = graph.add("Reshape", sides, graph.constant([0, 4 * head.bins, height, width], np.int64))
         both = [sides, scores] if form.sides_first else [scores, sides]
         levels.append([graph.add("Concat", *both, axis=1)] if form.joined else both)
     if not form.maps:

@@ -74,15 +74,21 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def prepared(image: np.ndarray, layout: str, size: tuple[int, int]) -> tuple[np.ndarray, Placement]:
+def prepared(
+    image: np.ndarray, layout: str, size: tuple[int, int], other_resize: str | None = None
+) -> tuple[np.ndarray, Placement]:
     """The input that a toolbox makes of an image."""
     numbers, resize, grey, *_ = TOOLBOXES[layout]
+    resize = other_resize or resize
     height, width = image.shape[:2]
     new, corner = size, (0, 0)
-    if resize == "letterbox":
+    if resize in ("letterbox", "pad", "pad to 32"):
         ratio = min(size[0] / width, size[1] / height)
         new = tuple(round(one * ratio) for one in (width, height))
+    if resize == "letterbox":
         corner = tuple((whole - used) // 2 for whole, used in zip(size, new))
+    if resize == "pad to 32":
+        size = tuple(-(-one // 32) * 32 for one in new)
     resized = cv2.resize(image, new, interpolation=cv2.INTER_CUBIC if resize == "bicubic" else cv2.INTER_LINEAR)
     canvas = np.full((size[1], size[0], 3), grey, np.float64)
     canvas[corner[1] : corner[1] + new[1], corner[0] : corner[0] + new[0]] = resized
@@ -92,12 +98,13 @@ def prepared(image: np.ndarray, layout: str, size: tuple[int, int]) -> tuple[np.
     return canvas.transpose(2, 0, 1)[None].astype(np.float32), placement
 
 
-def slowly(folder: Path, name: str, image: np.ndarray, **changed: object) -> list[Slow]:
+def slowly(folder: Path, name: str, image: np.ndarray, resize: str | None = None, **changed: object) -> list[Slow]:
     """Detections of the same weights, from maps of logits."""
     layout, strides, classes, bins, _ = NETWORKS[name]
     plain = Form(concatenated=False, maps=True, channels_last=False, sigmoid=False, joined=False)
-    path = random_network(folder / "plain.onnx", Head(SIZE, strides, classes, bins), plain)
-    array, placement = prepared(image, layout, SIZE)
+    shape = [1, 3, "height", "width"]
+    path = random_network(folder / "plain.onnx", Head(SIZE, strides, classes, bins), plain, shape=shape)
+    array, placement = prepared(image, layout, SIZE, resize)
     outputs = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"data": array})
     levels = [(scores[0], sides[0]) for scores, sides in zip(outputs[: len(strides)], outputs[len(strides) :])]
     *_, offset, limits = TOOLBOXES[layout]
@@ -171,6 +178,17 @@ def test_keys_replace_those_of_the_base(tmp_path: Path) -> None:
     assert len(found.scores) == 3 < len(plain.scores)
     stride, scale = plain.points[0, 2:] * [96 / 150, 64 / 70], np.array([96 / 150, 64 / 70])
     np.testing.assert_allclose(found.points[0, :2] - plain.points[0, :2], 0.5 * stride / scale)
+
+
+@pytest.mark.parametrize("size", [(150, 70), (70, 150), (33, 41)])
+def test_pixels_may_be_added_at_the_right_and_bottom(size: tuple[int, int], tmp_path: Path) -> None:
+    """Up to the size of the input; if that is open, up to a multiple."""
+    image = picture(*size)
+    fixed = opened(tmp_path, "nanodet", base="nanodet", resize="pad")
+    assert_same(fixed.find(image), slowly(tmp_path, "nanodet", image, "pad"))
+    options = dict(shape=[1, 3, "height", "width"])
+    free = opened(tmp_path, "nanodet", options, base="nanodet", resize="pad", size=list(SIZE), size_divisor=32)
+    assert_same(free.find(image), slowly(tmp_path, "nanodet", image, "pad to 32"))
 
 
 @pytest.mark.parametrize("limit", [{"topk": 7}, {"iou": 0.3}, {"threshold": 0.8}, {"limit": 4}])
