@@ -76,7 +76,10 @@ setup(
     py_modules=["gfl_plugin_cli"],
     entry_points={"console_scripts": ["gfl-plugin = gfl_plugin_cli:main"]},
     packages=find_packages(include=["gfl_plugin", "gfl_plugin.*"]),
-    package_data={"gfl_plugin.analysis.report.page": ["templates/*.j2", "static/*.js", "static/*.css"]},
+    package_data={
+        "gfl_plugin.analysis.report.page": ["templates/*.j2", "static/*.js", "static/*.css"],
+        "gfl_plugin.export.layouts": ["shipped/*.json"],
+    },
     python_requires=">=3.10",  # as torch 2.13.0
     install_requires=[],
     extras_require={

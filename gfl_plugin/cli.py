@@ -43,6 +43,7 @@ COMMANDS = (
     "report",
     "show",
     "export",
+    "predict",
     "benchmark",
     "check-swaps",
 )
@@ -58,11 +59,11 @@ Generalized Focal Loss heads for MMDetection. Commands in project order:
  see its errors  gfl-plugin report my.py CHECKPOINT -o report      writes a page
  see the sides   gfl-plugin show my.py CHECKPOINT IMAGE -o pictures
  calibrate boxes gfl-plugin calibrate my.py CHECKPOINT -o calibration.json
- deploy          gfl-plugin export my.py CHECKPOINT -o model/       writes ONNX
+ deploy          gfl-plugin export my.py CHECKPOINT -o model/      writes ONNX
+ run ONNX files  gfl-plugin predict --onnx MODEL IMAGE -o found    any toolbox
  debug a NaN     gfl-plugin replay RECORD my.py        repeats a recorded step
  share weights   gfl-plugin publish CHECKPOINT         writes safetensors
  add bins        gfl-plugin widen CHECKPOINT --reg-max 24 -o NEW.pth
-
  other scripts   gfl-plugin run SCRIPT ARGUMENTS       also MMDetection's tools
  compare heads   gfl-plugin ablate components          trains a study
  for developers  gfl-plugin benchmark,                 gfl-plugin check-swaps

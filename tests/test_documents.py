@@ -58,6 +58,7 @@ NOT_RUN = {
     "gfl-plugin calibrate": "needs a trained model; tests/analysis/test_calibration.py runs it on small data",
     "gfl-plugin report": "needs a trained model; tests/analysis/report/test_report_command.py runs it on small data",
     "gfl-plugin export": "needs a trained model; tests/export/test_export_command.py runs it on a small one",
+    "gfl-plugin predict": "needs a network as an ONNX file; tests/export/test_onnx_report.py runs it on a made one",
     "gfl-plugin run": "runs other people's scripts; tests/e2e/test_run.py runs them",
     "gfl-plugin demo": "trains for minutes; tests/e2e/test_demo.py runs it on small data",
     "gfl-plugin check-swaps": "takes hours; tests/projects/test_swap_head.py does the same for one config per family",

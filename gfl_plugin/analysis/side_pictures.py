@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import inference_detector
+from mmengine.structures import InstanceData
 from PIL import Image
 from torch import nn
 
@@ -30,6 +32,8 @@ class WrittenPicture:
     picture: Path | None  # None if the image could not be read
     boxes: int  # drawn on it
     error: str  # why there is no picture; "" if there is one
+    found: InstanceData | Mapping[str, np.ndarray] | None = None  # all detections of the image
+    size: tuple[int, int] = (0, 0)  # width and height of the image
 
 
 def image_files(named: Sequence[Path]) -> list[Path]:
@@ -102,23 +106,60 @@ def write_side_pictures(
     Raises:
         ValueError: if a picture would replace an image, or the config has no pipeline for images without labels.
     """
-    pictures, pipeline = picture_files(images, folder), _pipeline(detector)
+    pipeline = _pipeline(detector)
     head = getattr(detector.model, "bbox_head", None)
     if settings := side_settings(head):
         head.test_cfg.update(settings, score_thr=min(score_thr, head.test_cfg.get("score_thr", 0)))
     classes, bins = detector.model.dataset_meta.get("classes", ()), side_bins(head)
-    for image, picture in zip(images, pictures):
+
+    def find(image: Path, pixels: np.ndarray) -> InstanceData:
+        with torch.no_grad():
+            return inference_detector(detector.model, str(image), test_pipeline=pipeline).pred_instances
+
+    yield from write_pictures(find, Drawn(classes, bins, score_thr, count), images, folder)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of the detections, see :func:`~gfl_plugin.pictures.pictured_boxes.pictured_boxes`."""
+
+    classes: Sequence[str]
+    bins: np.ndarray | None
+    score_thr: float
+    count: int
+
+
+def write_pictures(
+    find: Callable[[Path, np.ndarray], InstanceData | Mapping[str, np.ndarray]],
+    drawn: Drawn,
+    images: Sequence[Path],
+    folder: Path,
+) -> Iterator[WrittenPicture]:
+    """Read images, find objects in them, and write their pictures.
+
+    Args:
+        find: detections of an image, in its pixels, from its path and its (H, W, 3) uint8 RGB pixels.
+        drawn: what is drawn of them.
+        images: files; those that cannot be read are skipped.
+        folder: of the pictures; it must exist.
+
+    Yields:
+        What became of each image, in their order.
+
+    Raises:
+        ValueError: if a picture would replace an image.
+    """
+    for image, picture in zip(images, picture_files(images, folder)):
         try:
             pixels = read_rgb(image)
         except OSError as error:
             missing = not image.is_file()
             yield WrittenPicture(image, None, 0, f"image not found: {image}" if missing else str(error))
             continue
-        with torch.no_grad():
-            found = inference_detector(detector.model, str(image), test_pipeline=pipeline).pred_instances
-        pictured = pictured_boxes(found, classes, bins, score_thr, count)
+        found = find(image, pixels)
+        pictured = pictured_boxes(found, drawn.classes, drawn.bins, drawn.score_thr, drawn.count)
         Image.fromarray(side_picture(pixels, pictured)).save(picture)
-        yield WrittenPicture(image, picture, len(pictured.boxes), "")
+        yield WrittenPicture(image, picture, len(pictured.boxes), "", found, (pixels.shape[1], pixels.shape[0]))
 
 
 def what_is_drawn(head: nn.Module | None) -> str:

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..analysis.detection_picture import side_by_side
     from ..analysis.progress import output_console, progress_display
-    from ..analysis.report.examine import Subject
+    from ..analysis.report.detector_source import DetectorSubject
     from ..analysis.report.report_content import PAGE
     from ..analysis.report.write_report import Request, write_report
     from ..analysis.studies.demo_study import demo_scale, demo_study
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     side_by_side(data / "val.json", data / "val", detections, _PICTURES).save(picture)
     console.print(f"wrote {picture}: ground truth and detections", markup=False, soft_wrap=True)
     subjects = tuple(
-        Subject(run.variant.title, str(run.config), Config.fromfile(run.config), run.checkpoint, "val")
+        DetectorSubject(run.variant.title, str(run.config), Config.fromfile(run.config), run.checkpoint, "val")
         for run in finished_runs(outcome)
     )
     if subjects:

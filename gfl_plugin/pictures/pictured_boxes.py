@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, nn
 
 from ..metrics.matching import pairwise_overlap
 from ..structures.side_fields import BBOX_DISTRIBUTIONS, BBOX_POINTS, BBOX_STD
@@ -63,7 +63,11 @@ def side_bins(head: nn.Module | None) -> np.ndarray | None:
 
 
 def pictured_boxes(
-    found: InstanceData, classes: Sequence[str], bins: np.ndarray | None, score_thr: float, count: int
+    found: InstanceData | Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    bins: np.ndarray | None,
+    score_thr: float,
+    count: int,
 ) -> PicturedBoxes:
     """Select the detections that a picture shows.
 
@@ -103,7 +107,7 @@ def _without_overlap(boxes: np.ndarray) -> np.ndarray:
 
 def _array(values: object) -> np.ndarray:
     tensor = get_box_tensor(values) if hasattr(values, "tensor") else values
-    return tensor.detach().cpu().numpy()
+    return tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else np.asarray(tensor)
 
 
 def _kind(fields: Mapping[str, np.ndarray], bins: np.ndarray | None) -> str:

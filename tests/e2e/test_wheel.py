@@ -104,10 +104,9 @@ def test_the_wheel_contains_the_index_of_the_models_where_mim_looks(wheel: Path)
     assert len(index) > 1 and {name: archive.read(name) for name in expected} == expected
 
 
-def test_the_wheel_contains_the_files_of_the_report_page(wheel: Path) -> None:
-    """Templates, scripts and styles, which are not Python modules."""
-    folder = ROOT / "gfl_plugin" / "analysis" / "report" / "page"
-    sources = [path for path in folder.rglob("*") if path.suffix in (".j2", ".js", ".css")]
+def test_the_wheel_contains_the_files_that_are_not_modules(wheel: Path) -> None:
+    """Templates, scripts and styles, which are not Python modules, and the layouts of other toolboxes."""
+    sources = [path for path in (ROOT / "gfl_plugin").rglob("*") if path.suffix in (".j2", ".js", ".css", ".json")]
     names = set(zipfile.ZipFile(wheel).namelist())
     assert len(sources) > 10
     assert [path.name for path in sources if path.relative_to(ROOT).as_posix() not in names] == []

@@ -11,7 +11,8 @@ from mmengine.registry import init_default_scope
 
 from ..labelled_images import labelled_loader
 from ..progress import ProgressDisplay
-from ..report.examine import Subject, examine
+from ..report.detector_source import DetectorSubject
+from ..report.examine import examine
 from ..report.examined_image import Examination
 from ..report.label_judgements import judge_labels
 from ..studies.finished_run import FinishedRun
@@ -114,4 +115,6 @@ def _trained(runs: list[Run], jobs: int, display: ProgressDisplay) -> list[Finis
 
 def _examination(run: FinishedRun, folder: Path, display: ProgressDisplay) -> Examination:
     cfg = Config.fromfile(run.config)
-    return examine(Subject(run.variant.name, str(run.config), cfg, run.checkpoint, "val"), folder / "examined", display)
+    return examine(
+        DetectorSubject(run.variant.name, str(run.config), cfg, run.checkpoint, "val"), folder / "examined", display
+    )

@@ -85,8 +85,8 @@ def _missing_objects(examination: Examination) -> list[str]:
         sentences.append(f"Classes without an object in these images have no AP: {listed}.")
     if not any(len(image.scores) for image in images):
         sentences.append(
-            "The model has no detection above test_cfg.score_thr, so that there is nothing to say about its scores and "
-            "sides."
+            "The model has no detection above test_cfg.score_thr (score_threshold of a layout), so that there is "
+            "nothing to say about its scores and sides."
         )
     return sentences
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -29,10 +29,25 @@ def run_fingerprint(cfg: Config, checkpoint: Path, dataset: Dataset, split: str)
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256(_line([_FORMAT, __version__, split, cfg.to_dict()]))
-    with open(checkpoint, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    return fingerprint([split, cfg.to_dict()], [checkpoint], dataset)
+
+
+def fingerprint(settings: Sequence[object], weights: Sequence[Path], dataset: Dataset) -> str:
+    """Hash settings, weights and images.
+
+    Args:
+        settings: all of them, such as JSON can hold.
+        weights: files; their content counts, not their paths.
+        dataset: the labelled images. Of an image file, path, size and time of the last change count.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(_line([_FORMAT, __version__, *settings]))
+    for path in weights:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     digest.update(_line(len(dataset)))
     for number in range(len(dataset) if hasattr(dataset, "get_data_info") else 0):
         digest.update(_line(_image(dataset.get_data_info(number))))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..progress import ProgressDisplay
 from .comparison import compare, same_images
-from .examine import Subject, examine
+from .examine import examine
 from .examined_image import Examination
+from .image_source import Subject
 from .model_names import folder_names
 from .model_report import model_report, with_suspects
 from .report_content import Comparison, ModelReport, ReportContent

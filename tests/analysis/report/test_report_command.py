@@ -20,8 +20,10 @@ from mmengine.config import Config, ConfigDict
 from gfl_plugin import cli
 from gfl_plugin.analysis.labelled_images import labelled_loader
 from gfl_plugin.analysis.progress import output_console, progress_display
+from gfl_plugin.analysis.report import detector_source as detector_module
 from gfl_plugin.analysis.report import examine as examine_module
-from gfl_plugin.analysis.report.examine import Subject, examine
+from gfl_plugin.analysis.report.detector_source import DetectorSubject
+from gfl_plugin.analysis.report.examine import examine
 from gfl_plugin.analysis.report.examined_image import Examination
 from gfl_plugin.analysis.report.report_content import ModelReport, ReportContent
 from gfl_plugin.analysis.report.run_fingerprint import run_fingerprint
@@ -226,14 +228,14 @@ class Interrupting:
 
 def predicted(root: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[int]:
     """Numbers of the images that a command predicts."""
-    numbers, make = [], examine_module.examined_image
+    numbers, make = [], detector_module.examined_image
 
     def noting(sample: dict, info: dict, number: int):
         numbers.append(number)
         return make(sample, info, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(examine_module, "examined_image", noting)
+        patch.setattr(detector_module, "examined_image", noting)
         assert report(root, **settings) == 0
     return numbers
 
@@ -462,7 +464,7 @@ def test_workers_read_the_images_too(folder: Path, display) -> None:
     examined = {}
     for workers in (0, 2):
         cfg = detector_config(folder, **{"val_dataloader.num_workers": workers})
-        subject = Subject("name", "config.py", cfg, folder / "gfl.pth", "val")
+        subject = DetectorSubject("name", "config.py", cfg, folder / "gfl.pth", "val")
         examined[workers] = examine(subject, folder / f"out_{workers}", display)
     assert [one.scores.tolist() for one in examined[0].images] == [one.scores.tolist() for one in examined[2].images]
     assert examined[0].missing == examined[2].missing and str(path) in examined[0].missing[-1]
