@@ -26,7 +26,7 @@ def graph_of(sizes: list[str | int], data: str = "images", first: str = "batch")
     images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [first, 4, "height", "width"])
     turned = helper.make_tensor_value_info("turned", TensorProto.FLOAT, [4, first, "height", "width"])
     result = helper.make_tensor_value_info("result", TensorProto.FLOAT, [None] * len(sizes))
-    numbers = [constant(str(size), size) for size in sizes if isinstance(size, int)]
+    numbers = [constant(str(size), size) for size in {*sizes} if isinstance(size, int)]
     graph = helper.make_graph(nodes, "g", [images], [result], numbers, value_info=[turned])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
