@@ -291,6 +291,11 @@ def test_other_results_are_not_those_of_nms(rows: list[int]):
     assert not explained(ROW.rows([0, 2, 3]), ROW.rows(rows), ROW)
 
 
+def test_a_lower_score_does_not_suppress_a_higher_one():
+    both = detections([[0, 0, 10, 10], [1, 0, 11, 10]], [0.9, 0.8])
+    assert not explained(both.rows([0]), both.rows([1]), both)
+
+
 def test_boxes_that_are_not_among_the_candidates_are_not_explained():
     right = ROW.rows([0, 2, 3])
     moved = replace(right, boxes=right.boxes + np.float32(0.01))

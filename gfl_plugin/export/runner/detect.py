@@ -199,7 +199,9 @@ def _session(path: Path, threads: int, provider: str) -> onnxruntime.InferenceSe
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # ONNX Runtime has a class of its own for each status, without a common base
-        why = f"ONNX Runtime says: {_one_line(error)}"
+        why = (
+            f"ONNX Runtime says: {_one_line(error).split('failed:')[-1].split('&) ')[-1]}"  # after places in its source
+        )
         version = onnxruntime.__version__
         needed = _versions(path)
         if needed is None:
@@ -637,7 +639,7 @@ def with_progress(items: Sequence) -> Iterator:
 
 def _one_line(error: BaseException) -> str:
     lines = str(error).splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return lines[0][:500] if lines else type(error).__name__
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
