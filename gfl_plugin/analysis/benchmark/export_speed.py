@@ -30,7 +30,8 @@ from .paired_cost import alternate_times
 from .settings import Report
 
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-_SPREAD = 30.0  # factor of the last layers' random weights: trained heads have different scores and sizes of boxes
+# Factors of the last layers' random weights: trained heads have different scores and different sizes of boxes.
+_SPREAD_CLASSES, _SPREAD_SIDES = 30.0, 5.0
 _BOX_LIMIT, _SCORE_LIMIT = 1e-2, 1e-4  # of agreement: pixels; with random weights, activations are larger than usual
 
 Call = Callable[[], Detections]
@@ -104,8 +105,8 @@ def _detectors(case: ExportCase, image: np.ndarray) -> tuple[nn.Module, nn.Modul
     torch.manual_seed(0)
     theirs, ours = build_detectors(case.depth, case.classes, case.small, device="cpu")
     preprocessor = dict(type="mmdet.DetDataPreprocessor", mean=_MEAN, std=_STD, bgr_to_rgb=True, pad_size_divisor=32)
-    for layer in (theirs.bbox_head.gfl_cls, theirs.bbox_head.gfl_reg):
-        layer.weight *= _SPREAD
+    theirs.bbox_head.gfl_cls.weight *= _SPREAD_CLASSES
+    theirs.bbox_head.gfl_reg.weight *= _SPREAD_SIDES
     for detector in (theirs, ours):
         detector.data_preprocessor = MODELS.build(preprocessor)
     given = theirs.data_preprocessor({"inputs": [_tensor(image)], "data_samples": [_sample(image)]})
