@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import re
 import warnings
@@ -83,6 +82,7 @@ def onnx_model(
                 output_names=list(outputs),
                 opset_version=opset,
                 dynamo=True,
+                verbose=False,
                 custom_translation_table=translations(),
             )
             model = converted.model_proto
@@ -148,11 +148,11 @@ def _cause(error: BaseException) -> BaseException:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop what PyTorch's exporter prints, logs and warns of."""
+    """Drop what PyTorch's exporter logs and warns of."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

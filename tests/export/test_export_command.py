@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from export.tiny_detectors import CHANNELS, config_of, detector_of
+from mmcv.ops import ModulatedDeformConv2dPack
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from gfl_plugin.export.model_description import KEY, ModelDescription
 
 @pytest.fixture
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable:
-    """Types the command for a head; gives exit status, lines of output, and lines of errors."""
+    """Types the command for a head; gives exit status, lines of output without progress, and lines of errors."""
     monkeypatch.setattr(export, "_certified", lambda *arguments: 0)
 
     def run(head: str, *words: str, weights: dict | None = None, **changes: object) -> tuple:
@@ -39,12 +40,13 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             ["export", *map(str, (tmp_path / "my.py", tmp_path / "my.pth", "-o", tmp_path / "out")), *words]
         )
         shown = capsys.readouterr()
-        return status, shown.out.splitlines(), shown.err.splitlines()
+        lines = [line for line in shown.out.splitlines() if not re.match(r"\[ *\d+ s\] ", line)]  # progress
+        return status, lines, shown.err.splitlines()
 
     return run
 
 
-def test_it_writes_the_file_with_one_line(typed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_writes_the_file_and_says_so(typed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_certified", lambda *arguments: 1)
     pipeline = [dict(type="LoadImageFromFile"), dict(type="Pad", size_divisor=32), dict(type="PackDetInputs")]
     status, lines, errors = typed(
@@ -145,6 +147,17 @@ def test_a_network_that_cannot_be_recorded() -> None:
     with pytest.raises(ValueError, match=r"^PyTorch cannot export this network to ONNX \(\w+: .*\)$") as error:
         export_model(detector_of(cfg), cfg, ExportRequest())
     assert "\n" not in str(error.value)
+
+
+def test_deformable_convolutions_are_named() -> None:
+    """The class is mmcv's, which needs no compiled operator until it computes."""
+    cfg = config_of("gflv2")
+    model = detector_of(cfg)
+    model.neck = ModulatedDeformConv2dPack(CHANNELS, CHANNELS, 3)
+    with pytest.raises(
+        ValueError, match=r"deformable convolutions of mmcv \(ModulatedDeformConv2dPack\), which PyTorch"
+    ):
+        export_model(model, cfg, ExportRequest())
 
 
 def test_settings_about_sides_are_left_out(tmp_path: Path) -> None:
