@@ -129,6 +129,7 @@ def describe(model: nn.Module, cfg: Config, request: ExportRequest) -> ModelDesc
 
     head = head_of(model)
     decoding = decoding_of(head)
+    _check_layers(model)
     settings = head.test_cfg or {}
     nms = settings.get("nms") or {}
     if request.contract != RAW and not is_greedy(nms):
@@ -178,6 +179,16 @@ def head_of(model: nn.Module) -> nn.Module:
             "MMDetection's SingleStageDetector, with one bbox_head"
         )
     return model.bbox_head
+
+
+def _check_layers(model: nn.Module) -> None:
+    """Check that there is no layer that PyTorch is known not to record; its own message would not name it."""
+    deformable = sorted({type(layer).__name__ for layer in model.modules() if "DeformConv" in type(layer).__name__})
+    if deformable:
+        raise ValueError(
+            f"the detector has deformable convolutions of mmcv ({', '.join(deformable)}), which PyTorch cannot export; "
+            "train it without dcn and stage_with_dcn of the backbone"
+        )
 
 
 def _network(model: nn.Module, description: ModelDescription) -> tuple[nn.Module, list[str]]:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from export.tiny_detectors import CHANNELS, config_of, detector_of
+from mmcv.ops import ModulatedDeformConv2dPack
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from torch import Tensor, nn
@@ -146,6 +147,17 @@ def test_a_network_that_cannot_be_recorded() -> None:
     with pytest.raises(ValueError, match=r"^PyTorch cannot export this network to ONNX \(\w+: .*\)$") as error:
         export_model(detector_of(cfg), cfg, ExportRequest())
     assert "\n" not in str(error.value)
+
+
+def test_deformable_convolutions_are_named() -> None:
+    """The class is mmcv's, which needs no compiled operator until it computes."""
+    cfg = config_of("gflv2")
+    model = detector_of(cfg)
+    model.neck = ModulatedDeformConv2dPack(CHANNELS, CHANNELS, 3)
+    with pytest.raises(
+        ValueError, match=r"deformable convolutions of mmcv \(ModulatedDeformConv2dPack\), which PyTorch"
+    ):
+        export_model(model, cfg, ExportRequest())
 
 
 def test_settings_about_sides_are_left_out(tmp_path: Path) -> None:
