@@ -33,6 +33,7 @@ _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 # Factors of the last layers' random weights: trained heads have different scores and different sizes of boxes.
 _SPREAD_CLASSES, _SPREAD_SIDES = 30.0, 5.0
 _BOX_LIMIT, _SCORE_LIMIT = 1e-2, 1e-4  # of agreement: pixels; with random weights, activations are larger than usual
+_PAUSE = 0.2  # seconds between two calls, for the threads of the previous runtime to stop
 
 Call = Callable[[], Detections]
 
@@ -96,7 +97,7 @@ def export_speed(case: ExportCase, report: Report = lambda name: None) -> list[E
         report("comparing detections")
         agreement = _agreement(calls, ours)
         report(f"ResNet-{case.depth}")
-        times = alternate_times(list(calls.values()), case.runs, "cpu")
+        times = alternate_times(list(calls.values()), case.runs, "cpu", _PAUSE)
     return [_row(name, agreement[name], [(one[0], one[place]) for one in times]) for place, name in enumerate(calls)]
 
 

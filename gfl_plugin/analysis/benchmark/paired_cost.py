@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,18 +24,27 @@ class PairedCost:
     high: float  # third quartile of the pairs' ratios
 
 
-def alternate_times(calls: Sequence[Callable[[], object]], count: int, device: str) -> list[tuple[float, ...]]:
+def alternate_times(
+    calls: Sequence[Callable[[], object]], count: int, device: str, pause: float = 0.0
+) -> list[tuple[float, ...]]:
     """Time calls in turns: first, second, ..., first, second, ...
 
     Args:
         calls: the calls.
         count: number of counted turns.
         device: device that all of them use.
+        pause: seconds before each call. The threads of some runtimes keep waiting in a loop after a call, which would
+            slow down the next one.
 
     Returns:
         The seconds of each call, one tuple per turn.
     """
-    return [tuple(seconds(call, device) for call in calls) for _ in range(count + WARM_UP)][WARM_UP:]
+
+    def rested(call: Callable[[], object]) -> float:
+        time.sleep(pause)
+        return seconds(call, device)
+
+    return [tuple(map(rested, calls)) for _ in range(count + WARM_UP)][WARM_UP:]
 
 
 def paired_cost(name: str, calls: Sequence[Callable[[], object]], count: int, device: str) -> PairedCost:
