@@ -30,6 +30,8 @@ PRIVATE_NAMES = (
     PrivateName("mmengine.config.Config._merge_a_into_b", "merges overrides with MMEngine's rules"),
     PrivateName("mmengine.registry.build_from_cfg._scope_", "config key that selects the registry of a part"),
     PrivateName("mmengine.registry.Registry._add_child", "registers the scope with the root registry"),
+    PrivateName("mmengine.model.ImgDataPreprocessor._enable_normalize", "whether an exported file normalizes"),
+    PrivateName("mmengine.model.ImgDataPreprocessor._channel_conversion", "order of channels of an exported file"),
     PrivateName("mmengine.runner.checkpoint._safe_torch_load", "reads checkpoints safely", "onedl-mmengine"),
     PrivateName("mmengine.runner.Runner._resume", "whether a training resumes"),
     PrivateName("mmengine.runner.Runner._load_from", "whether a training starts from weights"),
