@@ -95,7 +95,7 @@ def export_speed(case: ExportCase, report: Report = lambda name: None) -> list[E
             if name == "ONNX Runtime, boxes" and (openvino := _openvino(path, image, case.threads)):
                 calls["OpenVINO, boxes"] = openvino
         report("comparing detections")
-        agreement = _agreement(calls, ours)
+        agreement = agreement_texts(calls, ours)
         report(f"ResNet-{case.depth}")
         times = alternate_times(list(calls.values()), case.runs, "cpu", _PAUSE)
     return [_row(name, agreement[name], [(one[0], one[place]) for one in times]) for place, name in enumerate(calls)]
@@ -196,8 +196,19 @@ def _openvino(path: Path, image: np.ndarray, threads: int) -> Call | None:
     return run
 
 
-def _agreement(calls: dict[str, Call], ours: nn.Module) -> dict[str, str]:
-    """Differences from MMDetection's detections, by name."""
+def agreement_texts(calls: dict[str, Call], ours: nn.Module) -> dict[str, str]:
+    """Compare what the ways find.
+
+    Args:
+        calls: MMDetection's first. Files with Dirac sides or 8 bits have other numbers and are not compared.
+        ours: a detector with the test settings of all.
+
+    Returns:
+        Differences from the first one's detections, by name.
+
+    Raises:
+        Disagreement: if a difference is above the limits, or a detection is missing.
+    """
     settings = ours.bbox_head.test_cfg
     limits = Limits(
         score_threshold=settings.score_thr,
