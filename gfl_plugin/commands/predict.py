@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .show import add_drawing_options, check_drawing_options
+
 if TYPE_CHECKING:
     from ..analysis.side_pictures import WrittenPicture
     from ..export.layouts.detector import OnnxDetector
@@ -39,10 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help=f"folder of {RESULTS} and NAME.png, which is created"
     )
-    parser.add_argument("--score-thr", type=float, default=0.3, help="smallest score of a box (default: 0.3)")
-    parser.add_argument(
-        "--count", type=int, default=6, help="boxes per picture that get curves, the best first (default: 6)"
-    )
+    add_drawing_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,10 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         FileNotFoundError: if the ONNX file, the layout or all images do not exist.
         ImportError: if a package of the extra ``[export]`` is missing.
     """
-    if not 0 <= arguments.score_thr <= 1:
-        raise ValueError(f"--score-thr is {arguments.score_thr:g}; it must be in [0, 1]")
-    if arguments.count < 0:
-        raise ValueError(f"--count is {arguments.count}; it must be 0 or more")
+    check_drawing_options(arguments)
 
     import numpy as np
 

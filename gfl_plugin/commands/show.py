@@ -30,10 +30,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="folder of the pictures, which is created; NAME.png is replaced"
     )
+    add_drawing_options(parser)
+
+
+def add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which boxes are drawn.
+
+    Args:
+        parser: parser of the command.
+    """
     parser.add_argument("--score-thr", type=float, default=0.3, help="smallest score of a box (default: 0.3)")
     parser.add_argument(
         "--count", type=int, default=6, help="boxes per picture that get curves, the best first (default: 6)"
     )
+
+
+def check_drawing_options(arguments: argparse.Namespace) -> None:
+    """Check the options of :func:`add_drawing_options`.
+
+    Args:
+        arguments: parsed arguments.
+
+    Raises:
+        ValueError: if one is outside of its range.
+    """
+    if not 0 <= arguments.score_thr <= 1:
+        raise ValueError(f"--score-thr is {arguments.score_thr:g}; it must be in [0, 1]")
+    if arguments.count < 0:
+        raise ValueError(f"--count is {arguments.count}; it must be 0 or more")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,10 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError: if an argument is wrong, or a picture would replace an image.
         FileNotFoundError: if the config, the checkpoint or all images do not exist.
     """
-    if not 0 <= arguments.score_thr <= 1:
-        raise ValueError(f"--score-thr is {arguments.score_thr:g}; it must be in [0, 1]")
-    if arguments.count < 0:
-        raise ValueError(f"--count is {arguments.count}; it must be 0 or more")
+    check_drawing_options(arguments)
 
     from mmengine.config import Config
     from mmengine.logging import MMLogger
