@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bccd_long",
             "bccd_fair",
             "demo_fair",
+            "bccd_short",
+            "demo_short",
             "demo_tiny",
             "demo_large",
             "demo_noise",
@@ -49,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ],
         default="demo",
         help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair, "
-        "demo_fair: AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; demo_tiny, "
-        "demo_large: tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on "
-        "a single level), or COCO",
+        "demo_fair: AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; bccd_short, "
+        "demo_short: the same with a quarter of the epochs; demo_tiny, demo_large: tiny digits, large digits on a "
+        "single level; demo_noise: annotations with noise of known laws, on a single level), or COCO",
     )
     parser.add_argument(
         "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"

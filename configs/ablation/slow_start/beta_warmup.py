@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
 ablation = dict(order=1, title="β from 0 to 2", against="gfl")
-model = dict(bbox_head=dict(loss_cls=dict(warmup=400, first_beta=0.0)))
+model = dict(bbox_head=dict(loss_cls=dict(warmup=100, first_beta=0.0)))

@@ -117,7 +117,25 @@ def _add_hooks(cfg: Config, ablation: dict) -> None:
 
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
-_FAIR_EPOCHS = 48  # of the scale bccd_fair
+
+_BCCD_FAIR = SmallScale(
+    BccdData(),
+    "bccd_data.py",
+    epochs=48,
+    batch=8,
+    classes=3,
+    image_scale=(320, 240),
+    schedule="small_schedule_adamw.py",
+)
+_DEMO_FAIR = SmallScale(
+    EmbeddedData(DemoSize(train=600, val=150, side=160)),
+    "demo_data.py",
+    epochs=24,
+    batch=8,
+    classes=10,
+    image_scale=None,
+    schedule="small_schedule_adamw.py",
+)
 
 # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
 _NOISE = SmallScale(
@@ -156,24 +174,11 @@ SCALES: dict[str, Scale] = {
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
     # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About five and
     # three minutes on one core.
-    "bccd_fair": SmallScale(
-        BccdData(),
-        "bccd_data.py",
-        epochs=_FAIR_EPOCHS,
-        batch=8,
-        classes=3,
-        image_scale=(320, 240),
-        schedule="small_schedule_adamw.py",
-    ),
-    "demo_fair": SmallScale(
-        EmbeddedData(DemoSize(train=600, val=150, side=160)),
-        "demo_data.py",
-        epochs=24,
-        batch=8,
-        classes=10,
-        image_scale=None,
-        schedule="small_schedule_adamw.py",
-    ),
+    "bccd_fair": _BCCD_FAIR,
+    "demo_fair": _DEMO_FAIR,
+    # The beginning of these trainings as a training of its own.
+    "bccd_short": replace(_BCCD_FAIR, epochs=12),
+    "demo_short": replace(_DEMO_FAIR, epochs=6),
     # The data and the schedule of demo_long with digits shorter than the finest stride.
     "demo_tiny": SmallScale(
         EmbeddedData(DemoSize(train=600, val=150, side=160, digits="tiny")),
