@@ -13,7 +13,7 @@ from .gflv2 import OurGFLV2, TheirGFLV2, build_gflv2, gflv2_losses
 from .heads import CHANNELS, build_heads
 from .machine_limits import MachineLimits
 from .paired_cost import alternate_times
-from .row import Row, differences_text, row_of_times
+from .row import Row, differences_text, row_of_times, row_relative_to_gfl
 from .settings import Report, Settings
 
 # Relative to the largest number compared. Where an input of the ReLU is 0 up to rounding, or two probabilities are
@@ -23,7 +23,6 @@ _TOLERANCES = {
     "gradients (of the largest)": 2e-5,
     "gradients of the layers (of the largest)": 2e-5,
 }
-_RELATIVE = "x GFL's time"
 
 
 def gflv2_rows(settings: Settings, limits: MachineLimits, report: Report) -> Iterator[Row]:
@@ -66,10 +65,7 @@ def _rows(
     """Two rows from four calls: GFLV2 by MMDetection and by the plugin, GFL by both."""
     times = alternate_times(runs, settings.runs, settings.device)
     yield row_of_times(name, [turn[:2] for turn in times], floor, agreement)
-    # The quotient of a turn, whose calls ran under the same load.
-    quotients = [(1e-3 * turn[0] / turn[2], 1e-3 * turn[1] / turn[3]) for turn in times]
-    row = row_of_times(f"{name}, relative to GFL", quotients)
-    yield Row(row.name, row.theirs, row.ours, _RELATIVE, row.ratio, row.low, row.high)
+    yield row_relative_to_gfl(name, times)
 
 
 def _step(model: TheirGFLV2 | OurGFLV2, case: BenchmarkCase) -> tuple[dict, list[Tensor]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .detector_rows import detector_rows
 from .gflv2_rows import gflv2_rows
 from .head_rows import head_rows
+from .ld_rows import ld_rows
 from .machine_limits import MachineLimits
 from .memory_rows import memory_rows
 from .prediction_rows import prediction_rows
@@ -16,6 +17,7 @@ from .settings import Report, Settings
 _GROUPS = {
     ("assignment", "loss", "loss + backward", "kept for backward"): head_rows,
     ("GFLV2",): gflv2_rows,
+    ("LD",): ld_rows,
     ("peak memory of a step",): memory_rows,
     ("predict_by_feat",): prediction_rows,
     ("training step", "head forward", "test"): detector_rows,

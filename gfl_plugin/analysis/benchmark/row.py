@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .paired_cost import alternate_times
 
@@ -79,6 +79,22 @@ def row_of_times(
     medians = 1000 * statistics.median(theirs), 1000 * statistics.median(ours)
     floor = None if floor is None else 1000 * floor
     return Row(name, *medians, "ms", statistics.median(ratios), low, high, floor, agreement)
+
+
+def row_relative_to_gfl(name: str, times: Sequence[tuple[float, ...]]) -> Row:
+    """Compute the medians of a method's times relative to GFL's, as quotients of calls under the same load.
+
+    Args:
+        name: name of the method's row.
+        times: seconds of the method with MMDetection's head and with the plugin's, and of GFL with both, one tuple per
+            turn.
+
+    Returns:
+        The row.
+    """
+    quotients = [(1e-3 * turn[0] / turn[2], 1e-3 * turn[1] / turn[3]) for turn in times]
+    row = row_of_times(f"{name}, relative to GFL", quotients)
+    return replace(row, unit="x GFL's time")
 
 
 def differences_text(differences: dict[str, float]) -> str:
