@@ -13,7 +13,7 @@ from ..ops.host_values import on_host
 
 # Logits that are first compared by their maximum only. Reading long blocks is faster; levels with too few of them have
 # shorter ones.
-_BLOCKS = (128, 8)
+_BLOCKS = (128, 32, 8)
 # Blocks per wanted logit: with fewer, the best logits often share a block, and many more candidates would be found.
 _SPARE = 2
 
