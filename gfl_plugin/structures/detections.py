@@ -54,6 +54,8 @@ class Detections:
         Returns:
             Those detections, with their further fields.
         """
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            index = index.nonzero().squeeze(1)  # once, not for each field
         return Detections(
             boxes=self.boxes[index],
             scores=self.scores[index],
