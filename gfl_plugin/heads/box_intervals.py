@@ -6,8 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -131,12 +131,19 @@ class HeadIntervals:
                 f"predict with rescale=True, or leave {OPTION} out"
             )
         weights = tuple((weight.data_ptr(), _version(weight)) for weight in head.gfl_reg.parameters())
-        changed = os.stat(path).st_mtime_ns if isinstance(path, (str, Path)) and os.path.isfile(path) else None
-        state = (str(path), changed, str([test_cfg.get(name) for name in POPULATION]), weights)  # nms is mutable
+        state = (str(path), _changed(path), str([test_cfg.get(name) for name in POPULATION]), weights)  # nms is mutable
         if self._checked != state:
             self._calibration = _read_for(head, path, test_cfg)
             self._checked = state
         return self._calibration
+
+
+def _changed(path: object) -> int | None:
+    """When a file was last changed; None without a file."""
+    try:
+        return os.stat(path).st_mtime_ns if isinstance(path, (str, Path)) else None
+    except OSError:
+        return None
 
 
 def _version(weight: Tensor) -> int:
@@ -203,23 +210,18 @@ def check_unit(unit: str, coder: DistanceBBoxCoder) -> None:
         )
 
 
-def with_intervals(found: Sequence[Detections], calibration: Calibration) -> list[Detections]:
-    """Add the inner and the outer box to each detection, for all images at once.
+def interval_fields(found: Detections, std: Tensor | None, calibration: Calibration) -> dict[str, Tensor]:
+    """The inner and the outer box of each detection.
 
     Args:
-        found: detections of each image in pixels of the original image, with ``bbox_std`` where the unit needs it.
+        found: M detections in pixels of the original image.
+        std: (M, 4) their ``bbox_std``, where the unit needs it.
         calibration: the margins.
 
     Returns:
-        The same detections with ``bbox_inner`` and ``bbox_outer``.
+        ``bbox_inner`` and ``bbox_outer``, (M, 4) each.
     """
-    counts = [len(own) for own in found]
-    boxes = torch.cat([own.boxes for own in found]).float()
-    std = torch.cat([own.extra[BBOX_STD] for own in found]) if BBOX_STD in calibration.fields else None
+    boxes = found.boxes.float()
     with torch.autocast(boxes.device.type, enabled=False):
-        margins = calibration.margins(boxes, torch.cat([own.labels for own in found]), std)
-        inner, outer = inner_and_outer(boxes, margins)
-    return [
-        replace(own, extra={**own.extra, BBOX_INNER: inside, BBOX_OUTER: outside})
-        for own, inside, outside in zip(found, inner.split(counts), outer.split(counts))
-    ]
+        inner, outer = inner_and_outer(boxes, calibration.margins(boxes, found.labels, std))
+    return {BBOX_INNER: inner, BBOX_OUTER: outer}

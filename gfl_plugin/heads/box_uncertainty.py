@@ -95,34 +95,47 @@ class Decoded:
         return values
 
     def with_rows(self) -> Detections:
-        """The detections, each with its row, which :meth:`with_side_fields` needs."""
+        """The detections, each with its row, which :meth:`fields_of` needs."""
         rows = torch.arange(len(self.detections), device=self.raw.device)
         return replace(self.detections, extra={**self.detections.extra, _ROW: rows})
 
-    def with_side_fields(
-        self, kept: Sequence[Detections], names: Sequence[str], coder: DistanceBBoxCoder, scales: Tensor | None
-    ) -> list[Detections]:
-        """Add fields to the detections that are kept. Computing them for all would take a multiple of the time.
+    def fields_of(
+        self, kept: Detections, names: Sequence[str], coder: DistanceBBoxCoder, scales: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Fields of the detections that are kept. Computing them for all would take a multiple of the time.
 
         Args:
-            kept: of each image, rows of :meth:`with_rows`.
+            kept: M rows of :meth:`with_rows`, of all images.
             names: of the fields.
             coder: the box coder.
             scales: (B, 4) output pixels per pixel of the network's input along x, y, x, y; None for 1.
 
         Returns:
-            The same detections with the fields.
+            By name, (M, ...) each.
         """
-        values = self.side_fields(names, coder, torch.cat([own.extra[_ROW] for own in kept]))
-        if scales is not None:
-            values = scaled_fields(values, scales[torch.cat([own.image for own in kept])])
-        counts = [len(own) for own in kept]
-        parts = {name: value.split(counts) for name, value in values.items()}
-        return [
-            replace(
-                own,
-                extra={name: value for name, value in own.extra.items() if name != _ROW}
-                | {name: part[number] for name, part in parts.items()},
-            )
-            for number, own in enumerate(kept)
-        ]
+        if not names:
+            return {}
+        values = self.side_fields(names, coder, kept.extra[_ROW])
+        return values if scales is None else scaled_fields(values, scales[kept.image])
+
+
+def with_fields(kept: Sequence[Detections], values: Mapping[str, Tensor]) -> list[Detections]:
+    """Add fields to detections.
+
+    Args:
+        kept: of each image, rows of :meth:`Decoded.with_rows`, or without rows.
+        values: by name, (M, ...) each, for all images one after another.
+
+    Returns:
+        The same detections with the fields, and without rows.
+    """
+    counts = [len(own) for own in kept]
+    parts = {name: value.split(counts) for name, value in values.items()}
+    return [
+        replace(
+            own,
+            extra={name: value for name, value in own.extra.items() if name != _ROW}
+            | {name: part[number] for name, part in parts.items()},
+        )
+        for number, own in enumerate(kept)
+    ]

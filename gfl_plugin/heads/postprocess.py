@@ -13,7 +13,6 @@ from torch import Tensor
 from ..ops.host_values import on_host
 from ..ops.nms import nms
 from ..structures.detections import Detections
-from .select_topk import by_group
 
 
 def postprocess(
@@ -81,11 +80,10 @@ def _without_small(found: Detections, smallest: float) -> Detections:
 
 def _greedy_nms(found: Detections, images: int, cfg: ConfigDict) -> list[Detections]:
     """Greedy NMS of all images and classes in one call; the same numbers as mmcv's ``batched_nms`` per image."""
-    if cfg.nms.get("class_agnostic", False) or not len(found):
-        boxes, groups = found.boxes, found.image
-    else:
-        boxes, groups = _apart_by_class(found, images)
-    kept = by_group(nms(boxes, found.scores, cfg.nms["iou_threshold"], groups=groups), found.image)
+    together = cfg.nms.get("class_agnostic", False) or not len(found)
+    boxes = found.boxes if together else _apart_by_class(found, images)
+    limit = cfg.max_per_img if cfg.max_per_img > 0 else None
+    kept = nms(boxes, found.scores, cfg.nms["iou_threshold"], groups=found.image, limit=limit)
     counts = torch.bincount(found.image[kept], minlength=images).tolist()
     return [found.rows(own[: cfg.max_per_img]) for own in kept.split(counts)]
 
@@ -98,11 +96,8 @@ def _mmcv_nms(found: Detections, cfg: ConfigDict) -> Detections:
     return replace(found.rows(kept), scores=boxes_and_scores[:, -1]).rows(slice(cfg.max_per_img))
 
 
-def _apart_by_class(found: Detections, images: int) -> tuple[Tensor, Tensor]:
-    """Boxes shifted by class as mmcv shifts them, because the rounding decides overlaps; and the groups to compare."""
+def _apart_by_class(found: Detections, images: int) -> Tensor:
+    """Boxes shifted by class as mmcv shifts them, because the rounding decides overlaps."""
     boxes = found.boxes
     largest = boxes.new_full((images,), -torch.inf).scatter_reduce_(0, found.image, boxes.amax(dim=1), "amax")
-    apart = boxes + (found.labels.to(boxes) * (largest + 1)[found.image])[:, None]
-    if boxes.min() < 0:  # then boxes of different classes may still overlap, as they do in mmcv
-        return apart, found.image
-    return apart, found.image * (int(found.labels.max()) + 1) + found.labels
+    return boxes + (found.labels.to(boxes) * (largest + 1)[found.image])[:, None]

@@ -17,8 +17,9 @@ from ..ops.host_values import host_tensor
 from ..quality import QualityRepresentation
 from ..structures.detections import Detections
 from ..structures.grid import Grid, Layout
-from .box_intervals import HeadIntervals, with_intervals
-from .box_uncertainty import Decoded, side_fields_of
+from ..structures.side_fields import BBOX_STD
+from .box_intervals import HeadIntervals, interval_fields
+from .box_uncertainty import Decoded, side_fields_of, with_fields
 from .checks import check_maps
 from .postprocess import inverse_scales, postprocess
 from .select_topk import select_topk
@@ -90,11 +91,12 @@ class DensePrediction:
         decoded = self._decode(cls_scores, bbox_preds, score_factors, batch_img_metas, cfg)
         found = decoded.with_rows() if needed else decoded.detections
         kept = postprocess(found, batch_img_metas, cfg, rescale, with_nms)
-        if needed:
+        if needed or calibration is not None:
+            joined = Detections.joined(kept)
             scales = inverse_scales(batch_img_metas, decoded.raw) if rescale else None
-            kept = decoded.with_side_fields(kept, needed, self.bbox_coder, scales)
-        if calibration is not None:
-            kept = [own.without({*needed} - {*fields}) for own in with_intervals(kept, calibration)]
+            values = decoded.fields_of(joined, needed, self.bbox_coder, scales)
+            intervals = {} if calibration is None else interval_fields(joined, values.get(BBOX_STD), calibration)
+            kept = with_fields(kept, {name: values[name] for name in fields} | intervals)
         results = [own.to_instances() for own in kept]
         if self.bbox_coder.use_box_type:
             for result in results:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..ops.descending import descending
 from .candidate_logits import candidates
 
 
@@ -79,22 +80,10 @@ def select_topk(logits: Sequence[Tensor], threshold: float, limit: int) -> Score
         *(torch.cat([getattr(part, name) for part in parts]) for name in ScoredLocations.__dataclass_fields__)
     )
     groups = found.image * len(logits) + found.level
-    order = by_group(found.score.sort(descending=True, stable=True).indices, groups)
-    found = found.rows(order)
-    return found.rows(_rank(groups[order], images * len(logits)) < limit) if limit > 0 else found
-
-
-def by_group(order: Tensor, groups: Tensor) -> Tensor:
-    """Sort by group and keep the given order within each group.
-
-    Args:
-        order: (N,) row indices.
-        groups: (N,) group of each row.
-
-    Returns:
-        (N,) row indices.
-    """
-    return order[groups[order].sort(stable=True).indices]
+    order = descending(found.score, groups)
+    if limit > 0:
+        order = order[_rank(groups[order], images * len(logits)) < limit]
+    return found.rows(order)
 
 
 def _divmod(index: Tensor, size: int) -> tuple[Tensor, Tensor]:

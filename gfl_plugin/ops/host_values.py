@@ -9,7 +9,8 @@ from torch import Tensor
 def on_host(tensor: Tensor) -> bool:
     """Whether the host can read a tensor's values without synchronization.
 
-    It cannot if the values are on a GPU, or while torch.compile or torch.export traces: a traced tensor has no values.
+    It cannot if the values are on a GPU, or while torch.compile, torch.export or torch.jit.trace records operations:
+    there, tensors have no values, or those of an example.
 
     Args:
         tensor: any tensor.
@@ -17,7 +18,7 @@ def on_host(tensor: Tensor) -> bool:
     Returns:
         True for a CPU tensor outside of tracing.
     """
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def host_tensor(values: object, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,39 +31,37 @@ def _suppressed(box, area, kept, count, threshold, offset):
 
 
 @kernel(error_model="numpy")
-def _greedy(boxes, bounds, threshold, offset, keep):
+def _greedy(boxes, bounds, threshold, offset, limit, keep):
     """Fill ``keep``; group i is the rows from bounds[i] to bounds[i + 1], sorted by descending score."""
     for group in range(len(bounds) - 1):
         first, end = bounds[group], bounds[group + 1]
-        kept = np.empty((5, end - first), np.float32)
+        kept = np.empty((5, min(limit, end - first)), np.float32)
         count = 0
+        keep[first:end] = False
         for index in range(first, end):
             box = boxes[index]
             area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
-            keep[index] = not _suppressed(box, area, kept, count, threshold, offset)
-            if keep[index]:
+            if not _suppressed(box, area, kept, count, threshold, offset):
+                keep[index] = True
                 kept[:4, count], kept[4, count] = box, area
                 count += 1
+                if count == limit:
+                    break
 
 
-def keep(boxes: Tensor, iou_threshold: float, offset: int, groups: Tensor | None) -> Tensor:
-    """Whether each of the boxes, sorted by descending score, is kept.
+def keep(boxes: Tensor, iou_threshold: float, offset: int, bounds: Sequence[int], limit: int) -> Tensor:
+    """Whether each of the boxes is kept.
 
     Args:
-        boxes: (N, 4) fp32 on a CPU, x1, y1, x2, y2.
+        boxes: (N, 4) fp32 on a CPU, x1, y1, x2, y2; group after group, each sorted by descending score.
         iou_threshold: in [0, 1]; a box with an IoU equal to it is kept.
         offset: added to widths and heights, 0 or 1.
-        groups: (N,) int64, or None for a single group.
+        bounds: the index of the first box of each group, and N.
+        limit: maximum per group, >= 1.
 
     Returns:
         (N,) bool.
     """
     kept = torch.empty(len(boxes), dtype=torch.bool)
-    threshold, offset = np.float32(iou_threshold), np.float32(offset)
-    if groups is None:
-        _greedy(boxes.numpy(), np.array([0, len(boxes)]), threshold, offset, kept.numpy())
-        return kept
-    groups, order = groups.sort(stable=True)
-    bounds = np.concatenate([[0], 1 + (groups[1:] != groups[:-1]).nonzero().squeeze(1).numpy(), [len(boxes)]])
-    _greedy(boxes[order].numpy(), bounds, threshold, offset, kept.numpy())
-    return torch.empty_like(kept).index_copy_(0, order, kept)
+    _greedy(boxes.numpy(), np.array(bounds), np.float32(iou_threshold), np.float32(offset), limit, kept.numpy())
+    return kept

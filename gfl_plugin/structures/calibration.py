@@ -81,9 +81,11 @@ class Calibration:
         Returns:
             (N, 4) pixels for left, top, right, bottom.
         """
-        table = [self.quantiles.get(name, self.quantiles[EVERYTHING]) for name in self.group_names or (EVERYTHING,)]
-        groups = group_indices(self.group_by, boxes, labels)
-        return boxes.new_tensor(table)[groups] * margin_units(self.unit, boxes, std)
+        units = margin_units(self.unit, boxes, std)
+        if self.group_by is None:
+            return boxes.new_tensor(self.quantiles[EVERYTHING]) * units
+        table = [self.quantiles.get(name, self.quantiles[EVERYTHING]) for name in self.group_names]
+        return boxes.new_tensor(table)[group_indices(self.group_by, boxes, labels)] * units
 
 
 def margin_units(unit: str, boxes: Tensor, std: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,6 +24,24 @@ class Detections:
     # fields of InstanceData.
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @staticmethod
+    def joined(parts: Sequence[Detections]) -> Detections:
+        """All detections of several parts, one part after another.
+
+        Args:
+            parts: at least one; their further fields have the same names.
+
+        Returns:
+            The detections.
+        """
+        return Detections(
+            boxes=torch.cat([part.boxes for part in parts]),
+            scores=torch.cat([part.scores for part in parts]),
+            labels=torch.cat([part.labels for part in parts]),
+            image=torch.cat([part.image for part in parts]),
+            extra={name: torch.cat([part.extra[name] for part in parts]) for name in parts[0].extra},
+        )
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -36,6 +54,8 @@ class Detections:
         Returns:
             Those detections, with their further fields.
         """
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            index = index.nonzero().squeeze(1)  # once, not for each field
         return Detections(
             boxes=self.boxes[index],
             scores=self.scores[index],
@@ -54,17 +74,6 @@ class Detections:
             The detections whose boxes, and whose further fields in pixels, are multiplied by the factor.
         """
         return replace(self, boxes=self.boxes * factor, extra=scaled_fields(self.extra, factor))
-
-    def without(self, names: Collection[str]) -> Detections:
-        """The same detections without some further fields.
-
-        Args:
-            names: of the fields.
-
-        Returns:
-            The detections.
-        """
-        return replace(self, extra={name: values for name, values in self.extra.items() if name not in names})
 
     def per_image(self, images: int) -> list[Tensor]:
         """Rows of each image, in the order in which they are stored.

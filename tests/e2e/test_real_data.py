@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,12 @@ def test_real_objects_agree_with_mmdetection(gfl_data: Path) -> None:
         agreement(case, theirs, ours)
 
 
-def test_maps_of_a_trained_detector_give_mmdetections_detections(gfl_data: Path) -> None:
-    case = BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=4, short=320).as_trained(300)
+@pytest.mark.parametrize("maps", [lambda case: case.as_trained(300), BenchmarkCase.with_many_scores])
+def test_maps_of_the_benchmark_give_mmdetections_detections(
+    gfl_data: Path, maps: Callable[[BenchmarkCase], BenchmarkCase]
+) -> None:
+    """Both kinds of maps, like those of a trained detector, and with many scores above the threshold."""
+    case = maps(BenchmarkCase.coco(gfl_data / "coco_val_boxes.json", batch=4, short=320))
     theirs, ours = build_heads(80)
     (text,) = detections_agree(case, theirs, ours)
     assert int(text.split()[2]) >= 40  # the comparison needs detections

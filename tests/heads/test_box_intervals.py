@@ -147,9 +147,9 @@ def test_without_a_file_nothing_is_read_and_no_field_is_added(monkeypatch: pytes
     def fail(*args: object) -> None:
         raise AssertionError("called")
 
-    for name in ("read_calibration", "fingerprint", "with_intervals", "_version"):
+    for name in ("read_calibration", "fingerprint", "interval_fields", "_version"):
         monkeypatch.setattr(box_intervals, name, fail)
-    monkeypatch.setattr("gfl_plugin.heads.prediction.with_intervals", fail)
+    monkeypatch.setattr("gfl_plugin.heads.prediction.interval_fields", fail)
     head = head_with()
     maps = maps_for(head, SMALL)
     plain = predict(head, maps)

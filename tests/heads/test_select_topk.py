@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gfl_plugin.heads.candidate_logits import candidates
-from gfl_plugin.heads.select_topk import select_topk
+from gfl_plugin.heads.select_topk import ScoredLocations, select_topk
+from gfl_plugin.ops.backend import installed, use_backend
 
 
 @settings(max_examples=60)
@@ -83,3 +84,32 @@ def test_few_candidates_are_sorted(threshold: float) -> None:
     values = torch.randn(3, 200_000) - 3
     index, _ = candidates(values, threshold, 500)
     assert 3 * 500 <= len(index) < 3 * 500 * 1.6
+
+
+@pytest.mark.skipif(not installed("numba"), reason="needs Numba")
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=2),
+    limit=st.sampled_from([-1, 1, 5, 30]),
+    kind=st.sampled_from(["random", "equal", "not contiguous"]),
+)
+def test_selection_does_not_depend_on_the_backend(
+    seed: int, sizes: list[tuple[int, int]], limit: int, kind: str
+) -> None:
+    """Each field has the same bits, with NaN and infinities in blocks and behind the last block."""
+    torch.manual_seed(seed)
+    logits = [2 * torch.randn(2, 3, *size) for size in sizes]
+    for level in logits:
+        for value in (torch.nan, torch.inf, -torch.inf):
+            level[torch.rand(level.shape) < 0.01] = value
+    if kind == "equal":
+        logits = [level.round() for level in logits]
+    if kind == "not contiguous":
+        logits = [level.transpose(2, 3) for level in logits]
+    with use_backend("torch"):
+        expected = select_topk(logits, 0.05, limit)
+    with use_backend("numba"):
+        found = select_topk(logits, 0.05, limit)
+    for name in ScoredLocations.__dataclass_fields__:
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 import gfl_plugin.losses.qfl
 from gfl_plugin.assigners import candidates
+from gfl_plugin.heads import candidate_logits
 from gfl_plugin.losses.qfl import dense_pass
 from gfl_plugin.ops import backend, nms
 from gfl_plugin.ops.backend import Kernels, choose, use_backend
@@ -202,7 +203,7 @@ def test_traces_contain_pytorch_operations_only(model: torch.nn.Module, requeste
         assert result.tolist() == [2.0] * 3, name
 
 
-@pytest.mark.parametrize("kernels", [nms._KEEP, candidates._SEARCH, dense_pass._SWEEP])
+@pytest.mark.parametrize("kernels", [nms._KEEP, candidates._SEARCH, candidate_logits._ABOVE, dense_pass._SWEEP])
 def test_the_kernels_of_each_operation_exist(kernels: Kernels) -> None:
     for place in filter(None, (kernels.numba, kernels.triton)):
         module, function = place.split(":")

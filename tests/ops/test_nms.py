@@ -17,16 +17,22 @@ from gfl_plugin.ops.nms import nms
 BACKENDS = ["torch", "numba"] if installed("numba") else ["torch"]
 
 
-def by_definition(boxes: Tensor, scores: Tensor, threshold: float, offset: int, groups: Tensor) -> list[int]:
+def by_definition(
+    boxes: Tensor, scores: Tensor, threshold: float, offset: int, groups: Tensor, limit: int | None
+) -> list[int]:
     kept: list[int] = []
     sides = boxes[:, 2:] - boxes[:, :2] + offset
-    for index in scores.sort(descending=True, stable=True).indices.tolist():
-        for other in kept:
+    order = scores.sort(descending=True, stable=True).indices
+    for index in order[groups[order].sort(stable=True).indices].tolist():
+        own = [other for other in kept if groups[other] == groups[index]]
+        if len(own) == limit:
+            continue
+        for other in own:
             low = torch.maximum(boxes[index, :2], boxes[other, :2])
             high = torch.minimum(boxes[index, 2:], boxes[other, 2:])
             overlap = (high - low + offset).clamp(min=0).prod()
             union = sides[index].prod() + sides[other].prod() - overlap
-            if groups[index] == groups[other] and overlap / union > threshold:
+            if overlap / union > threshold:
                 break
         else:
             kept.append(index)
@@ -42,10 +48,19 @@ def by_definition(boxes: Tensor, scores: Tensor, threshold: float, offset: int, 
     threshold=st.sampled_from([0.0, 0.3, 0.5, 0.9, 1.0]),
     offset=st.integers(0, 1),
     groups=st.integers(1, 4),
+    limit=st.sampled_from([None, 1, 2, 7, 100]),
     block=st.sampled_from([2, 7, 512]),
 )
 def test_definition(
-    backend: str, seed: int, count: int, spread: float, threshold: float, offset: int, groups: int, block: int
+    backend: str,
+    seed: int,
+    count: int,
+    spread: float,
+    threshold: float,
+    offset: int,
+    groups: int,
+    limit: int | None,
+    block: int,
 ) -> None:
     torch.manual_seed(seed)
     corner = (spread * torch.rand(count, 2)).round()
@@ -55,10 +70,10 @@ def test_definition(
     with use_backend(backend), pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
         patch.setattr(module, "_LATER", 3 * block)
-        kept = nms(boxes, scores, threshold, offset, group)
-        assert kept.tolist() == by_definition(boxes, scores, threshold, offset, group)
-        alone = nms(boxes, scores, threshold, offset)
-        assert alone.tolist() == by_definition(boxes, scores, threshold, offset, torch.zeros(count))
+        kept = nms(boxes, scores, threshold, offset, group, limit)
+        assert kept.tolist() == by_definition(boxes, scores, threshold, offset, group, limit)
+        alone = nms(boxes, scores, threshold, offset, limit=limit)
+        assert alone.tolist() == by_definition(boxes, scores, threshold, offset, torch.zeros(count), limit)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

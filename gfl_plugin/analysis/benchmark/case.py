@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from ...heads.gfl_defaults import STRIDES, gfl_head_config, gfl_test_cfg
 _BINS = gfl_head_config(1, 1)["reg_max"] + 1  # per side
 _SHORT, _LONG = 800, 1333  # pixels: COCO's usual training size
 SCORE_THRESHOLD = gfl_test_cfg()["score_thr"]
+_THRESHOLD_LOGIT = math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class BenchmarkCase:
             A new case with the same objects.
         """
         random = torch.Generator().manual_seed(seed)
-        threshold = math.log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
+        threshold = _THRESHOLD_LOGIT
         device = self.cls_scores[0].device
         # No two logits are equal, since the order of equal scores in MMDetection's sort is not defined.
         scores = [
@@ -140,6 +141,27 @@ class BenchmarkCase:
             img_metas=self.img_metas,
         )
 
+    def with_many_scores(self, seed: int = 0) -> BenchmarkCase:
+        """Replace the class logits by some of which thousands per image are above the test threshold.
+
+        They are drawn from N(-6, 1.2²), as in the first epochs of a training. The logits of an image above the
+        threshold differ by at least 1e-6, since the order of equal scores in MMDetection's sort is not defined.
+
+        Args:
+            seed: random seed.
+
+        Returns:
+            A new case with the same objects and distribution logits.
+        """
+        random = torch.Generator().manual_seed(seed)
+        levels = [torch.randn(level.shape, generator=random).mul_(1.2).sub_(6) for level in self.cls_scores]
+        count = sum(_spread(levels, image, _THRESHOLD_LOGIT) for image in range(len(self.img_metas)))
+        return replace(
+            self,
+            description=f"{self.description}, {count // len(self.img_metas)} scores per image above {SCORE_THRESHOLD}",
+            cls_scores=[level.to(self.cls_scores[0].device) for level in levels],
+        )
+
     def leaves(self) -> tuple[list[Tensor], list[Tensor]]:
         """Create leaf tensors for autograd that share the memory of the case.
 
@@ -164,3 +186,14 @@ def _drawn(images: list[dict], count: int, shape: tuple[int, int], random: torch
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     boxes = boxes + sides * 0.1 * (torch.rand(count, 4, generator=random) - 0.5)
     return boxes, torch.tensor([label for _, _, label in chosen])
+
+
+def _spread(levels: list[Tensor], image: int, threshold: float) -> int:
+    """Move an image's logits above a threshold apart, so that no two scores are equal; returns how many they are."""
+    planes = [level[image].view(-1) for level in levels]
+    above = [plane > threshold for plane in planes]
+    values = torch.cat([plane[own] for plane, own in zip(planes, above)])
+    values[values.argsort()] += 1e-6 * torch.arange(len(values))  # a few units in the last place
+    for plane, own, part in zip(planes, above, values.split([int(own.sum()) for own in above])):
+        plane[own] = part
+    return len(values)
