@@ -1,0 +1,81 @@
+"""Distribution Focal Loss of rows on a CPU, compiled by Numba.
+
+Forward computes the slopes, too: the probabilities minus the weights of the two bins. Backward is then one product.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from ..ops import numba_math, numba_softmax
+from ..ops.numba_loops import threaded
+from ..ops.numba_softmax import LANES, ROWS, exponentials
+
+_ONE = np.float32(1)
+
+
+@threaded(sources=(numba_math, numba_softmax), fastmath={"contract"})
+def _losses(logits, position, losses, slopes):
+    """Fill ``losses`` (N,) from (N, n + 1) logits and positions in [0, n]; also ``slopes`` (N, n + 1), unless empty."""
+    count = logits.shape[1]
+    for task in prange((len(logits) + ROWS - 1) // ROWS):
+        powers = np.zeros((count, LANES), np.float32)
+        top, total = np.empty((2, LANES), np.float32)
+        for begin in range(task * ROWS, min((task + 1) * ROWS, len(logits)), LANES):
+            end = min(begin + LANES, len(logits))
+            exponentials(logits, begin, end, powers, top, total)
+            if slopes.size:
+                for lane in range(LANES):
+                    total[lane] = _ONE / total[lane]
+                for i in range(count):
+                    for lane in range(LANES):
+                        powers[i, lane] *= total[lane]
+                for lane in range(end - begin):
+                    for i in range(count):
+                        slopes[begin + lane, i] = powers[i, lane]
+                for lane in range(LANES):
+                    total[lane] = _ONE / total[lane]
+            for lane in range(end - begin):
+                row = begin + lane
+                left = min(int(position[row]), count - 2)
+                right_weight = position[row] - np.float32(left)
+                left_weight = _ONE - right_weight
+                log_total = np.log(total[lane])
+                left_log = (logits[row, left] - top[lane]) - log_total
+                right_log = (logits[row, left + 1] - top[lane]) - log_total
+                losses[row] = -(left_weight * left_log + right_weight * right_log)
+                if slopes.size:
+                    slopes[row, left] -= left_weight
+                    slopes[row, left + 1] -= right_weight
+
+
+def rows(logits: Tensor, position: Tensor) -> Tensor:
+    """DFL of each row, differentiable once with respect to the logits.
+
+    Args:
+        logits: (N, n + 1) fp32 on a CPU.
+        position: (N,) fp32 in [0, n], targets as fractional indices of bins.
+
+    Returns:
+        (N,) fp32.
+    """
+    return _Rows.apply(logits, position)
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, position: Tensor) -> Tensor:
+        losses = torch.empty(len(logits))
+        slopes = torch.empty(logits.shape if ctx.needs_input_grad[0] else (0, 0))
+        _losses(*(tensor.detach().contiguous().numpy() for tensor in (logits, position, losses, slopes)))
+        ctx.save_for_backward(slopes)
+        return losses
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (slopes,) = ctx.saved_tensors
+        return grad[:, None] * slopes, None

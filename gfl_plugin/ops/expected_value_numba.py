@@ -1,0 +1,73 @@
+r"""Mean of values under a softmax distribution on a CPU, compiled by Numba.
+
+Forward computes the slopes :math:`p_i\,(y_i - \bar y)`, too, so that backward is one product.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import prange
+from torch import Tensor
+
+from . import numba_math, numba_softmax
+from .numba_loops import threaded
+from .numba_softmax import LANES, ROWS, exponentials
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@threaded(sources=(numba_math, numba_softmax), fastmath={"contract"})
+def _means(logits, values, means, slopes):
+    """Fill ``means`` (N,) from (N, n) logits; also ``slopes`` (N, n), unless it is empty."""
+    count = len(values)
+    for task in prange((len(logits) + ROWS - 1) // ROWS):
+        powers = np.zeros((count, LANES), np.float32)
+        top, total, mean = np.empty((3, LANES), np.float32)
+        for begin in range(task * ROWS, min((task + 1) * ROWS, len(logits)), LANES):
+            end = min(begin + LANES, len(logits))
+            exponentials(logits, begin, end, powers, top, total)
+            for lane in range(LANES):
+                mean[lane], total[lane] = _ZERO, _ONE / total[lane]
+            for i in range(count):
+                for lane in range(LANES):
+                    powers[i, lane] *= total[lane]
+                    mean[lane] += powers[i, lane] * values[i]
+            means[begin:end] = mean[: end - begin]
+            if slopes.size:
+                for i in range(count):
+                    for lane in range(LANES):
+                        powers[i, lane] *= values[i] - mean[lane]
+                for lane in range(end - begin):
+                    for i in range(count):
+                        slopes[begin + lane, i] = powers[i, lane]
+
+
+def expected_value(logits: Tensor, values: Tensor) -> Tensor:
+    """Means, differentiable once with respect to the logits.
+
+    Args:
+        logits: (..., n) fp32 on a CPU.
+        values: (n,) fp32, constant.
+
+    Returns:
+        (...) fp32.
+    """
+    return _ExpectedValue.apply(logits, values)
+
+
+class _ExpectedValue(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, values: Tensor) -> Tensor:
+        rows = logits.detach().reshape(-1, len(values))
+        means = torch.empty(len(rows))
+        slopes = torch.empty(rows.shape if ctx.needs_input_grad[0] else (0, 0))
+        _means(rows.contiguous().numpy(), values.numpy(), means.numpy(), slopes.numpy())
+        ctx.save_for_backward(slopes)
+        return means.view(logits.shape[:-1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        (slopes,) = ctx.saved_tensors
+        return grad[..., None] * slopes.view(*grad.shape, slopes.shape[1]), None
