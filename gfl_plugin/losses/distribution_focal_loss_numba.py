@@ -10,7 +10,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from ..ops import numba_math, numba_softmax
+from ..ops import buffer_pool, numba_math, numba_softmax
 from ..ops.numba_loops import threaded
 from ..ops.numba_softmax import LANES, ROWS, exponentials
 
@@ -69,7 +69,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, position: Tensor) -> Tensor:
         losses = torch.empty(len(logits))
-        slopes = torch.empty(logits.shape if ctx.needs_input_grad[0] else (0, 0))
+        slopes = buffer_pool.empty(logits.shape if ctx.needs_input_grad[0] else (0, 0), torch.float32, logits.device)
         _losses(*(tensor.detach().contiguous().numpy() for tensor in (logits, position, losses, slopes)))
         ctx.save_for_backward(slopes)
         return losses
@@ -78,4 +78,5 @@ class _Rows(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         (slopes,) = ctx.saved_tensors
-        return grad[:, None] * slopes, None
+        out = buffer_pool.empty(slopes.shape, torch.float32, slopes.device)
+        return torch.mul(grad[:, None], slopes, out=out), None

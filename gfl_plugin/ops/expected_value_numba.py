@@ -10,7 +10,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from . import numba_math, numba_softmax
+from . import buffer_pool, numba_math, numba_softmax
 from .numba_loops import threaded
 from .numba_softmax import LANES, ROWS, exponentials
 
@@ -61,7 +61,7 @@ class _ExpectedValue(torch.autograd.Function):
     def forward(ctx, logits: Tensor, values: Tensor) -> Tensor:
         rows = logits.detach().reshape(-1, len(values))
         means = torch.empty(len(rows))
-        slopes = torch.empty(rows.shape if ctx.needs_input_grad[0] else (0, 0))
+        slopes = buffer_pool.empty(rows.shape if ctx.needs_input_grad[0] else (0, 0), torch.float32, logits.device)
         _means(rows.contiguous().numpy(), values.numpy(), means.numpy(), slopes.numpy())
         ctx.save_for_backward(slopes)
         return means.view(logits.shape[:-1])
@@ -70,4 +70,5 @@ class _ExpectedValue(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         (slopes,) = ctx.saved_tensors
-        return grad[..., None] * slopes.view(*grad.shape, slopes.shape[1]), None
+        out = buffer_pool.empty(slopes.shape, torch.float32, slopes.device)
+        return torch.mul(grad.reshape(-1, 1), slopes, out=out).view(*grad.shape, slopes.shape[1]), None

@@ -106,7 +106,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx, positives: Positives, *maps: Tensor) -> Tensor:
         ctx.positives = positives
         ctx.shapes = [level.shape for level in maps]
-        out = torch.empty(len(positives.level), maps[0].shape[1])
+        out = buffer_pool.empty((len(positives.level), maps[0].shape[1]), torch.float32, maps[0].device)
         for level, (image, location, part) in zip(maps, _per_level(positives, out)):
             _gather(_flat(level), level.shape[2] * level.shape[3], image, location, part)
         return out
