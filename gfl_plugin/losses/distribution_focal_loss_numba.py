@@ -12,44 +12,37 @@ from torch import Tensor
 
 from ..ops import buffer_pool, numba_math, numba_softmax
 from ..ops.numba_loops import threaded
-from ..ops.numba_softmax import LANES, ROWS, exponentials
+from ..ops.numba_softmax import ROWS, exponentials
 
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @threaded(sources=(numba_math, numba_softmax), fastmath={"contract"})
 def _losses(logits, position, losses, slopes):
     """Fill ``losses`` (N,) from (N, n + 1) logits and positions in [0, n]; also ``slopes`` (N, n + 1), unless empty."""
-    count = logits.shape[1]
-    for task in prange((len(logits) + ROWS - 1) // ROWS):
-        powers = np.zeros((count, LANES), np.float32)
-        top, total = np.empty((2, LANES), np.float32)
-        for begin in range(task * ROWS, min((task + 1) * ROWS, len(logits)), LANES):
-            end = min(begin + LANES, len(logits))
-            exponentials(logits, begin, end, powers, top, total)
-            if slopes.size:
-                for lane in range(LANES):
-                    total[lane] = _ONE / total[lane]
+    wanted, count = slopes.size > 0, logits.shape[1]
+    for block in prange((len(logits) + ROWS - 1) // ROWS):
+        begin, end = block * ROWS, min((block + 1) * ROWS, len(logits))
+        top = np.empty(end - begin, np.float32)
+        powers = slopes[begin:end] if wanted else np.empty((end - begin, count), np.float32)
+        exponentials(logits[begin:end], top, powers)
+        for row in range(end - begin):
+            total = _ZERO
+            for i in range(count):
+                total += powers[row, i]
+            own, place = logits[begin + row], position[begin + row]
+            left = min(int(place), count - 2)
+            right_weight = place - np.float32(left)
+            left_weight = _ONE - right_weight
+            log_total = np.log(total)
+            left_log, right_log = (own[left] - top[row]) - log_total, (own[left + 1] - top[row]) - log_total
+            losses[begin + row] = -(left_weight * left_log + right_weight * right_log)
+            if wanted:
+                factor = _ONE / total
                 for i in range(count):
-                    for lane in range(LANES):
-                        powers[i, lane] *= total[lane]
-                for lane in range(end - begin):
-                    for i in range(count):
-                        slopes[begin + lane, i] = powers[i, lane]
-                for lane in range(LANES):
-                    total[lane] = _ONE / total[lane]
-            for lane in range(end - begin):
-                row = begin + lane
-                left = min(int(position[row]), count - 2)
-                right_weight = position[row] - np.float32(left)
-                left_weight = _ONE - right_weight
-                log_total = np.log(total[lane])
-                left_log = (logits[row, left] - top[lane]) - log_total
-                right_log = (logits[row, left + 1] - top[lane]) - log_total
-                losses[row] = -(left_weight * left_log + right_weight * right_log)
-                if slopes.size:
-                    slopes[row, left] -= left_weight
-                    slopes[row, left + 1] -= right_weight
+                    powers[row, i] *= factor
+                powers[row, left] -= left_weight
+                powers[row, left + 1] -= right_weight
 
 
 def rows(logits: Tensor, position: Tensor) -> Tensor:

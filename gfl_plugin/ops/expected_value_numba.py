@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import buffer_pool, numba_math, numba_softmax
 from .numba_loops import threaded
-from .numba_softmax import LANES, ROWS, exponentials
+from .numba_softmax import ROWS, exponentials
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -20,27 +20,23 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 @threaded(sources=(numba_math, numba_softmax), fastmath={"contract"})
 def _means(logits, values, means, slopes):
     """Fill ``means`` (N,) from (N, n) logits; also ``slopes`` (N, n), unless it is empty."""
-    count = len(values)
-    for task in prange((len(logits) + ROWS - 1) // ROWS):
-        powers = np.zeros((count, LANES), np.float32)
-        top, total, mean = np.empty((3, LANES), np.float32)
-        for begin in range(task * ROWS, min((task + 1) * ROWS, len(logits)), LANES):
-            end = min(begin + LANES, len(logits))
-            exponentials(logits, begin, end, powers, top, total)
-            for lane in range(LANES):
-                mean[lane], total[lane] = _ZERO, _ONE / total[lane]
-            for i in range(count):
-                for lane in range(LANES):
-                    powers[i, lane] *= total[lane]
-                    mean[lane] += powers[i, lane] * values[i]
-            means[begin:end] = mean[: end - begin]
-            if slopes.size:
-                for i in range(count):
-                    for lane in range(LANES):
-                        powers[i, lane] *= values[i] - mean[lane]
-                for lane in range(end - begin):
-                    for i in range(count):
-                        slopes[begin + lane, i] = powers[i, lane]
+    wanted = slopes.size > 0
+    for block in prange((len(logits) + ROWS - 1) // ROWS):
+        begin, end = block * ROWS, min((block + 1) * ROWS, len(logits))
+        top = np.empty(end - begin, np.float32)
+        powers = slopes[begin:end] if wanted else np.empty((end - begin, len(values)), np.float32)
+        exponentials(logits[begin:end], top, powers)
+        for row in range(end - begin):
+            total, mean = _ZERO, _ZERO
+            for i in range(len(values)):
+                total += powers[row, i]
+                mean += powers[row, i] * values[i]
+            factor = _ONE / total
+            mean *= factor
+            means[begin + row] = mean
+            if wanted:
+                for i in range(len(values)):
+                    powers[row, i] *= factor * (values[i] - mean)
 
 
 def expected_value(logits: Tensor, values: Tensor) -> Tensor:
