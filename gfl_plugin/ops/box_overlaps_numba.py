@@ -1,7 +1,7 @@
 """Overlaps of boxes on a CPU, compiled by Numba: IoU and generalized IoU with their slopes, in one loop.
 
-Slopes equal those of PyTorch operations also where they jump: half of the slope where two sides are equal, and that of the
-inside where a length or an area is at its bound.
+Slopes equal those of PyTorch operations also where they jump: half of the slope where two sides are equal, and that
+of the inside where a length or an area is at its bound.
 """
 
 from __future__ import annotations
