@@ -88,21 +88,27 @@ def _search(
     """Fill the last four arguments, (G, L, topk). The cache depends on this file only: constants are arguments."""
     topk = prior.shape[2]
     for task in prange((len(objects) + _OBJECTS - 1) // _OBJECTS):
-        steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
-        columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
+        x_steps, x_apart = np.empty(topk, np.int64), np.empty(topk, np.float32)
+        y_steps, y_apart = np.empty(topk, np.int64), np.empty(topk, np.float32)
+        columns, rows, squared = np.empty(topk, np.int64), np.empty(topk, np.int64), np.empty(topk, np.float32)
         for index in range(task * _OBJECTS, min((task + 1) * _OBJECTS, len(objects))):
-            box, center = objects[index], object_centers[index]
+            own, x, y = image[index], object_centers[index, 0], object_centers[index, 1]
+            box = (objects[index, 0], objects[index, 1], objects[index, 2], objects[index, 3])
             for level in range(len(stride)):
-                base, step = base_prior[level], stride[level]
-                for axis in range(2):
-                    low = np.int64(first[axis, image[index], level])
-                    high = np.int64(end[axis, image[index], level])
-                    _nearest_steps(center[axis], base_center[level, axis], step, low, high, steps[axis], apart[axis])
-                squared = distance[index, level]
-                _nearest_cells(steps[0], steps[1], apart[0], apart[1], columns, rows, squared)
+                step = stride[level]
+                low, high = np.int64(first[0, own, level]), np.int64(end[0, own, level])
+                _nearest_steps(x, base_center[level, 0], step, low, high, x_steps, x_apart)
+                low, high = np.int64(first[1, own, level]), np.int64(end[1, own, level])
+                _nearest_steps(y, base_center[level, 1], step, low, high, y_steps, y_apart)
+                _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared)
                 for slot in range(topk):
-                    x, y = np.float32(columns[slot]) * step, np.float32(rows[slot]) * step
-                    cell = (base[0] + x, base[1] + y, base[2] + x, base[3] + y)
+                    right, down = np.float32(columns[slot]) * step, np.float32(rows[slot]) * step
+                    cell = (
+                        base_prior[level, 0] + right,
+                        base_prior[level, 1] + down,
+                        base_prior[level, 2] + right,
+                        base_prior[level, 3] + down,
+                    )
                     middle_x, middle_y = (cell[0] + cell[2]) / _TWO, (cell[1] + cell[3]) / _TWO
                     near_x, near_y = (
                         min(middle_x - box[0], box[2] - middle_x),
@@ -111,7 +117,7 @@ def _search(
                     prior[index, level, slot] = starts[level] + rows[slot] * widths[level] + columns[slot]
                     iou[index, level, slot] = _iou(cell, box, epsilon)
                     inside[index, level, slot] = min(near_x, near_y) > margin
-                    squared[slot] = np.sqrt(squared[slot])
+                    distance[index, level, slot] = np.sqrt(squared[slot])
 
 
 def candidates_on_grid(

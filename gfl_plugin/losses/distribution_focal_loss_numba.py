@@ -30,12 +30,13 @@ def _losses(logits, position, losses, slopes):
             total = _ZERO
             for i in range(count):
                 total += powers[row, i]
-            own, place = logits[begin + row], position[begin + row]
+            place = position[begin + row]
             left = min(int(place), count - 2)
             right_weight = place - np.float32(left)
             left_weight = _ONE - right_weight
             log_total = np.log(total)
-            left_log, right_log = (own[left] - top[row]) - log_total, (own[left + 1] - top[row]) - log_total
+            left_log = (logits[begin + row, left] - top[row]) - log_total
+            right_log = (logits[begin + row, left + 1] - top[row]) - log_total
             losses[begin + row] = -(left_weight * left_log + right_weight * right_log)
             if wanted:
                 factor = _ONE / total

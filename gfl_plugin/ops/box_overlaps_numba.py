@@ -51,19 +51,23 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
     """Fill ``values`` (N,), and ``slopes`` (N, 4) with respect to ``boxes`` unless it is empty."""
     for task in prange((len(boxes) + _ROWS - 1) // _ROWS):
         for row in range(task * _ROWS, min((task + 1) * _ROWS, len(boxes))):
-            a, b = boxes[row], others[row]
-            width, height = a[2] - a[0], a[3] - a[1]
-            inner_width = _bounded(_least(a[2], b[2]) + _least(-a[0], -b[0]), _ZERO)
-            inner_height = _bounded(_least(a[3], b[3]) + _least(-a[1], -b[1]), _ZERO)
+            # Numbers, not rows: a view of a row counts references.
+            left, top, right, bottom = boxes[row, 0], boxes[row, 1], boxes[row, 2], boxes[row, 3]
+            other_left, other_top, other_right, other_bottom = (
+                others[row, 0], others[row, 1], others[row, 2], others[row, 3]
+            )  # fmt: skip
+            width, height = right - left, bottom - top
+            inner_width = _bounded(_least(right, other_right) + _least(-left, -other_left), _ZERO)
+            inner_height = _bounded(_least(bottom, other_bottom) + _least(-top, -other_top), _ZERO)
             overlap = inner_width * inner_height
-            area = width * height + (b[2] - b[0]) * (b[3] - b[1]) - overlap
+            area = width * height + (other_right - other_left) * (other_bottom - other_top) - overlap
             union = _bounded(area, epsilon)
             values[row] = overlap / union
             by_overlap, by_union = _ONE / union, -overlap / union / union
             by_around = outer_width = outer_height = _ZERO
             if generalized:
-                outer_width = _bounded(-_least(-a[2], -b[2]) - _least(a[0], b[0]), _ZERO)
-                outer_height = _bounded(-_least(-a[3], -b[3]) - _least(a[1], b[1]), _ZERO)
+                outer_width = _bounded(-_least(-right, -other_right) - _least(left, other_left), _ZERO)
+                outer_height = _bounded(-_least(-bottom, -other_bottom) - _least(top, other_top), _ZERO)
                 around = _bounded(outer_width * outer_height, epsilon)
                 values[row] -= (around - union) / around
                 by_union += _ONE / around
@@ -73,10 +77,22 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
                     by_union = _ZERO
                 by_overlap -= by_union
                 slopes[row, 0], slopes[row, 2] = _slopes_of_axis(
-                    a[0], a[2], b[0], b[2], by_overlap * inner_height, by_union * height, by_around * outer_height
+                    left,
+                    right,
+                    other_left,
+                    other_right,
+                    by_overlap * inner_height,
+                    by_union * height,
+                    by_around * outer_height,
                 )
                 slopes[row, 1], slopes[row, 3] = _slopes_of_axis(
-                    a[1], a[3], b[1], b[3], by_overlap * inner_width, by_union * width, by_around * outer_width
+                    top,
+                    bottom,
+                    other_top,
+                    other_bottom,
+                    by_overlap * inner_width,
+                    by_union * width,
+                    by_around * outer_width,
                 )
 
 
