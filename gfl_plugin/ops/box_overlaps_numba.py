@@ -63,15 +63,16 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
             area = width * height + (other_right - other_left) * (other_bottom - other_top) - overlap
             union = _bounded(area, epsilon)
             values[row] = overlap / union
-            by_overlap, by_union = _ONE / union, -overlap / union / union
+            by_overlap, by_union = _ONE / union, -(overlap / union) / union
             by_around = outer_width = outer_height = _ZERO
             if generalized:
                 outer_width = _bounded(-_least(-right, -other_right) - _least(left, other_left), _ZERO)
                 outer_height = _bounded(-_least(-bottom, -other_bottom) - _least(top, other_top), _ZERO)
                 around = _bounded(outer_width * outer_height, epsilon)
-                values[row] -= (around - union) / around
+                empty = (around - union) / around
+                values[row] -= empty
                 by_union += _ONE / around
-                by_around = _ZERO if outer_width * outer_height < epsilon else -union / around / around
+                by_around = _ZERO if outer_width * outer_height < epsilon else empty / around - _ONE / around
             if slopes.size:
                 if area < epsilon:
                     by_union = _ZERO
