@@ -1,7 +1,7 @@
-"""Overlaps of boxes on a CPU, compiled by Numba: IoU and generalized IoU with their slopes, in one loop.
+"""Overlaps of boxes on a CPU, compiled by Numba: IoU and generalized IoU with their gradients, in one loop.
 
-Slopes equal those of PyTorch operations also where they jump: half of the slope where two sides are equal, and that
-of the inside where a length or an area is at its bound.
+Gradients are computed in the order of autograd, since their terms cancel where boxes touch. They are equal also where
+slopes jump: half of the slope where two sides are equal, and that of the inside where a length is at its bound.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .numba_loops import threaded
 
 _ROWS = 256  # per task of a thread
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_NONE = np.empty((1, 0), np.float32)
 
 
 @inlined()
@@ -36,8 +37,8 @@ def _is_more(a, b):
 
 
 @inlined()
-def _slopes_of_axis(low, high, other_low, other_high, by_overlap, by_side, by_around):
-    """Slopes with respect to the box's two sides of one axis, from those with respect to three lengths on it."""
+def _gradient_of_axis(low, high, other_low, other_high, by_overlap, by_side, by_around):
+    """Gradient of the box's two sides on one axis, from those of three lengths on it."""
     if _least(high, other_high) < -_least(-low, -other_low):
         by_overlap = _ZERO
     return (
@@ -47,8 +48,8 @@ def _slopes_of_axis(low, high, other_low, other_high, by_overlap, by_side, by_ar
 
 
 @threaded()
-def _overlaps(boxes, others, epsilon, generalized, values, slopes):
-    """Fill ``values`` (N,), and ``slopes`` (N, 4) with respect to ``boxes`` unless it is empty."""
+def _overlaps(boxes, others, epsilon, generalized, incoming, values, gradient):
+    """Fill ``values`` (N,); and ``gradient`` (N, 4) of the boxes from ``incoming`` (N,), unless that is empty."""
     for task in prange((len(boxes) + _ROWS - 1) // _ROWS):
         for row in range(task * _ROWS, min((task + 1) * _ROWS, len(boxes))):
             # Numbers, not rows: a view of a row counts references.
@@ -63,7 +64,8 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
             area = width * height + (other_right - other_left) * (other_bottom - other_top) - overlap
             union = _bounded(area, epsilon)
             values[row] = overlap / union
-            by_overlap, by_union = _ONE / union, -(overlap / union) / union
+            factor = incoming[row] if incoming.size else _ZERO
+            by_overlap, by_union = factor / union, -factor * ((overlap / union) / union)
             by_around = outer_width = outer_height = _ZERO
             if generalized:
                 outer_width = _bounded(-_least(-right, -other_right) - _least(left, other_left), _ZERO)
@@ -71,13 +73,15 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
                 around = _bounded(outer_width * outer_height, epsilon)
                 empty = (around - union) / around
                 values[row] -= empty
-                by_union += _ONE / around
-                by_around = _ZERO if outer_width * outer_height < epsilon else empty / around - _ONE / around
-            if slopes.size:
+                by_union += factor / around
+                by_around = (
+                    _ZERO if outer_width * outer_height < epsilon else factor * (empty / around) - factor / around
+                )
+            if incoming.size:
                 if area < epsilon:
                     by_union = _ZERO
                 by_overlap -= by_union
-                slopes[row, 0], slopes[row, 2] = _slopes_of_axis(
+                gradient[row, 0], gradient[row, 2] = _gradient_of_axis(
                     left,
                     right,
                     other_left,
@@ -86,7 +90,7 @@ def _overlaps(boxes, others, epsilon, generalized, values, slopes):
                     by_union * height,
                     by_around * outer_height,
                 )
-                slopes[row, 1], slopes[row, 3] = _slopes_of_axis(
+                gradient[row, 1], gradient[row, 3] = _gradient_of_axis(
                     top,
                     bottom,
                     other_top,
@@ -126,24 +130,28 @@ def aligned_giou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
 
 
 class _Overlaps(torch.autograd.Function):
-    """Both overlaps are symmetric: the slopes with respect to the other boxes are those with the boxes exchanged."""
+    """Both overlaps are symmetric: the gradient of the other boxes is that of the boxes, exchanged."""
 
     @staticmethod
     def forward(ctx, boxes: Tensor, others: Tensor, eps: float, generalized: bool) -> Tensor:
-        rows = [tensor.detach().reshape(-1, 4).contiguous().numpy() for tensor in (boxes, others)]
-        values, slopes = torch.empty(boxes.shape[:-1]), []
-        for wanted, pair in zip(ctx.needs_input_grad, (rows, rows[::-1])):
-            slopes.append(torch.empty(boxes.shape if wanted else (0, 4)))
-            if wanted or pair is rows:
-                _overlaps(*pair, np.float32(eps), generalized, values.view(-1).numpy(), slopes[-1].view(-1, 4).numpy())
-        ctx.save_for_backward(*slopes)
+        ctx.save_for_backward(boxes, others)
+        ctx.settings = np.float32(eps), generalized
+        values = torch.empty(boxes.shape[:-1])
+        _overlaps(_rows(boxes), _rows(others), *ctx.settings, _NONE[0], values.view(-1).numpy(), _NONE)
         return values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        found = [
-            grad[..., None] * slopes if wanted else None
-            for wanted, slopes in zip(ctx.needs_input_grad, ctx.saved_tensors)
-        ]
+        boxes, others = map(_rows, ctx.saved_tensors)
+        incoming, found = grad.reshape(-1).contiguous().numpy(), []
+        for wanted, pair in zip(ctx.needs_input_grad, ((boxes, others), (others, boxes))):
+            gradient = torch.empty(*grad.shape, 4) if wanted else None
+            if gradient is not None:
+                _overlaps(*pair, *ctx.settings, incoming, np.empty_like(incoming), gradient.view(-1, 4).numpy())
+            found.append(gradient)
         return (*found, None, None)
+
+
+def _rows(boxes: Tensor) -> np.ndarray:
+    return boxes.detach().reshape(-1, 4).contiguous().numpy()
