@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..ops.backend import Kernels
 from ..ops.host_values import on_host
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
@@ -54,15 +56,9 @@ class ATSSAssignment:
         A prior that several objects select is assigned to the object with the highest IoU, and for equal IoUs to the
         first object.
         """
-        iou = self.candidates.iou
-        slots = (self.truths.image[:, None] * self.num_priors + self.candidates.prior).reshape(-1)
-        # Floats >= 0 have the same order as their bits: one integer ranks by IoU, then by object.
-        rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
-        ranks = torch.where(self.selected, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
-        best = ranks.new_empty(len(self.truths.counts) * self.num_priors)
-        best[slots] = 0  # the other elements are not read
-        best.scatter_reduce_(0, slots, ranks, "amax")
-        return self.selected & (ranks == best[slots]).view_as(iou)
+        candidates = self.candidates
+        resolve = _WON.for_tensor(candidates.iou)
+        return resolve(self.selected, candidates.prior, candidates.iou, self.truths, self.num_priors)
 
     def positives(self, grid: Grid, compact: bool | None = None) -> Positives:
         """Collect the positives, level by level.
@@ -75,28 +71,60 @@ class ATSSAssignment:
         Returns:
             The positives.
         """
-        candidates, device = self.candidates, self.selected.device
-        positive = self.positive.split_with_sizes(candidates.counts, dim=1)
-        prior = candidates.prior.split_with_sizes(candidates.counts, dim=1)
-        # Rows are sorted by object in each level, since the priors of one object are adjacent in memory.
-        if on_host(self.selected) if compact is None else compact:
-            found = [own.nonzero(as_tuple=True) for own in positive]
-            chosen = torch.cat([row for row, _ in found])
-            prior = torch.cat([own[index] for own, index in zip(prior, found)])
-            active = torch.ones_like(chosen, dtype=torch.bool)
-            counts = tuple(len(row) for row, _ in found)
-        else:
-            objects = torch.arange(len(self.selected), device=device)[:, None]
-            chosen = torch.cat([objects.expand_as(own).reshape(-1) for own in prior])
-            prior = torch.cat([own.reshape(-1) for own in prior])
-            active = torch.cat([own.reshape(-1) for own in positive])
-            counts = tuple(len(self.selected) * count for count in candidates.counts)
-        level = torch.cat([chosen.new_full((count,), number) for number, count in enumerate(counts)])
-        return Positives(
-            image=self.truths.image[chosen],
-            level=level,
-            location=prior - grid.start[level],
-            gt_index=chosen,
-            active=active,
-            counts=counts,
-        )
+        compact = on_host(self.selected) if compact is None else compact
+        collect = _LISTED.for_tensor(self.candidates.iou) if compact else _every_candidate
+        return collect(self.positive, self.candidates.prior, self.candidates.counts, self.truths, grid)
+
+
+def _won(selected: Tensor, prior: Tensor, iou: Tensor, truths: GroundTruths, num_priors: int) -> Tensor:
+    """:attr:`ATSSAssignment.won` in PyTorch operations."""
+    slots = (truths.image[:, None] * num_priors + prior).reshape(-1)
+    # Floats >= 0 have the same order as their bits: one integer ranks by IoU, then by object.
+    rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
+    ranks = torch.where(selected, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
+    best = ranks.new_empty(len(truths.counts) * num_priors)
+    best[slots] = 0  # the other elements are not read
+    best.scatter_reduce_(0, slots, ranks, "amax")
+    return selected & (ranks == best[slots]).view_as(iou)
+
+
+def _positive_candidates(
+    positive: Tensor, prior: Tensor, counts: Sequence[int], truths: GroundTruths, grid: Grid
+) -> Positives:
+    """One row per positive, in PyTorch operations."""
+    # Rows are sorted by object in each level, since the priors of one object are adjacent in memory.
+    found = [own.nonzero(as_tuple=True) for own in positive.split_with_sizes(counts, dim=1)]
+    chosen = torch.cat([row for row, _ in found])
+    prior = torch.cat([own[index] for own, index in zip(prior.split_with_sizes(counts, dim=1), found)])
+    active = torch.ones_like(chosen, dtype=torch.bool)
+    return _of_rows(prior, chosen, active, [len(row) for row, _ in found], truths, grid)
+
+
+def _every_candidate(
+    positive: Tensor, prior: Tensor, counts: Sequence[int], truths: GroundTruths, grid: Grid
+) -> Positives:
+    """One row per candidate, active if it is positive."""
+    objects = torch.arange(len(positive), device=positive.device)[:, None]
+    priors = prior.split_with_sizes(counts, dim=1)
+    chosen = torch.cat([objects.expand_as(own).reshape(-1) for own in priors])
+    active = torch.cat([own.reshape(-1) for own in positive.split_with_sizes(counts, dim=1)])
+    rows = [len(positive) * count for count in counts]
+    return _of_rows(torch.cat([own.reshape(-1) for own in priors]), chosen, active, rows, truths, grid)
+
+
+def _of_rows(
+    prior: Tensor, chosen: Tensor, active: Tensor, counts: Sequence[int], truths: GroundTruths, grid: Grid
+) -> Positives:
+    level = torch.cat([chosen.new_full((count,), number) for number, count in enumerate(counts)])
+    return Positives(
+        image=truths.image[chosen],
+        level=level,
+        location=prior - grid.start[level],
+        gt_index=chosen,
+        active=active,
+        counts=tuple(counts),
+    )
+
+
+_WON = Kernels(torch=_won, numba="gfl_plugin.assigners.positives_numba:won")
+_LISTED = Kernels(torch=_positive_candidates, numba="gfl_plugin.assigners.positives_numba:listed")

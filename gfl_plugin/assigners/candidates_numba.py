@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numba import prange
 
 from ..ops.box_geometry import centers
-from ..ops.numba_kernel import inlined, kernel
+from ..ops.numba_kernel import inlined
+from ..ops.numba_loops import threaded
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.valid_regions import ValidRegions
 from .candidate_set import EPSILON, INSIDE, Candidates, IoUCalculator
 
+_OBJECTS = 32  # per task of a thread
 _FAR, _ZERO, _TWO = np.float32(np.inf), np.float32(0), np.float32(2)
 
 
@@ -63,7 +66,7 @@ def _iou(a, b, epsilon):
     return overlap / max(union, epsilon)
 
 
-@kernel(error_model="numpy")
+@threaded()
 def _search(
     objects,
     object_centers,
@@ -84,27 +87,37 @@ def _search(
 ):
     """Fill the last four arguments, (G, L, topk). The cache depends on this file only: constants are arguments."""
     topk = prior.shape[2]
-    steps, apart = np.empty((2, topk), np.int64), np.empty((2, topk), np.float32)
-    columns, rows = np.empty(topk, np.int64), np.empty(topk, np.int64)
-    for index in range(len(objects)):
-        box, center = objects[index], object_centers[index]
-        for level in range(len(stride)):
-            base, step = base_prior[level], stride[level]
-            for axis in range(2):
-                low = np.int64(first[axis, image[index], level])
-                high = np.int64(end[axis, image[index], level])
-                _nearest_steps(center[axis], base_center[level, axis], step, low, high, steps[axis], apart[axis])
-            squared = distance[index, level]
-            _nearest_cells(steps[0], steps[1], apart[0], apart[1], columns, rows, squared)
-            for slot in range(topk):
-                x, y = np.float32(columns[slot]) * step, np.float32(rows[slot]) * step
-                cell = (base[0] + x, base[1] + y, base[2] + x, base[3] + y)
-                middle_x, middle_y = (cell[0] + cell[2]) / _TWO, (cell[1] + cell[3]) / _TWO
-                nearest_side = min(min(middle_x - box[0], middle_y - box[1]), min(box[2] - middle_x, box[3] - middle_y))
-                prior[index, level, slot] = starts[level] + rows[slot] * widths[level] + columns[slot]
-                iou[index, level, slot] = _iou(cell, box, epsilon)
-                inside[index, level, slot] = nearest_side > margin
-                squared[slot] = np.sqrt(squared[slot])
+    for task in prange((len(objects) + _OBJECTS - 1) // _OBJECTS):
+        x_steps, x_apart = np.empty(topk, np.int64), np.empty(topk, np.float32)
+        y_steps, y_apart = np.empty(topk, np.int64), np.empty(topk, np.float32)
+        columns, rows, squared = np.empty(topk, np.int64), np.empty(topk, np.int64), np.empty(topk, np.float32)
+        for index in range(task * _OBJECTS, min((task + 1) * _OBJECTS, len(objects))):
+            own, x, y = image[index], object_centers[index, 0], object_centers[index, 1]
+            box = (objects[index, 0], objects[index, 1], objects[index, 2], objects[index, 3])
+            for level in range(len(stride)):
+                step = stride[level]
+                low, high = np.int64(first[0, own, level]), np.int64(end[0, own, level])
+                _nearest_steps(x, base_center[level, 0], step, low, high, x_steps, x_apart)
+                low, high = np.int64(first[1, own, level]), np.int64(end[1, own, level])
+                _nearest_steps(y, base_center[level, 1], step, low, high, y_steps, y_apart)
+                _nearest_cells(x_steps, y_steps, x_apart, y_apart, columns, rows, squared)
+                for slot in range(topk):
+                    right, down = np.float32(columns[slot]) * step, np.float32(rows[slot]) * step
+                    cell = (
+                        base_prior[level, 0] + right,
+                        base_prior[level, 1] + down,
+                        base_prior[level, 2] + right,
+                        base_prior[level, 3] + down,
+                    )
+                    middle_x, middle_y = (cell[0] + cell[2]) / _TWO, (cell[1] + cell[3]) / _TWO
+                    near_x, near_y = (
+                        min(middle_x - box[0], box[2] - middle_x),
+                        min(middle_y - box[1], box[3] - middle_y),
+                    )
+                    prior[index, level, slot] = starts[level] + rows[slot] * widths[level] + columns[slot]
+                    iou[index, level, slot] = _iou(cell, box, epsilon)
+                    inside[index, level, slot] = min(near_x, near_y) > margin
+                    distance[index, level, slot] = np.sqrt(squared[slot])
 
 
 def candidates_on_grid(

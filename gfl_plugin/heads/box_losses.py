@@ -10,7 +10,7 @@ from ..coders import DistanceBBoxCoder
 from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
 from ..structures.matched import Matched
-from ..structures.positives import Positives, gather_locations
+from ..structures.positives import Positives, gather_locations, highest_at_locations
 
 # Losses by name, one scalar per level, of predictions and targets at the positives, the positives' weights (P,) before
 # they are divided by their sum (0 for inactive ones), and the positives.
@@ -43,7 +43,7 @@ def match(
     center = grid.center(positives.level, positives.location) / stride
     box = truths.boxes[positives.gt_index] / stride
     raw = gather_locations(bbox_preds, positives).float()
-    highest = gather_locations([level.detach() for level in cls_scores], positives).amax(dim=1)
+    highest = highest_at_locations(cls_scores, positives)
     return Matched(
         distance=coder.encode(center, box),
         predicted=coder.decode(center, raw),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..ops.backend import Kernels
 from ..ops.host_values import on_host
 from ..registry import MODELS
 from .row_loss import RowLoss
@@ -47,18 +48,28 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     _check_bins(first, step)
     n = logits.shape[1] - 1
     position = (target.detach().float() - first) / step
-    left = position.long().clamp(min=0, max=n - 1)[:, None]
-    right_weight = position[:, None] - left
     inside = (position >= 0) & (position <= n)
-    if not on_host(position):
-        right_weight = torch.where(inside[:, None], right_weight, float("nan"))
-    elif not bool(inside.all()):
+    if on_host(position) and not bool(inside.all()):
         raise ValueError(
             f"{int((~inside).sum())} of {len(target)} targets lie outside the bins [{first:g}, {first + n * step:g}] "
             f"(the first: {target[~inside][0].item():g}); clamp them, or raise reg_max"
         )
+    return _ROWS.for_tensor(logits)(logits, position)
+
+
+def _rows(logits: Tensor, position: Tensor) -> Tensor:
+    """DFL of each row in PyTorch operations, NaN for a position outside the bins."""
+    n = logits.shape[1] - 1
+    left = position.long().clamp(min=0, max=n - 1)[:, None]
+    right_weight = position[:, None] - left
+    if not on_host(position):
+        inside = (position >= 0) & (position <= n)
+        right_weight = torch.where(inside[:, None], right_weight, float("nan"))
     log_probability = logits.float().log_softmax(dim=1).gather(1, torch.cat([left, left + 1], dim=1))
     return -(log_probability * torch.cat([1 - right_weight, right_weight], dim=1)).sum(dim=1)
+
+
+_ROWS = Kernels(torch=_rows, numba="gfl_plugin.losses.distribution_focal_loss_numba:rows")
 
 
 @MODELS.register_module()

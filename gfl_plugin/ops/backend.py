@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -121,8 +121,23 @@ class Kernels:
         Raises:
             RuntimeError: if :func:`use_backend` requests a backend whose kernel does not take such a tensor.
         """
+        return self.for_tensors([tensor])
+
+    def for_tensors(self, tensors: Sequence[Tensor]) -> Callable[..., Any]:
+        """As :meth:`for_tensor`, for inputs all of which the kernel must take.
+
+        Args:
+            tensors: at least one input of the operation.
+
+        Returns:
+            The kernel's function.
+
+        Raises:
+            RuntimeError: if :func:`use_backend` requests a backend whose kernel does not take one of the tensors.
+        """
         compiled = {name: place for name, place in (("numba", self.numba), ("triton", self.triton)) if place}
-        backend = choose(tensor, compiled)
+        backends = {choose(tensor, compiled) for tensor in tensors}
+        backend = backends.pop() if len(backends) == 1 else "torch"
         return self.torch if backend == "torch" else _imported(compiled[backend])
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .backend import Kernels
+
 
 def centers(boxes: Tensor) -> Tensor:
     """Centers of boxes.
@@ -31,7 +33,14 @@ def aligned_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
 
     Returns:
         (...), in [0, 1].
+
+    Raises:
+        RuntimeError: if :func:`gfl_plugin.ops.backend.use_backend` requests a kernel that does not take the boxes.
     """
+    return _IOU.for_tensors((boxes, others))(boxes, others, eps)
+
+
+def _iou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     overlap, union = _overlap_and_union(*_corners(boxes), *_corners(others))
     return overlap / union.clamp(min=eps)
 
@@ -49,12 +58,23 @@ def aligned_giou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
 
     Returns:
         (...), in [-1, 1].
+
+    Raises:
+        RuntimeError: if :func:`gfl_plugin.ops.backend.use_backend` requests a kernel that does not take the boxes.
     """
+    return _GIOU.for_tensors((boxes, others))(boxes, others, eps)
+
+
+def _giou(boxes: Tensor, others: Tensor, eps: float) -> Tensor:
     (low, high), (other_low, other_high) = _corners(boxes), _corners(others)
     overlap, union = _overlap_and_union(low, high, other_low, other_high)
     union = union.clamp(min=eps)
     around = _area((torch.maximum(high, other_high) - torch.minimum(low, other_low)).clamp(min=0)).clamp(min=eps)
     return overlap / union - (around - union) / around
+
+
+_IOU = Kernels(torch=_iou, numba="gfl_plugin.ops.box_overlaps_numba:aligned_iou")
+_GIOU = Kernels(torch=_giou, numba="gfl_plugin.ops.box_overlaps_numba:aligned_giou")
 
 
 def in_reach(boxes: Tensor) -> Tensor:

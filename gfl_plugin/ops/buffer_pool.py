@@ -1,6 +1,6 @@
-"""A pool of memory for the large CPU gradients that each training step allocates.
+"""A pool of memory for the large CPU tensors that each training step allocates, most of them gradients.
 
-PyTorch's CPU allocator returns buffers of many megabytes to the system as soon as a gradient is freed. The next step
+PyTorch's CPU allocator returns buffers of many megabytes to the system as soon as a tensor is freed. The next step
 then pays for the page faults of new memory, which cost more than the arithmetic. Here freed buffers are pooled and
 reused.
 """
@@ -47,7 +47,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
     size = _bytes(shape, dtype)
     if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype, device=device)
-    return _tensor(_new(size) if (used := _of_size(size)) is None else used, shape, dtype)
+    return _tensor(_new(size) if (used := _free_buffer(size)) is None else used, shape, dtype)
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -64,7 +64,7 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
     size = _bytes(shape, dtype)
     if device.type != "cpu" or size < _SMALL or torch.compiler.is_compiling():
         return torch.zeros(shape, dtype=dtype, device=device)
-    used = _of_size(size)
+    used = _free_buffer(size)
     return _tensor(_new(size), shape, dtype) if used is None else _tensor(used, shape, dtype).zero_()
 
 
@@ -72,15 +72,25 @@ def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
     return math.prod(shape) * dtype.itemsize
 
 
+def _capacity(size: int) -> int:
+    """Bytes of the buffer for a tensor of ``size`` bytes: up to an eighth more.
+
+    The number of positives differs from step to step. Their tensors still find a buffer if capacities are coarse.
+    """
+    step = 1 << (size.bit_length() - 4)
+    return -(-size // step) * step
+
+
 def _new(size: int) -> np.ndarray:
-    """A new buffer of zeros, in huge pages where the system has them."""
-    memory = np.zeros(size + _ALIGNMENT, dtype=np.uint8)
+    """A new buffer of zeros for ``size`` bytes, in huge pages where the system has them."""
+    capacity = _capacity(size)
+    memory = np.zeros(capacity + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size]
+    return memory[start : start + capacity]
 
 
 def _tensor(memory: np.ndarray, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    array = np.asarray(_PooledBuffer(memory))
+    array = np.asarray(_PooledBuffer(memory))[: _bytes(shape, dtype)]
     if dtype == torch.float32:
         # Not a view of another tensor: autograd adds the gradients of two users of a map in place only if nothing else
         # refers to the memory of one of them.
@@ -88,11 +98,12 @@ def _tensor(memory: np.ndarray, shape: Sequence[int], dtype: torch.dtype) -> Ten
     return torch.from_numpy(array).view(dtype).view(*shape)
 
 
-def _of_size(size: int) -> np.ndarray | None:
-    """A free buffer of exactly this size, or None."""
+def _free_buffer(size: int) -> np.ndarray | None:
+    """A free buffer for ``size`` bytes, or None."""
+    capacity = _capacity(size)
     for _ in range(len(_free)):
         memory = _free.popleft()
-        if memory.size == size:
+        if memory.size == capacity:
             return memory
         _free.append(memory)
     return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..ops.backend import Kernels
 from ..ops.buffer_pool import zeros
 from ..ops.host_values import host_tensor, on_host
 
@@ -121,7 +122,7 @@ class Positives:
 
 
 def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
-    """Values of maps at the positives, differentiable.
+    """Values of maps at the positives, differentiable once.
 
     Args:
         maps: L maps (B, D, H, W).
@@ -129,8 +130,41 @@ def gather_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
 
     Returns:
         (P, D) in the maps' dtype.
+
+    Raises:
+        RuntimeError: if :func:`gfl_plugin.ops.backend.use_backend` requests a kernel that does not take the maps.
     """
+    return _GATHER.for_tensors(maps)(maps, positives)
+
+
+def highest_at_locations(maps: Sequence[Tensor], positives: Positives) -> Tensor:
+    """Highest value of all channels at each positive.
+
+    Args:
+        maps: L maps (B, D, H, W), D >= 1.
+        positives: the locations.
+
+    Returns:
+        (P,) in the maps' dtype, without gradient; NaN where a value is NaN.
+
+    Raises:
+        RuntimeError: if :func:`gfl_plugin.ops.backend.use_backend` requests a kernel that does not take the maps.
+    """
+    return _HIGHEST.for_tensors(maps)(maps, positives)
+
+
+def _gather(maps: Sequence[Tensor], positives: Positives) -> Tensor:
+    """:func:`gather_locations` in PyTorch operations."""
     return _GatherLocations.apply(positives, *maps)
+
+
+def _highest(maps: Sequence[Tensor], positives: Positives) -> Tensor:
+    """:func:`highest_at_locations` in PyTorch operations."""
+    return _gather([level.detach() for level in maps], positives).amax(dim=1)
+
+
+_GATHER = Kernels(torch=_gather, numba="gfl_plugin.structures.positives_numba:gather")
+_HIGHEST = Kernels(torch=_highest, numba="gfl_plugin.structures.positives_numba:highest")
 
 
 class _GatherLocations(torch.autograd.Function):

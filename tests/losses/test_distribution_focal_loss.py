@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from cases import record
+from kernels import BACKENDS, with_threads
 from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalLoss
+from torch import Tensor
 
 from gfl_plugin.losses import DistributionFocalLoss, distribution_focal_loss
+from gfl_plugin.ops.backend import use_backend
 
 
 @pytest.mark.parametrize("first", [0.0, -3.0, 0.25])
@@ -43,6 +46,56 @@ def test_equal_to_mmdetection(reduction: str) -> None:
     assert torch.allclose(found, expected, rtol=1e-5)
     difference = (found_grad - expected_grad).abs().max() / expected_grad.abs().max()
     assert record("DFL module: gradients, of the largest", difference) <= 1e-6
+
+
+def losses_and_gradient(logits: Tensor, target: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+    """DFL of rows, and the gradient of their sum with the factors 1, 2, ..."""
+    leaf = logits.clone().requires_grad_()
+    with use_backend(backend):
+        losses = distribution_focal_loss(leaf, target)
+        (losses * torch.arange(1.0, len(losses) + 1)).sum().backward()
+    return losses.detach(), leaf.grad
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("rows", "n"), [(0, 16), (1, 1), (65, 16), (200, 7)])
+@pytest.mark.parametrize("scale", [1.0, 60.0])
+def test_each_kernel_equals_the_formula_in_fp64(backend: str, rows: int, n: int, scale: float) -> None:
+    """Targets lie between bins, on bins, and at both ends."""
+    logits, target = scale * torch.randn(rows, n + 1), n * torch.rand(rows)
+    target[: rows // 3] = target[: rows // 3].round()
+    target[-1:], target[-2:-1] = n, 0
+    left = target.long().clamp(max=n - 1)
+    weights = torch.zeros(rows, n + 1, dtype=torch.float64)
+    weights[torch.arange(rows), left] = 1 - (target - left).double()
+    weights[torch.arange(rows), left + 1] = (target - left).double()
+    log_probability = logits.double().log_softmax(dim=1)
+    factor = torch.arange(1.0, rows + 1)[:, None]
+    losses, gradient = losses_and_gradient(logits, target, backend)
+    torch.testing.assert_close(losses, -(weights * log_probability).sum(dim=1).float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient / factor, (log_probability.exp() - weights).float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_nan_logit_makes_its_own_row_nan_and_no_other(backend: str) -> None:
+    logits = torch.randn(70, 17)
+    logits[66, 3] = float("nan")
+    losses, gradient = losses_and_gradient(logits, 15 * torch.rand(70), backend)
+    assert losses.isnan().nonzero().tolist() == [[66]]
+    assert gradient.isnan().any(dim=1).nonzero().tolist() == gradient.isnan().all(dim=1).nonzero().tolist() == [[66]]
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="Numba is not installed")
+def test_the_compiled_loss_does_not_depend_on_threads_and_has_one_derivative() -> None:
+    logits, target = torch.randn(500, 17), 16 * torch.rand(500)
+    one, two = (with_threads(count, lambda: losses_and_gradient(logits, target, "numba")) for count in (1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two))
+    leaf = logits.requires_grad_()
+    with use_backend("numba"):
+        loss = distribution_focal_loss(leaf, target).square().sum()
+    (slope,) = torch.autograd.grad(loss, leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_minimum_has_all_probability_on_the_two_bins_around_the_target() -> None:

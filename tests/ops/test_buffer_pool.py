@@ -37,6 +37,16 @@ def test_small_tensors_are_ordinary_ones() -> None:
     assert buffer_pool.empty((2, 3), torch.int64, CPU).shape == (2, 3)
 
 
+def test_a_tensor_of_similar_size_reuses_memory() -> None:
+    """The number of positives, and the size of their tensors, differ from step to step."""
+    first = buffer_pool.empty((10_000, 68), torch.float32, CPU)
+    place = first.data_ptr()
+    del first
+    second = buffer_pool.zeros((9_990, 68), torch.float32, CPU)
+    assert second.data_ptr() == place and second.shape == (9_990, 68) and not second.any()
+    assert second.untyped_storage().nbytes() == second.nbytes
+
+
 def test_the_number_of_pooled_buffers_is_limited() -> None:
     for size in range(40):
         buffer_pool.empty((300_000 + size,), torch.float32, CPU)
