@@ -38,12 +38,14 @@ def small(variant: Variant) -> Config:
     return SCALES["bccd_fair"].config(variant, CONFIGS, Path("/data"))
 
 
-@pytest.mark.parametrize("epoch", [0, 10])  # TOOD has another assigner in the first epochs
-@pytest.mark.parametrize("variant", PEERS, ids=lambda variant: variant.name)
-def test_a_peer_trains_and_predicts(variant: Variant, epoch: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "epoch"),
+    [*((variant.name, 0) for variant in PEERS), ("tood", 10)],  # TOOD has another assigner in the first epochs
+)
+def test_a_peer_trains_and_predicts(name: str, epoch: int) -> None:
     """On images of the height of the scale, so that the coarsest level is as small."""
     MessageHub.get_current_instance().update_info("epoch", epoch)
-    try_out(small(variant), side=256)
+    try_out(small(next(variant for variant in PEERS if variant.name == name)), side=256)
 
 
 @pytest.mark.parametrize("variant", PEERS, ids=lambda variant: variant.name)

@@ -1,2 +1,2 @@
 _base_ = "mmdet::gfl/gfl_r50_fpn_1x_coco.py"
-ablation = dict(order=1, title="GFL", against="ours")
+ablation = dict(order=2, title="GFL", against="best")

@@ -1,2 +1,2 @@
 _base_ = "mmdet::paa/paa_r50_fpn_1x_coco.py"
-ablation = dict(order=5, title="PAA", against="ours")
+ablation = dict(order=6, title="PAA", against="best")
