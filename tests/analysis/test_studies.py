@@ -45,7 +45,7 @@ CONFIGS = ROOT / "configs"
 DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "box_uncertainty": 3, "components": 4, "distillation": 3,
-    "gflv2": 2, "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "peers": 9, "precision": 3,
+    "gflv2": 2, "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "peers": 10, "precision": 3,
     "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "recipe": 9, "recovery": 4,
     "slow_start": 8, "spacing": 4,
 }  # fmt: skip
