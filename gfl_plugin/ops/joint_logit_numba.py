@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from . import buffer_pool, numba_math
-from .numba_kernel import inlined, kernel
+from .numba_kernel import inlined
+from .numba_loops import threaded
 from .numba_math import LOWEST, exp, log1p
-from .numba_threads import started_threads
 
 _WIDTH = 8192  # locations per task of backward: rows of several pages of memory, whose sums stay in the cache
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -67,40 +67,18 @@ def _task_gradient(incoming, cls_logits, near, far, share, out, quality_out, beg
         quality_out[begin + i] = sums[_WIDTH + i] + share[begin + i] * sums[i]
 
 
-@kernel(sources=_SOURCES, error_model="numpy")
-def _serial(cls_logits, near, far, out):
+@threaded(sources=_SOURCES)
+def _joint_maps(cls_logits, near, far, out):
     """Fill ``out`` (B, C, H·W); ``near`` and ``far`` are (B, H·W)."""
-    classes = out.shape[1]
-    for plane in range(len(out) * classes):
-        image, label = plane // classes, plane % classes
-        _joint(cls_logits[image][label], near[image], far[image], out[image][label])
-
-
-@kernel(sources=_SOURCES, error_model="numpy", parallel=True)
-def _parallel(cls_logits, near, far, out):
-    """As :func:`_serial`, on Numba's threads. Numba caches by name, hence the duplicate code."""
     classes = out.shape[1]
     for plane in prange(len(out) * classes):
         image, label = plane // classes, plane % classes
         _joint(cls_logits[image][label], near[image], far[image], out[image][label])
 
 
-@kernel(sources=_SOURCES, error_model="numpy")
-def _serial_gradient(incoming, cls_logits, near, far, share, out, quality_out):
+@threaded(sources=_SOURCES)
+def _gradient_maps(incoming, cls_logits, near, far, share, out, quality_out):
     """Fill the gradients ``out`` (B, C, H·W) and ``quality_out`` (B, H·W)."""
-    area = out.shape[2]
-    parts = (area + _WIDTH - 1) // _WIDTH
-    for task in range(len(out) * parts):
-        image, begin = task // parts, task % parts * _WIDTH
-        _task_gradient(
-            incoming[image], cls_logits[image], near[image], far[image], share[image], out[image], quality_out[image],
-            begin, min(begin + _WIDTH, area),
-        )  # fmt: skip
-
-
-@kernel(sources=_SOURCES, error_model="numpy", parallel=True)
-def _parallel_gradient(incoming, cls_logits, near, far, share, out, quality_out):
-    """As :func:`_serial_gradient`, on Numba's threads."""
     area = out.shape[2]
     parts = (area + _WIDTH - 1) // _WIDTH
     for task in prange(len(out) * parts):
@@ -129,8 +107,7 @@ class _JointLogit(torch.autograd.Function):
     def forward(ctx, cls_logits: Tensor, quality_logits: Tensor) -> Tensor:
         ctx.save_for_backward(cls_logits, quality_logits)
         out = buffer_pool.empty(cls_logits.shape, torch.float32, cls_logits.device)
-        run = _serial if started_threads() == 1 else _parallel
-        run(_planes(cls_logits), *_of_quality(quality_logits), _planes(out))
+        _joint_maps(_planes(cls_logits), *_of_quality(quality_logits), _planes(out))
         return out
 
     @staticmethod
@@ -140,8 +117,7 @@ class _JointLogit(torch.autograd.Function):
         out = buffer_pool.empty(cls_logits.shape, torch.float32, cls_logits.device)
         quality_out = torch.empty(quality_logits.shape)
         share = (-quality_logits).sigmoid().flatten(1).numpy()
-        run = _serial_gradient if started_threads() == 1 else _parallel_gradient
-        run(
+        _gradient_maps(
             _planes(grad), _planes(cls_logits), *_of_quality(quality_logits), share, _planes(out),
             quality_out.flatten(1).numpy(),
         )  # fmt: skip

@@ -24,7 +24,7 @@ def threaded(
         **options: of ``numba.njit``, without ``cache`` and ``parallel``; ``error_model`` is "numpy".
 
     Returns:
-        The decorator.
+        The decorator. The attribute ``forms`` of its result has both compiled forms.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +36,7 @@ def threaded(
         def run(*arguments: Any) -> Any:
             return (parallel if started_threads() > 1 else serial)(*arguments)
 
+        run.forms = (serial, parallel)  # type: ignore[attr-defined]
         return run
 
     return decorate

@@ -10,9 +10,9 @@ import torch
 from numba import prange
 
 from ...ops import buffer_pool, numba_math
-from ...ops.numba_kernel import inlined, kernel
+from ...ops.numba_kernel import inlined
+from ...ops.numba_loops import threaded
 from ...ops.numba_math import LOWEST, arithmetic, exp, log1p
-from ...ops.numba_threads import started_threads
 from .negatives import Negatives, Result
 
 _BLOCK = 2048  # elements whose losses are summed in fp32; the blocks' sums are added in fp64
@@ -87,22 +87,9 @@ def _plane(logits, weight, gradient, factor, beta):
     return total
 
 
-@kernel(sources=_SOURCES, error_model="numpy")
-def _serial(logits, weight, gradient, classes, factor, beta):
-    """Sum of (B·C, H·W) logits on the calling thread; ``gradient`` is filled if it has that size."""
-    wanted = gradient.size > 0
-    sums = np.zeros(len(logits))
-    nothing = np.empty(0, np.float32)
-    for plane in range(len(logits)):
-        factors = weight[plane // classes] if weight.size else nothing
-        out = gradient[plane] if wanted else np.empty(logits.shape[1], np.float32)
-        sums[plane] = _plane(logits[plane], factors, out, factor, beta)
-    return sums.sum()
-
-
-@kernel(sources=_SOURCES, error_model="numpy", parallel=True)
-def _parallel(logits, weight, gradient, classes, factor, beta):
-    """As :func:`_serial` on Numba's threads, with the same rounding. Numba caches by name, hence the duplicate code."""
+@threaded(sources=_SOURCES)
+def _planes(logits, weight, gradient, classes, factor, beta):
+    """Sum of (B·C, H·W) logits; ``gradient`` is filled if it has that size."""
     wanted = gradient.size > 0
     sums = np.zeros(len(logits))
     nothing = np.empty(0, np.float32)
@@ -122,7 +109,6 @@ def sweep(work: Negatives) -> Result:
     Returns:
         Sums and gradients; see :data:`negatives.Result`.
     """
-    planes = _parallel if started_threads() > 1 else _serial
     factor, beta = np.float32(work.scale.item()), None if work.beta == 2.0 else np.float32(work.beta)
     nothing = np.empty((0, 0), np.float32)
     sums, gradients = [], []
@@ -132,6 +118,6 @@ def sweep(work: Negatives) -> Result:
         flat = buffer_pool.empty((level.numel() + 1,), torch.float32, level.device) if work.wanted[index] else None
         out = nothing if flat is None else flat[:-1].numpy().reshape(shape)
         weight = nothing if work.weights is None else work.weights[index].flatten(1).numpy()
-        sums.append(planes(level.detach().numpy().reshape(shape), weight, out, classes, factor, beta))
+        sums.append(_planes(level.detach().numpy().reshape(shape), weight, out, classes, factor, beta))
         gradients.append(flat)
     return work.scale * torch.tensor(sums, dtype=torch.float32), gradients

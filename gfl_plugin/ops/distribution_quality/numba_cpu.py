@@ -14,8 +14,8 @@ from numba import prange
 from torch import Tensor
 
 from .. import buffer_pool, numba_math
-from ..numba_kernel import inlined, kernel
-from ..numba_threads import started_threads
+from ..numba_kernel import inlined
+from ..numba_loops import threaded
 from . import numba_layers, numba_sides
 from .inputs import QualityLayers, Statistics
 from .numba_layers import add_products_of_rows, add_rectified, hidden_rows, mix, rectified_gradient
@@ -90,19 +90,9 @@ def _task_gradient(logits, begin, end, layers, settings, gradient, of_logits, of
             )  # fmt: skip
 
 
-@kernel(sources=_SOURCES, error_model="numpy")
-def _serial(logits, layers, out_bias, settings, out):
+@threaded(sources=_SOURCES)
+def _quality_maps(logits, layers, out_bias, settings, out):
     """Fill ``out`` (B, H·W) from logits (B, 4·(n+1), H·W)."""
-    area = out.shape[1]
-    parts = (area + _TASK - 1) // _TASK
-    for task in range(len(out) * parts):
-        image, begin = task // parts, task % parts * _TASK
-        _task(logits[image], begin, min(begin + _TASK, area), layers, out_bias, settings, out[image])
-
-
-@kernel(sources=_SOURCES, error_model="numpy", parallel=True)
-def _parallel(logits, layers, out_bias, settings, out):
-    """As :func:`_serial`, on Numba's threads. Numba caches by name, hence the duplicate code."""
     area = out.shape[1]
     parts = (area + _TASK - 1) // _TASK
     for task in prange(len(out) * parts):
@@ -110,22 +100,9 @@ def _parallel(logits, layers, out_bias, settings, out):
         _task(logits[image], begin, min(begin + _TASK, area), layers, out_bias, settings, out[image])
 
 
-@kernel(sources=_SOURCES, error_model="numpy")
-def _serial_gradient(logits, layers, settings, gradient, of_logits, of_weight, of_bias, of_out_weight):
+@threaded(sources=_SOURCES)
+def _gradient_maps(logits, layers, settings, gradient, of_logits, of_weight, of_bias, of_out_weight):
     """Fill ``of_logits``, and the gradients of the layers from each task in a row of their own."""
-    area = gradient.shape[1]
-    parts = (area + _TASK - 1) // _TASK
-    for task in range(len(gradient) * parts):
-        image, begin = task // parts, task % parts * _TASK
-        _task_gradient(
-            logits[image], begin, min(begin + _TASK, area), layers, settings, gradient[image], of_logits[image],
-            of_weight[task], of_bias[task], of_out_weight[task],
-        )  # fmt: skip
-
-
-@kernel(sources=_SOURCES, error_model="numpy", parallel=True)
-def _parallel_gradient(logits, layers, settings, gradient, of_logits, of_weight, of_bias, of_out_weight):
-    """As :func:`_serial_gradient`, on Numba's threads."""
     area = gradient.shape[1]
     parts = (area + _TASK - 1) // _TASK
     for task in prange(len(gradient) * parts):
@@ -149,8 +126,9 @@ def forward(box_logits: Tensor, layers: QualityLayers, statistics: Statistics) -
     """
     images, _, height, width = box_logits.shape
     out = torch.empty(images, 1, height, width)
-    run = _serial if started_threads() == 1 else _parallel
-    run(_planes(box_logits), _arrays(layers), layers.out_bias.item(), _settings(statistics), out.flatten(1).numpy())
+    _quality_maps(
+        _planes(box_logits), _arrays(layers), layers.out_bias.item(), _settings(statistics), out.flatten(1).numpy()
+    )
     return out
 
 
@@ -173,8 +151,7 @@ def backward(
     of_logits = buffer_pool.empty(box_logits.shape, torch.float32, box_logits.device)
     tasks = len(planes) * math.ceil(planes.shape[2] / _TASK)
     sums = [np.zeros((tasks, *array.shape), np.float32) for array in arrays]
-    run = _serial_gradient if started_threads() == 1 else _parallel_gradient
-    run(planes, arrays, _settings(statistics), incoming, of_logits.flatten(2).numpy(), *sums)
+    _gradient_maps(planes, arrays, _settings(statistics), incoming, of_logits.flatten(2).numpy(), *sums)
     hidden = len(layers.bias)
     weight, bias, out_weight = (torch.from_numpy(part.sum(axis=0, dtype=np.float64)[:hidden]).float() for part in sums)
     return of_logits, QualityLayers(
