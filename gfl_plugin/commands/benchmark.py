@@ -107,7 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
     from ..analysis.machine import this_machine
     from ..analysis.progress import output_console, progress_display
     from ..analysis.tables import print_table
-    from ..runtime.atomic_files import write_whole
 
     only = arguments.only
     if not any(name.startswith(only) or only.startswith(name) for name in row_names()):
@@ -148,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "rows": [asdict(row) for row in rows],
                 "sweep": [asdict(point) for point in points],
             }
-            write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            _write_json(arguments.json, content)
 
     write()
     if arguments.plot:
@@ -198,7 +197,6 @@ def _export_speed(arguments: argparse.Namespace) -> int:
     from ..analysis.progress import output_console, progress_display
     from ..analysis.tables import Column, Table, print_table
     from ..export.export_model import PACKAGES
-    from ..runtime.atomic_files import write_whole
     from ..runtime.install_advice import module_or_advice
 
     for package in PACKAGES:
@@ -226,7 +224,7 @@ def _export_speed(arguments: argparse.Namespace) -> int:
     if arguments.json:
         rows = {name: [asdict(row) for row in rows] for name, rows in measured.items()}
         content = {"machine": asdict(machine), "threads": arguments.threads, "rows": rows}
-        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        _write_json(arguments.json, content)
         console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
     return 0
 
@@ -243,7 +241,6 @@ def _paired_costs(
     from ..analysis.machine import this_machine
     from ..analysis.progress import output_console, progress_display
     from ..analysis.tables import Column, Table, print_table
-    from ..runtime.atomic_files import write_whole
 
     torch.set_num_threads(arguments.threads)
     console, machine = output_console(), this_machine()
@@ -264,9 +261,15 @@ def _paired_costs(
     print_table(console, Table(columns, rows), title)
     if arguments.json:
         content = {"case": title, "machine": asdict(machine), "rows": [asdict(cost) for cost in costs]}
-        write_whole(arguments.json, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        _write_json(arguments.json, content)
         console.print(f"wrote {arguments.json}", markup=False, soft_wrap=True)
     return 0
+
+
+def _write_json(path: Path, content: dict) -> None:
+    from ..runtime.atomic_files import write_whole
+
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _boxes(given: Path | None) -> Path:

@@ -55,6 +55,8 @@ DIGITS = {
     # Both sides are shorter than 8 pixels, the stride of the finest level of the usual pyramids.
     "tiny": Digits(count=(12, 24), heights=(4.6, 7.4), in_pixels=True, least=1),
     "large": Digits(count=(4, 8), heights=(0.6, 0.97), in_pixels=False, least=8),
+    # One class of large objects, under all conditions.
+    "one_class": Digits(count=(1, 4), heights=(0.25, 0.8), in_pixels=False, least=8, recognized=False),
     # For annotation noise: boxes are large enough to keep a positive size, the distances to their sides end below the
     # paper's last bin on a level of stride 8, 128 pixels, and the picture shows every true side clearly. With one class
     # a short training suffices for confident detections.

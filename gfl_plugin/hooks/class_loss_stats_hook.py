@@ -28,17 +28,23 @@ class ClassLossStatsHook(Hook):
 
     L is the class loss with its ``loss_weight`` and normalizer. Such a step computes the class loss twice.
 
+    With ``by_class``, also, for each class c with a positive in the step, ``target_of_class_c``, ``score_of_class_c``
+    and ``positives_of_class_c`` (their number). A class that is not learned has a low score, and often bad boxes, which
+    keep its target low.
+
     Args:
         interval: steps between two logs, >= 1.
+        by_class: whether to log the scalars of each class; c is the index of the class.
 
     Raises:
         ValueError: if ``interval`` is below 1, or the model has no head of the plugin.
     """
 
-    def __init__(self, interval: int = 50) -> None:
+    def __init__(self, interval: int = 50, by_class: bool = False) -> None:
         if not interval >= 1:
             raise ValueError(f"interval is {interval!r}; it must be an integer >= 1 (steps)")
         self.interval = interval
+        self.by_class = by_class
         self._wanted = False
         self._scalars: dict[str, float] = {}
 
@@ -70,13 +76,15 @@ class ClassLossStatsHook(Hook):
                 copies = [level.detach().requires_grad_() for level in logits]
                 with torch.enable_grad():
                     total = torch.stack(class_losses(loss_cls, copies, targets)).sum()
-                self._scalars = _statistics(copies, torch.autograd.grad(total, copies), targets)
+                self._scalars = _statistics(copies, torch.autograd.grad(total, copies), targets, self.by_class)
             return class_losses(loss_cls, logits, targets)
 
         return recorded
 
 
-def _statistics(logits: Sequence[Tensor], gradients: Sequence[Tensor], targets: ClassTargets) -> dict[str, float]:
+def _statistics(
+    logits: Sequence[Tensor], gradients: Sequence[Tensor], targets: ClassTargets, by_class: bool
+) -> dict[str, float]:
     """See the scalars of :class:`ClassLossStatsHook`; without positives, only their gradients."""
     positives = targets.positives
     elements = positives.per_level(positives.elements([level.shape for level in logits], targets.label))
@@ -86,6 +94,19 @@ def _statistics(logits: Sequence[Tensor], gradients: Sequence[Tensor], targets: 
     of_positives = float(gradient.abs().sum())
     scalars = {"gradient_positives": of_positives, "gradient_negatives": total - of_positives}
     if len(logit):
-        scalars["target"] = float(targets.quality[positives.active].mean())
-        scalars["score"] = float(logit.sigmoid().mean())
+        quality, score = targets.quality[positives.active], logit.sigmoid()
+        scalars.update(target=float(quality.mean()), score=float(score.mean()))
+        if by_class:
+            scalars.update(_by_class(targets.label[positives.active], quality, score))
+    return scalars
+
+
+def _by_class(label: Tensor, quality: Tensor, score: Tensor) -> dict[str, float]:
+    """Means and number of the (P,) positives of each class."""
+    scalars = {}
+    for index in label.unique().tolist():
+        own = label == index
+        scalars[f"target_of_class_{index}"] = float(quality[own].mean())
+        scalars[f"score_of_class_{index}"] = float(score[own].mean())
+        scalars[f"positives_of_class_{index}"] = float(own.sum())
     return scalars

@@ -27,6 +27,7 @@ from gfl_plugin.analysis.studies import study_folder
 from gfl_plugin.analysis.studies.average_precision import ALL_METRICS, PAPER_METRICS, average_precisions
 from gfl_plugin.analysis.studies.comparison import compare, comparison_table
 from gfl_plugin.analysis.studies.plan import Run, plan_run
+from gfl_plugin.analysis.studies.rate_grid import RateChoice
 from gfl_plugin.analysis.studies.report_files import write_report
 from gfl_plugin.analysis.studies.report_study import finished_runs
 from gfl_plugin.analysis.studies.results import RunResult, copy_results, find_results, write_json
@@ -46,8 +47,8 @@ DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "box_uncertainty": 3, "components": 4, "distillation": 3,
     "gflv2": 2, "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "peers": 10, "precision": 3,
-    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "recipe": 9, "recovery": 4,
-    "slow_start": 8, "spacing": 4,
+    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "recipe": 11, "recovery": 4,
+    "slow_start": 13, "spacing": 4,
 }  # fmt: skip
 
 
@@ -413,6 +414,11 @@ def test_rates_are_chosen_by_validation_ap_of_the_first_seed(tmp_path: Path, tra
     assert [one["AP (val)"] for one in written[2]["grid"]] == pytest.approx([38.5, 39.0, 40.0])
 
 
+def test_a_single_rate_has_no_border() -> None:
+    assert not RateChoice(2e-3, (2e-3,), {2e-3: 40.0}).at_border
+    assert RateChoice(2e-3, (1e-3, 2e-3), {2e-3: 40.0}).at_border
+
+
 def test_a_tuned_study_continues_and_is_reported_without_training(tmp_path: Path, trained: list[str]) -> None:
     """Finished runs are not repeated, in the next study either; failed ones are."""
     run_tuned(tuned_place(tmp_path / "s", seeds=(0,)))
@@ -477,6 +483,14 @@ def test_average_precisions_are_those_of_pycocotools_summary(tmp_path: Path) -> 
     assert 10 < values["AP"] < 90 and values["APs"] != pytest.approx(values["APm"])
     assert values["AP"] == pytest.approx(np.mean([values[name] for name in ALL_METRICS[1:11]]))
     assert not {"APt", "APl"} & set(values)  # there are no objects of these sizes
+    of_classes = []
+    for label in range(3):
+        expected.params.catIds = [label]
+        expected.evaluate()
+        expected.accumulate()
+        expected.summarize()
+        of_classes.append(100 * expected.stats[0])
+    assert values["AP worst"] == pytest.approx(min(of_classes)) and min(of_classes) < values["AP"] - 1e-3
 
 
 def test_score_rankings(tmp_path: Path) -> None:

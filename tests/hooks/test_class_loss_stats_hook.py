@@ -70,6 +70,19 @@ def test_the_loss_is_the_same_and_other_steps_are_not_recorded() -> None:
     assert all(torch.equal(one, other) for key in before for one, other in zip(before[key], after[key]))
 
 
+def test_means_and_numbers_of_classes_add_up_to_those_of_all_positives() -> None:
+    head = our_head()
+    scalars = trained_step(ClassLossStatsHook(interval=1, by_class=True), head, "by class")
+    classes = [int(name.rsplit("_", 1)[1]) for name in scalars if name.startswith("positives_of_class_")]
+    counts = [scalars[f"positives_of_class_{index}"] for index in classes]
+    assert len(classes) > 2 and min(counts) >= 1
+    for name in ("target", "score"):
+        of_classes = [scalars[f"{name}_of_class_{index}"] for index in classes]
+        assert max(of_classes) > min(of_classes)
+        total = sum(count * value for count, value in zip(counts, of_classes))
+        assert scalars[name] == pytest.approx(total / sum(counts), rel=1e-5)
+
+
 def test_a_model_without_such_a_head_is_an_error() -> None:
     runner = SimpleNamespace(model=torch.nn.ModuleDict({"bbox_head": torch.nn.Linear(1, 1)}))
     with pytest.raises(ValueError, match="GFLHead"):

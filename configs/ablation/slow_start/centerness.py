@@ -1,7 +1,7 @@
 # General distributions with the focal loss and a centerness branch in place of QFL.
 _base_ = "../_base_/atss.py"
 ablation = dict(
-    order=7,
+    order=12,
     title="centerness branch + DFL",
     against="gfl",
     hooks=[dict(type="gfl_plugin.ClassLossStatsHook", interval=26)],

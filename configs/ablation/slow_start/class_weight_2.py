@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
-ablation = dict(order=5, title="class loss × 2", against="gfl")
+ablation = dict(order=7, title="class loss × 2", against="gfl")
 model = dict(bbox_head=dict(loss_cls=dict(loss_weight=2.0)))

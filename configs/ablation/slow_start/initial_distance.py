@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
-ablation = dict(order=6, title="boxes start at 8 strides", against="gfl")
+ablation = dict(order=9, title="boxes start at 8 strides", against="gfl")
 model = dict(bbox_head=dict(bbox_coder=dict(type="IntegralBBoxCoder", initial_distance=4.0)))

@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
-ablation = dict(order=4, title="matchability-aware loss", against="gfl")
+ablation = dict(order=6, title="matchability-aware loss", against="gfl")
 model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="gfl_plugin.MatchabilityAwareLoss", gamma=1.5)))

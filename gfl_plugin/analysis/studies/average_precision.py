@@ -16,8 +16,10 @@ _AREAS = {
     "APm": (32.0**2, 96.0**2),
     "APl": (96.0**2, 1e10),
 }
-# The mean over the IoU thresholds 0.5, 0.55, ..., 0.95; the value at each of them; the mean for objects of one size.
-ALL_METRICS = ("AP", *(f"AP{percent}" for percent in range(50, 100, 5)), "APt", "APs", "APm", "APl")
+_WORST = "AP worst"
+# The mean over the IoU thresholds 0.5, 0.55, ..., 0.95; the value at each of them; the mean for objects of one size;
+# that of the class with the lowest one.
+ALL_METRICS = ("AP", *(f"AP{percent}" for percent in range(50, 100, 5)), "APt", "APs", "APm", "APl", _WORST)
 PAPER_METRICS = ("AP", "AP50", "AP60", "AP70", "AP80", "AP90")  # the columns of the GFL paper's tables
 
 
@@ -27,7 +29,8 @@ def average_precisions(truth: Path, detections: Path, metrics: Sequence[str] = P
     Args:
         truth: annotations in COCO's format.
         detections: results in COCO's format; the file may be missing.
-        metrics: names from ``ALL_METRICS``. APt (tiny), APs, APm and APl count objects of one size only.
+        metrics: names from ``ALL_METRICS``. APt (tiny), APs, APm and APl count objects of one size only; "AP worst" is
+            the lowest AP of a class.
 
     Returns:
         The value of each metric; 0 if there are no detections. A metric without an object of its size is left out.
@@ -50,9 +53,10 @@ def average_precisions(truth: Path, detections: Path, metrics: Sequence[str] = P
     values = {}
     for name in metrics:
         valued = precision[_thresholds(name, thresholds), ..., sizes.index(_size(name))]
-        valued = valued[valued > -1]  # -1 for classes without objects
-        if len(valued):
-            values[name] = 100 * float(valued.mean())
+        parts = np.moveaxis(valued, -1, 0) if name == _WORST else [valued]  # of the classes
+        means = [part[part > -1].mean() for part in parts if (part > -1).any()]  # -1 for classes without objects
+        if means:
+            values[name] = 100 * float(min(means))
     return values
 
 
@@ -62,6 +66,6 @@ def _size(metric: str) -> str:
 
 def _thresholds(metric: str, thresholds: np.ndarray) -> np.ndarray:
     """Mask (T,) of the IoU thresholds over which a metric averages."""
-    if metric in _AREAS:
+    if metric in _AREAS or metric == _WORST:
         return np.ones(len(thresholds), bool)
     return np.isclose(thresholds, int(metric.removeprefix("AP")) / 100)

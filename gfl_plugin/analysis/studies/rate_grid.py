@@ -19,8 +19,8 @@ class RateChoice:
 
     @property
     def at_border(self) -> bool:
-        """Whether the rate is the smallest or the largest of the grid, so that a better one may lie outside."""
-        return self.rate in (self.grid[0], self.grid[-1])
+        """Whether the rate is the smallest or the largest of several, so that a better one may lie outside."""
+        return len(self.grid) > 1 and self.rate in (self.grid[0], self.grid[-1])
 
 
 def choose_rates(runs: Sequence[Run], results: dict[str, RunResult]) -> dict[str, RateChoice]:

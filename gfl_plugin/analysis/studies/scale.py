@@ -179,6 +179,16 @@ SCALES: dict[str, Scale] = {
     # The beginning of these trainings as a training of its own.
     "bccd_short": replace(_BCCD_FAIR, epochs=12),
     "demo_short": replace(_DEMO_FAIR, epochs=6),
+    # Few images with one class of large objects: digits of 64 to 205 px.
+    "one_class": SmallScale(
+        EmbeddedData(DemoSize(train=160, val=100, side=256, digits="one_class")),
+        "demo_boxes_data.py",
+        epochs=40,
+        batch=8,
+        classes=1,
+        image_scale=None,
+        schedule="small_schedule_adamw.py",
+    ),
     # The data and the schedule of demo_long with digits shorter than the finest stride.
     "demo_tiny": SmallScale(
         EmbeddedData(DemoSize(train=600, val=150, side=160, digits="tiny")),
