@@ -38,9 +38,7 @@ def test_builds(path: Path) -> None:
     assert type(detector.bbox_head).__name__ == named.split(".")[-1]
     if path.parent.name in ("gfl", "gflv2", "ld", "demo", "bccd") and plugin:
         head = detector.bbox_head
-        parts = [head.assigner, head.loss_dfl, *([head.loss_ld] if "ld_" in path.name else [])]
-        if "best_" not in path.name:  # its class loss is MMDetection's FocalLoss
-            parts.append(head.loss_cls)
+        parts = [head.assigner, head.loss_cls, head.loss_dfl, *([head.loss_ld] if "ld_" in path.name else [])]
         assert all(type(part).__module__.startswith("gfl_plugin.") for part in parts)
 
 

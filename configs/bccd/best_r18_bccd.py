@@ -3,10 +3,9 @@ _base_ = ["../_base_/small_gfl.py", "../_base_/bccd_data.py", "../_base_/small_s
 model = dict(
     bbox_head=dict(
         num_classes=3,
-        quality=dict(type="QualityBranch", measure="iou"),
-        loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25),
-        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
-        reg_max=16,
+        quality=dict(type="JointQuality", box_weight="one"),
+        loss_cls=dict(type="gfl_plugin.MatchabilityAwareLoss", gamma=1.5),
+        bbox_coder=dict(type="IntegralBBoxCoder", initial_distance=4.0),
     ),
     train_cfg=dict(assigner=dict(alpha=0.8)),
 )

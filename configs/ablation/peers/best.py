@@ -1,2 +1,2 @@
-_base_ = "../recipe/iou_branch_alpha.py"
+_base_ = "../recipe/quick_alpha.py"
 ablation = dict(_delete_=True, order=0, title="best recipe (gfl_plugin)")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .training_curves import VariantCurves
 
+_COLORS = 10  # of Matplotlib's cycle
+
 
 def plot_class_loss(variants: Sequence[VariantCurves], path: Path) -> None:
     """Draw one line per variant in four panels.
@@ -19,11 +21,12 @@ def plot_class_loss(variants: Sequence[VariantCurves], path: Path) -> None:
 
     figure = Figure(figsize=(11, 7), layout="constrained", dpi=110)
     panels = figure.subplots(2, 2)
-    for one in variants:
+    for number, one in enumerate(variants):
+        style = "-" if number < _COLORS else "--"
         positives, negatives = one.values["positives"], one.values["negatives"]
         lines = (one.values["target"], one.values["score"], positives, positives / (positives + negatives))
         for axes, line in zip(panels.flat, lines):
-            axes.plot(one.steps, line, label=one.title, linewidth=1.4)
+            axes.plot(one.steps, line, style, label=one.title, linewidth=1.4)
     titles = (
         "mean target of the positives",
         "mean score of the positives",
