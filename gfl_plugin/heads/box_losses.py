@@ -50,6 +50,9 @@ def match(
         target=box,
         score=highest.float().sigmoid(),
         raw=raw,
+        label=truths.labels[positives.gt_index],
+        active=positives.active,
+        classes=cls_scores[0].shape[1],
     )
 
 

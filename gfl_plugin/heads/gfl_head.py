@@ -248,7 +248,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             per_image.index_add_(0, positives.image, positives.active.to(quality))
             targets = ClassTargets(
                 positives=positives,
-                label=truths.labels[positives.gt_index],
+                label=matched.label,
                 quality=quality,
                 avg_factor=reduce_mean(per_image.clamp(min=1).sum()),
                 weights=location_weights(grid, regions, assignment.ignored, positives, self._pos_weight),

@@ -35,14 +35,40 @@ def one(matched: Matched) -> Tensor:
     return torch.ones_like(matched.score)
 
 
-BOX_WEIGHTS: dict[str, Callable[[Matched], Tensor]] = {"score": score, "iou": iou, "one": one}
+def balanced(matched: Matched) -> Tensor:
+    r"""The highest class score divided by its mean over the positives of the same class in this worker's batch.
+
+    .. math:: w_z = s_z \frac{N_c}{\sum_{z' \in c} s_{z'}}
+
+    With weights by score alone, a class whose scores are still low has almost no part in the box losses, and its boxes
+    stay bad. Here each class has the part of its number of positives; within a class, scores weight as usual.
+
+    Args:
+        matched: positives with their objects, and ``label``, ``active`` and ``classes``.
+
+    Returns:
+        (P,) >= 0; those of a class sum to its number of positives, unless all its scores are 0.
+    """
+    rows = torch.stack([matched.score, torch.ones_like(matched.score)], dim=1).double()
+    rows = torch.where(matched.active[:, None], rows, 0.0)
+    total, count = rows.new_zeros(matched.classes, 2).index_add(0, matched.label, rows).unbind(dim=1)
+    mean = (total / count.clamp(min=1)).float()[matched.label]
+    return matched.score / mean.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+BOX_WEIGHTS: dict[str, Callable[[Matched], Tensor]] = {
+    "score": score,
+    "balanced": balanced,
+    "iou": iou,
+    "one": one,
+}
 
 
 def box_weight_named(name: str) -> Callable[[Matched], Tensor]:
     """Look up a weight.
 
     Args:
-        name: "score", "iou" or "one".
+        name: "score", "balanced", "iou" or "one".
 
     Returns:
         The function that computes it.

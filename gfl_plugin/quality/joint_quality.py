@@ -28,7 +28,8 @@ class JointQuality(QualityRepresentation):
         warmup: training steps until the target is the IoU; 0 for the IoU from the first step. Outside of a training it
             is the IoU.
         box_weight: weight of each positive in the box losses, before all are divided by their sum: "score" for the
-            highest class score, "iou" for the IoU (also in a warm-up), "one" for the same weight.
+            highest class score, "balanced" for that score divided by its mean over the positives of the same class,
+            "iou" for the IoU (also in a warm-up), "one" for the same weight.
 
     Raises:
         ValueError: for a setting outside its range.
@@ -67,7 +68,7 @@ class JointQuality(QualityRepresentation):
             target: not used.
 
         Returns:
-            (P,) weights in [0, 1].
+            (P,) weights >= 0.
         """
         return self._box_weight(matched)
 

@@ -16,6 +16,9 @@ class Matched:
     target: Tensor  # (P, 4) the object's box
     score: Tensor  # (P,) highest class score, in [0, 1], without gradient
     raw: Tensor | None = None  # (P, encode_size) the network's box numbers
+    label: Tensor | None = None  # (P,) class of the object, int64
+    active: Tensor | None = None  # (P,) bool, False for rows that are no positives
+    classes: int = 0  # number of classes
 
     def detached(self) -> Matched:
         """The same values without gradients.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cases import Recipe, losses_and_gradients, our_head, random_batch, random_boxes
@@ -58,6 +60,29 @@ def test_weights_of_box_losses(kind: type[JointQuality]) -> None:
         quality = kind(box_weight=name, warmup=10)
         with at_training_step(3):
             assert torch.equal(quality.box_weight(matched, quality.target(matched)), weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_balanced_weights_give_each_class_the_part_of_its_positives(kind: type[JointQuality]) -> None:
+    """Within a class they are proportional to the scores; rows that are no positives do not count."""
+    matched = some_matched()
+    label, active = torch.arange(40) % 3, torch.arange(40) % 5 != 0
+    score = matched.score * torch.tensor([1.0, 1e-3, 0.0])[label]
+    matched = replace(matched, score=score, label=label, active=active, classes=5)
+    weight = kind(box_weight="balanced").box_weight(matched, matched.score)
+    for index, present in enumerate((True, True, False)):
+        own = active & (label == index)
+        assert float(weight[own].sum()) == pytest.approx(int(own.sum()) if present else 0.0, rel=1e-6)
+        assert torch.allclose(weight[own] * score[own].sum(), score[own] * weight[own].sum())
+    assert weight.isfinite().all()
+
+
+def test_balanced_weights_of_one_class_give_the_losses_of_scores() -> None:
+    batch = random_batch(Recipe(same_size=True, classes=1))
+    balanced = our_head(num_classes=1, quality=dict(type="JointQuality", box_weight="balanced"))
+    found, expected = (losses_and_gradients(head, batch) for head in (balanced, our_head(num_classes=1)))
+    for name, values in expected[0].items():
+        assert found[0][name] == pytest.approx(values, rel=1e-5)
 
 
 def test_a_head_weights_its_box_losses_so() -> None:
@@ -133,7 +158,7 @@ def test_a_head_takes_the_matchability_aware_loss(quality: str) -> None:
     [
         (dict(warmup=-1), "warmup is -1; it must be a whole number >= 0"),
         (dict(warmup=0.5), "warmup is 0.5; it must be a whole number"),
-        (dict(box_weight="giou"), "box_weight is 'giou'; it must be one of 'score', 'iou', 'one'"),
+        (dict(box_weight="giou"), "box_weight is 'giou'; it must be one of 'score', 'balanced', 'iou', 'one'"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
