@@ -3,11 +3,9 @@ _base_ = ["../_base_/small_gfl.py", "../_base_/bccd_data.py", "../_base_/small_s
 model = dict(
     bbox_head=dict(
         num_classes=3,
-        quality=dict(type="JointQuality", box_weight="one"),
+        quality=dict(type="JointQuality", box_weight="balanced"),
         loss_cls=dict(type="gfl_plugin.MatchabilityAwareLoss", gamma=1.5),
-        bbox_coder=dict(type="IntegralBBoxCoder", initial_distance=4.0),
-    ),
-    train_cfg=dict(assigner=dict(alpha=0.8)),
+    )
 )
 scale = (320, 240)
 train_pipeline = _base_.train_pipeline

@@ -7,7 +7,7 @@ from mmengine.config import Config, ConfigDict
 from ..heads.gfl_defaults import gfl_head_config, gfl_test_cfg, gfl_train_cfg
 from ..quality import JointQuality
 from .dense_head import DEFAULT_CHANNELS, Pyramid, class_name, dense_head, pyramid_of
-from .recipes import RECIPES, Recipe, recipe_named
+from .recipes import RECIPES, recipe_named
 from .side_range import SideRange, side_range
 
 # Heads that keep everything but their score.
@@ -73,7 +73,7 @@ def chosen_range(cfg: Config, head: str, overrides: dict) -> SideRange | None:
     return None if head not in RECIPES or sets_bins else side_range(cfg, pyramid_of(dense_head(cfg)).strides)
 
 
-def _gfl_model(old: ConfigDict, pyramid: Pyramid, recipe: Recipe, overrides: dict, scope: str) -> dict:
+def _gfl_model(old: ConfigDict, pyramid: Pyramid, recipe: dict, overrides: dict, scope: str) -> dict:
     model: dict = dict(type=f"{scope}GFL")
     in_channels = pyramid.channels[0]
     if len(set(pyramid.channels)) > 1:
@@ -95,8 +95,8 @@ def _gfl_model(old: ConfigDict, pyramid: Pyramid, recipe: Recipe, overrides: dic
     )
     test_cfg = gfl_test_cfg()
     test_cfg["max_per_img"] = (old.get("test_cfg") or {}).get("max_per_img", test_cfg["max_per_img"])
-    model["bbox_head"] = _replacing(old, "bbox_head", _merged(_merged(head, recipe.head), overrides))
-    model["train_cfg"] = _replacing(old, "train_cfg", _merged(gfl_train_cfg(), recipe.train_cfg))
+    model["bbox_head"] = _replacing(old, "bbox_head", _merged(_merged(head, recipe), overrides))
+    model["train_cfg"] = _replacing(old, "train_cfg", gfl_train_cfg())
     model["test_cfg"] = _replacing(old, "test_cfg", test_cfg)
     return model
 
@@ -105,7 +105,7 @@ def _qfl_model(old: ConfigDict, head: ConfigDict, overrides: dict, scope: str) -
     kind = class_name(head.type)
     if kind in _QFL_BY_GFL:
         single = dict(bbox_coder=dict(type="DiracBBoxCoder"), reg_max=None, loss_dfl=None)
-        return _gfl_model(old, pyramid_of(head), Recipe(), {**single, **overrides}, scope)
+        return _gfl_model(old, pyramid_of(head), {}, {**single, **overrides}, scope)
     if kind not in QFL_HEADS:
         raise ValueError(
             f"there is no QFL variant of {kind}; head='qfl' supports {', '.join([*QFL_HEADS, *_QFL_BY_GFL])}, and "

@@ -47,7 +47,7 @@ DATA = Path("/data")
 STUDIES = {
     "beta": 5, "bins": 4, "box_atss": 4, "box_fcos": 4, "box_uncertainty": 3, "components": 4, "distillation": 3,
     "gflv2": 2, "gflv2_statistics": 14, "gflv2_width": 6, "min_positives": 3, "peers": 10, "precision": 3,
-    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "recipe": 11, "recovery": 4,
+    "qfl_detectors": 10, "quality_atss": 6, "quality_fcos": 6, "range": 3, "recipe": 17, "recovery": 4,
     "slow_start": 13, "spacing": 4,
 }  # fmt: skip
 

@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
-ablation = dict(order=14, title="joint, boxes weighted by balanced scores, ATSS", against="gfl")
+ablation = dict(order=14, title="joint, balanced weights, ATSS", against="gfl")
 model = dict(bbox_head=dict(quality=dict(type="JointQuality", box_weight="balanced")))

@@ -1,3 +1,3 @@
 _base_ = "gfl.py"
-ablation = dict(order=11, title="joint, boxes weighted equally, ATSS", against="gfl")
+ablation = dict(order=11, title="joint, equal weights, ATSS", against="gfl")
 model = dict(bbox_head=dict(quality=dict(type="JointQuality", box_weight="one")))
