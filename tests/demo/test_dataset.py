@@ -37,7 +37,13 @@ def test_the_usual_digits_are_those_of_earlier_versions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("digits", "side", "least", "most"),
-    [("usual", 160, 8, 72), ("tiny", 160, 4, 7), ("large", 320, 190, 311), ("broad", 256, 51, 110)],
+    [
+        ("usual", 160, 8, 72),
+        ("tiny", 160, 4, 7),
+        ("large", 320, 190, 311),
+        ("one_class", 256, 50, 206),
+        ("broad", 256, 51, 110),
+    ],
 )
 def test_heights_of_the_digits(digits: str, side: int, least: int, most: int, tmp_path: Path) -> None:
     """Every image has digits, their heights span the range, and tiny ones are shorter than a stride of 8 pixels."""
@@ -55,9 +61,9 @@ def test_other_digits_are_another_data_set(tmp_path: Path) -> None:
     root = make_dataset(tmp_path / "data", DemoSize(train=2, val=1, side=96))
     with pytest.raises(FileExistsError, match="'digits': 'tiny'.*use another folder"):
         make_dataset(root, DemoSize(train=2, val=1, side=96, digits="tiny"))
-    with pytest.raises(ValueError, match="DemoSize.digits is 'small'; it must be one of usual, tiny, large, broad"):
+    with pytest.raises(ValueError, match="DemoSize.digits is 'small'; .* usual, tiny, large, one_class, broad"):
         make_dataset(tmp_path / "other", DemoSize(digits="small"))
-    assert set(DIGITS) == {"usual", "tiny", "large", "broad"} and not (tmp_path / "other").exists()
+    assert set(DIGITS) == {"usual", "tiny", "large", "one_class", "broad"} and not (tmp_path / "other").exists()
 
 
 def test_boxes_lie_in_their_images_and_conditions_occur(tmp_path: Path) -> None:
