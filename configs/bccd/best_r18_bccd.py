@@ -5,6 +5,8 @@ model = dict(
         num_classes=3,
         quality=dict(type="JointQuality", box_weight="balanced"),
         loss_cls=dict(type="gfl_plugin.MatchabilityAwareLoss", gamma=1.5),
+        loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
+        reg_max=16,
     )
 )
 scale = (320, 240)

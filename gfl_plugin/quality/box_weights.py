@@ -41,7 +41,9 @@ def balanced(matched: Matched) -> Tensor:
     .. math:: w_z = s_z \frac{N_c}{\sum_{z' \in c} s_{z'}}
 
     With weights by score alone, a class whose scores are still low has almost no part in the box losses, and its boxes
-    stay bad. Here each class has the part of its number of positives; within a class, scores weight as usual.
+    stay bad. Here each class has the part of its number of positives; within a class, scores weight as usual. With one
+    class on one worker, the normalized weights are those of the scores, once the scores of a batch sum to at least 1:
+    below that, GFL divides by 1.
 
     Args:
         matched: positives with their objects, and ``label``, ``active`` and ``classes``.

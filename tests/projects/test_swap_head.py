@@ -111,7 +111,7 @@ def test_the_best_recipe_is_gfl_with_other_parts(tmp_path: Path) -> None:
     assert swapped.reg_max == 8
     named_config = Config.fromfile(ROOT / "configs" / "bccd" / "best_r18_bccd.py").model
     own = gfl_plugin.swap_head(stock(name), "best").model
-    for key in ("quality", "loss_cls"):
+    for key in ("quality", "loss_cls", "loss_dfl", "loss_bbox", "reg_max"):
         assert own.bbox_head[key] == named_config.bbox_head[key], key
     assert own.train_cfg.assigner == named_config.train_cfg.assigner
 
