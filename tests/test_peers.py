@@ -1,4 +1,4 @@
-"""The study peers: MMDetection's dense heads in the small detector, and the scale bccd_fair that trains them."""
+"""The study peers: MMDetection's dense heads in the small detector, and the scale bccd that trains them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _as_in_a_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small(variant: Variant) -> Config:
-    return SCALES["bccd_fair"].config(variant, CONFIGS, Path("/data"))
+    return SCALES["bccd"].config(variant, CONFIGS, Path("/data"))
 
 
 @pytest.mark.parametrize(

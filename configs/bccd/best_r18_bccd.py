@@ -1,4 +1,4 @@
-# The recipe "best" of gfl_plugin.swap_head: data and schedule of the comparison in docs/recipes.md (scale bccd_fair).
+# The recipe "best" of gfl_plugin.swap_head: data and schedule of the comparison in docs/recipes.md (scale bccd).
 _base_ = ["../_base_/small_gfl.py", "../_base_/bccd_data.py", "../_base_/small_schedule_adamw.py"]
 model = dict(
     bbox_head=dict(

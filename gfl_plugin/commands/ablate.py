@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "bccd",
             "demo_long",
             "bccd_long",
-            "bccd_fair",
             "demo_fair",
             "bccd_short",
             "demo_short",
@@ -51,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "coco",
         ],
         default="demo",
-        help="small detector on small data (demo_long, bccd_long: three times the steps, larger images; bccd_fair, "
-        "demo_fair: AdamW and more epochs, to compare heads whose learning rates are tuned with --lr; bccd_short, "
-        "demo_short: the same with a quarter of the epochs; one_class: few images with one class of large digits; "
-        "demo_tiny, demo_large: tiny digits, large digits on a single level; demo_noise: annotations with noise of "
-        "known laws, on a single level), or COCO",
+        help="small detector on small data (bccd, demo_fair: AdamW and the longest trainings, to compare heads whose "
+        "learning rates are tuned with --lr; bccd_short, demo_short: the same with a quarter of the epochs; demo_long, "
+        "bccd_long: SGD, larger images; one_class: few images with one class of large digits; demo_tiny, demo_large: "
+        "tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on a single "
+        "level), or COCO",
     )
     parser.add_argument(
         "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"

@@ -14,7 +14,7 @@ from ..studies.scale import SCALES
 from ..studies.study import Variant, find_study
 from .fold_data import FoldFiles
 
-SCALE = "bccd_fair"
+SCALE = "bccd"
 STUDY, VARIANT = "peers", "ours"  # the plugin's GFL with its default settings
 RATE = 2e-3  # the best of those of the study on BCCD's validation split
 

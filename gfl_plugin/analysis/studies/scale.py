@@ -118,7 +118,7 @@ def _add_hooks(cfg: Config, ablation: dict) -> None:
 
 _PRECISION = ("type", "dtype", "loss_scale")  # of optim_wrapper
 
-_BCCD_FAIR = SmallScale(
+_BCCD = SmallScale(
     BccdData(),
     "bccd_data.py",
     epochs=48,
@@ -151,7 +151,7 @@ _NOISE = SmallScale(
     own_levels=True,
 )
 
-# A run at the scales demo and bccd takes about one minute on one core.
+# A run at the scale demo takes about one minute on one core.
 SCALES: dict[str, Scale] = {
     "demo": SmallScale(
         EmbeddedData(DemoSize(train=600, val=300, side=128)),
@@ -161,7 +161,6 @@ SCALES: dict[str, Scale] = {
         classes=10,
         image_scale=None,
     ),
-    "bccd": SmallScale(BccdData(), "bccd_data.py", epochs=10, batch=4, classes=3, image_scale=(200, 150)),
     # Ten minutes on one core: the data and the schedules of configs/demo and configs/bccd.
     "demo_long": SmallScale(
         EmbeddedData(DemoSize(train=600, val=150, side=160)),
@@ -174,10 +173,10 @@ SCALES: dict[str, Scale] = {
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
     # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About five and
     # three minutes on one core.
-    "bccd_fair": _BCCD_FAIR,
+    "bccd": _BCCD,
     "demo_fair": _DEMO_FAIR,
     # The beginning of these trainings as a training of its own.
-    "bccd_short": replace(_BCCD_FAIR, epochs=12),
+    "bccd_short": replace(_BCCD, epochs=12),
     "demo_short": replace(_DEMO_FAIR, epochs=6),
     # Few images with one class of large objects: digits of 64 to 205 px.
     "one_class": SmallScale(
