@@ -106,13 +106,18 @@ def files_by_name() -> dict[str, list[str]]:
 
 
 def files_of(path: str, found: dict[str, list[str]]) -> list[str]:
-    """The files that use a name of the table; for names without an underscore, the files that contain the name."""
-    name = path.rsplit(".", 1)[1]
+    """The files that use a name of the table.
+
+    For names without an underscore, which other classes may have, too: the files that contain the name and its class.
+    """
+    owner, name = path.split(".")[-2:]
     if is_private(name):
         return found.get(name, [])
     files = (file for file in sorted(PACKAGE.rglob("*.py")) if file.relative_to(ROOT).as_posix() != TABLE)
-    pattern = re.compile(rf"\.{name}\b|\"{name}\"")
-    return [file.relative_to(PACKAGE).as_posix() for file in files if pattern.search(file.read_text())]
+    patterns = (re.compile(rf"\.{name}\b|\"{name}\""), re.compile(rf"\b{owner}\b"))
+    return [
+        file.relative_to(PACKAGE).as_posix() for file in files if all(one.search(file.read_text()) for one in patterns)
+    ]
 
 
 def private_names_table() -> str:
@@ -131,20 +136,22 @@ def private_names_table() -> str:
 def patch_of(docstring: str | None) -> dict[str, str]:
     """The parts of the docstring of a patch."""
     parts = re.fullmatch(
-        r"[^\n]+\.\n\nProblem: (.+?)\nVersions: (.+?)\nChange: (.+?)\nCan go when: (.+?)\n?", docstring or "", re.DOTALL
+        r"[^\n]+\.\n\nProblem: (.+?)\nVersions: (.+?)\nChange: (.+?)\nNot needed when: (.+?)\n?",
+        docstring or "",
+        re.DOTALL,
     )
-    assert parts, f"write Problem, Versions, Change and Can go when: {docstring}"
+    assert parts, f"write Problem, Versions, Change and Not needed when: {docstring}"
     texts = (
         re.sub(r":func:`([^`]+)`", r"`\1`", re.sub(r"\s+", " ", part)).replace("``", "`") for part in parts.groups()
     )
-    return dict(zip(("problem", "versions", "change", "can go when"), texts))
+    return dict(zip(("problem", "versions", "change", "not needed when"), texts))
 
 
 def patches_table() -> str:
     """One row per patch, from the docstrings of the files."""
     from gfl_plugin.runtime import compat
 
-    lines = ["| file | problem | versions | change | can go when |", "|---|---|---|---|---|"]
+    lines = ["| file | problem | versions | change | not needed when |", "|---|---|---|---|---|"]
     for gap in compat._GAPS:
         cells = " | ".join(patch_of(gap.__doc__).values())
         lines.append(f"| `{gap.__name__.rsplit('.', 1)[1]}` | {cells} |")

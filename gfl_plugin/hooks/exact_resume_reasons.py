@@ -203,6 +203,7 @@ def state_reasons(dataset: Any, model: nn.Module) -> list[str]:
 
 
 def _has_cache(transform: Any) -> bool:
+    """Whether a transform keeps earlier samples, as CachedMosaic and CachedMixUp do."""
     return hasattr(transform, "results_cache") and getattr(transform, "use_cached", True)
 
 

@@ -3,7 +3,7 @@
 Problem: MMEngine's AmpOptimWrapper raises an error without an accelerator, although autocast supports bf16 on a CPU.
 Versions: MMEngine <= 0.10.7.
 Change: without an accelerator, its check for CUDA passes, and its gradient scaler, which bf16 does not need, is off.
-Can go when: AmpOptimWrapper accepts a CPU.
+Not needed when: AmpOptimWrapper accepts a CPU.
 """
 
 from __future__ import annotations

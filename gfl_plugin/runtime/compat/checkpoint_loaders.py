@@ -6,7 +6,7 @@ Problem: MMEngine's loaders call ``torch.load`` without ``weights_only``, which 
 Versions: MMEngine <= 0.10.7, onedl-mmengine <= 0.10.12.
 Change: all read with :func:`gfl_plugin.runtime.checkpoints.read`, for all schemes of MMEngine: local files, http(s),
     torchvision, modelzoo, openmmlab, mmcls, s3, petrel, pavi. Schemes that users register are not changed.
-Can go when: MMEngine's loaders pass ``weights_only=True``.
+Not needed when: MMEngine's loaders pass ``weights_only=True``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Problem: with ``compile=True`` MMEngine compiles the whole training step, includ
     every step until torch.compile gives up, after minutes. Neither becomes faster by compilation.
 Versions: MMEngine <= 0.10.7, MMDetection 3.3.0.
 Change: both are excluded from compilation. Backbone, neck and head are compiled, forward and backward.
-Can go when: MMEngine excludes them.
+Not needed when: MMEngine excludes them.
 """
 
 from __future__ import annotations

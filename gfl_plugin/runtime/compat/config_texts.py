@@ -6,7 +6,7 @@ Problem: MMEngine executes the config text of a checkpoint on resume, to compare
 Versions: MMEngine <= 0.10.7.
 Change: on resume the text is parsed as data, and paths in the message hub that do not belong to the training are
     removed, since CheckpointHook would later delete these files. Inferencers without a config raise an error.
-Can go when: MMEngine executes no config text from a checkpoint.
+Not needed when: MMEngine executes no config text from a checkpoint.
 """
 
 from __future__ import annotations

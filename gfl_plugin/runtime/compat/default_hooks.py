@@ -3,7 +3,7 @@
 Problem: MMEngine has no place where a package can add a hook to every run; a config has to name each hook.
 Versions: MMEngine <= 0.10.7.
 Change: Runner and FlexibleRunner register FirstStepsHook with its defaults unless the config names it.
-Can go when: MMEngine lets packages register default hooks.
+Not needed when: MMEngine lets packages register default hooks.
 """
 
 from __future__ import annotations

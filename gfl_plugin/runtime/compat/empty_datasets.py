@@ -4,7 +4,7 @@ Problem: a dataset without images raises NumPy's "need at least one array to con
     dataset nor the cause.
 Versions: MMEngine <= 0.10.7.
 Change: such a dataset raises an EmptyDatasetError that names file, filter and classes.
-Can go when: BaseDataset names the empty dataset.
+Not needed when: BaseDataset names the empty dataset.
 """
 
 from __future__ import annotations

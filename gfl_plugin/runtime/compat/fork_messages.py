@@ -4,7 +4,7 @@ Problem: onedl-mmdetection prints ``Could not import OneDL. Skipping OneDL datas
     ``onedl`` is missing. The stdout of a script is its result.
 Versions: onedl-mmdetection <= 3.5.1.
 Change: its datasets are imported here, without these lines.
-Can go when: onedl-mmdetection does not print at level DEBUG.
+Not needed when: onedl-mmdetection does not print at level DEBUG.
 """
 
 from __future__ import annotations

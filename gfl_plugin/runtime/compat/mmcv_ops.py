@@ -4,7 +4,7 @@ Problem: MMDetection cannot be imported without ``mmcv._ext``, mmcv's compiled o
 Versions: mmcv-lite 2.x, and builds of mmcv and onedl-mmcv without ops.
 Change: a replacement module ``mmcv._ext`` provides ``nms`` and ``softnms`` with the results of the compiled ops; all
     other ops raise an error that says what to install. A compiled ``mmcv._ext`` is not changed.
-Can go when: MMDetection imports ops where it uses them.
+Not needed when: MMDetection imports ops where it uses them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Problem: ``replace_cfg_vals``, which MMDetection's tools apply to a config, turn
     config into classes. ``misc/print_config.py`` cannot print such a config: it raises a syntax error.
 Versions: MMDetection 3.3.0.
 Change: the function gets the config with types as names, as MMEngine saves it. Other configs are not changed.
-Can go when: ``replace_cfg_vals`` keeps imported types as MMEngine represents them.
+Not needed when: ``replace_cfg_vals`` keeps imported types as MMEngine represents them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Problem: MMEngine locates the packages of ``mmdet::`` configs with ``pkg_resourc
     Every ``_base_ = "mmdet::..."`` then raises ``No module named 'pkg_resources'``.
 Versions: MMEngine <= 0.10.7 with setuptools >= 82, or without setuptools. onedl-mmengine does not need it.
 Change: packages are located with ``importlib``. Where ``pkg_resources`` is installed or not used, nothing is changed.
-Can go when: MMEngine does not import ``pkg_resources``.
+Not needed when: MMEngine does not import ``pkg_resources``.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Problem: MMEngine resolves ``package::`` names for the OpenMMLab packages in its own list only. ``_base_ =
     "gfl_plugin::gfl/gfl_r50_fpn_1x_coco.py"`` raises ``mmengine does not support to load gfl_plugin config``.
 Versions: MMEngine <= 0.10.7.
-Change: such a base is located by ``gfl_plugin.runtime.config_files.find_config``, in a wheel and in a checkout. Unlike
+Change: such a base is located by ``gfl_plugin.runtime.config_files.find_config``, in a wheel and in a clone. Unlike
     for ``mmdet::``, MMEngine's ``_scope_`` is not set: a base by name means the same as the same file by path.
-Can go when: MMEngine resolves names of other packages.
+Not needed when: MMEngine resolves names of other packages.
 """
 
 from __future__ import annotations

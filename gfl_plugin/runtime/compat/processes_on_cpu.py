@@ -3,7 +3,7 @@
 Problem: MMEngine's ``pytorch`` launcher and MMDistributedDataParallel require one GPU per process.
 Versions: MMEngine <= 0.10.7.
 Change: without a GPU, the launcher uses gloo, and the wrapper gets no device ids.
-Can go when: both accept a CPU.
+Not needed when: both accept a CPU.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Problem: MMEngine's ``--resume`` reads the file in ``last_checkpoint``, damaged 
     in the second it overwrites them.
 Versions: MMEngine <= 0.10.7.
 Change: ``--resume`` uses the newest complete checkpoint, whichever hook wrote it, and logs its name.
-Can go when: MMEngine checks the checkpoint from which it resumes.
+Not needed when: MMEngine checks the checkpoint from which it resumes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Problem: SSDHead trains, but prediction reads its attribute ``loss_cls``, which does not exist.
 Versions: MMDetection 3.3.0 (open-mmlab/mmdetection#11780).
 Change: SSDHead gets a ``loss_cls`` that is None.
-Can go when: the issue is fixed.
+Not needed when: the issue is fixed.
 """
 
 from __future__ import annotations

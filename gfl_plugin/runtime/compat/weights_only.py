@@ -6,7 +6,7 @@ Problem: since PyTorch 2.6 ``weights_only`` is the default of ``torch.load``, wh
 Versions: PyTorch >= 2.6 with MMEngine <= 0.10.7.
 Change: these types are added to PyTorch's safe globals, for every ``torch.load`` of the process. Arrays, dtypes and
     scalars are created by functions of this module, which accept plain numbers only.
-Can go when: MMEngine adds its types to the safe globals, and NumPy validates what it unpickles.
+Not needed when: MMEngine adds its types to the safe globals, and NumPy validates what it unpickles.
 """
 
 from __future__ import annotations
