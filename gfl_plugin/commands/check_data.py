@@ -87,7 +87,7 @@ def check_config(config: str, images: bool, limit: int) -> list:
     from gfl_plugin.runtime.install_advice import module_or_advice
     from gfl_plugin.runtime.terminal_text import escape_unprintable
 
-    module_or_advice("rich", "demo")
+    module_or_advice("rich", "init")
     from rich.console import Console
     from rich.progress import Progress, TextColumn
     from rich.text import Text

@@ -1,9 +1,9 @@
 """``gfl-plugin predict``
 
-Runs a network that is an ONNX file, one that ``gfl-plugin export`` has written or one
+Runs a network that is an ONNX file, one that gfl-plugin export has written or one
 of another toolbox whose box sides are distributions (NanoDet, YOLOv8, PicoDet, ...).
 Writes OUT/results.json, with the standard deviation of each side in pixels, and one
-picture per image as ``gfl-plugin show`` does. A layout says what the outputs of a file
+picture per image as gfl-plugin show does. A layout says what the outputs of a file
 of another toolbox mean: docs/other-networks.md
 """
 

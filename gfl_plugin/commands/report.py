@@ -9,7 +9,7 @@ errors.csv. With two models, it also shows what one finds and the other misses:
 A network of another toolbox as an ONNX file gets the same page:
   gfl-plugin report --onnx m.onnx --layout nanodet_plus --annotations labels.json
     --images images/ -o report/
-An interrupted command continues if it is typed again. docs/commands.md
+An interrupted command continues if it is typed again. More: docs/report.md
 """
 
 from __future__ import annotations
