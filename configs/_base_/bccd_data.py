@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="Resize", scale=scale, keep_ratio=True),
-    # One training annotation has no area, which MMDetection's anchor-based heads answer with an infinite loss.
+    # One training annotation has no area, for which MMDetection's anchor-based heads return an infinite loss.
     dict(type="FilterAnnotations", min_gt_bbox_wh=(1, 1), keep_empty=False),
     dict(type="RandomFlip", prob=0.5, direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackDetInputs", meta_keys=meta_keys),
