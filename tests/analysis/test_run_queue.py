@@ -116,24 +116,30 @@ def test_parallel_runs_are_on_different_gpus_of_those_that_the_user_made_visible
 def test_runs_of_a_continued_study_have_the_same_threads(
     tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also without --jobs, when fewer runs are missing than there are cores, or GPUs."""
+    """Without --jobs, where fewer runs are missing than there are cores, or GPUs."""
     monkeypatch.setattr(run_queue, "available_cores", lambda: 8)
     monkeypatch.setattr(run_study_module, "available_cores", lambda: 8)
     study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
     scale = SmallScale(EmbeddedData(DemoSize(train=2, val=1, side=64)), "demo_data.py", 1, 2, 10, None)
 
-    def threads(name: str, seeds: tuple[int, ...]) -> list[str]:
+    def threads(name: str) -> list[str]:
         before = len(processes.environments)
+        place = StudyPlace(study, scale, "small", (0, 1), tmp_path / name / "s", tmp_path, CONFIGS)
         with progress_display(output_console()) as display:
-            run_study(StudyPlace(study, scale, "small", seeds, tmp_path / name / "s", tmp_path, CONFIGS), None, display)
+            run_study(place, None, display)
         return [one["OMP_NUM_THREADS"] for one in processes.environments[before:]]
 
-    assert threads("cpu", (0, 1)) == ["1"] * 4  # one run per core
-    assert threads("cpu", (0, 1, 2)) == ["1"] * 2
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    def interrupted(name: str) -> None:
+        (tmp_path / name / "s" / "qfl" / "seed_1" / "result.json").unlink()
+
+    assert threads("cpu") == ["2"] * 4  # four runs share eight cores
+    interrupted("cpu")
+    assert threads("cpu") == ["2"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "GPU")
-    assert threads("gpu", (0, 1)) == ["2"] * 4
-    assert threads("gpu", (0, 1, 2)) == ["2"] * 2
+    assert threads("gpu") == ["4"] * 4  # two GPUs
+    interrupted("gpu")
+    assert threads("gpu") == ["4"]
 
 
 def failing_for(run: Run, function: Callable) -> Callable:

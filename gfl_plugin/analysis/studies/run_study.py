@@ -118,7 +118,8 @@ def _train_missing(place: StudyPlace, runs: list[Run], jobs: int | None, display
     failed = []
     if missing:
         # Not limited by the number of missing runs: those of a continued study have the same threads as the first ones.
-        jobs = jobs or torch.cuda.device_count() or available_cores()
+        planned = len(place.study.variants) * len(place.seeds)
+        jobs = jobs or min(torch.cuda.device_count() or available_cores(), planned)
         watcher = RunDisplay(display, len(runs), len(results))
         failed = train_runs(missing, jobs, watcher)
         watcher.close()
