@@ -73,7 +73,8 @@ class ClassLossStatsHook(Hook):
 
         def recorded(loss_cls: nn.Module, logits: Sequence[Tensor], targets: ClassTargets) -> list[Tensor]:
             if self._wanted:
-                copies = [level.detach().requires_grad_() for level in logits]
+                # fp32: without the loss scale, gradients of negatives are too small for fp16.
+                copies = [level.detach().float().requires_grad_() for level in logits]
                 with torch.enable_grad():
                     total = torch.stack(class_losses(loss_cls, copies, targets)).sum()
                 self._scalars = _statistics(copies, torch.autograd.grad(total, copies), targets, self.by_class)

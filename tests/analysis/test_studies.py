@@ -351,6 +351,39 @@ def test_the_table_shows_the_test_split_if_all_runs_have_been_tested_on_it(tmp_p
     assert "AP (val)" not in [column.heading for column in comparison_table(study, rows).columns]
 
 
+def test_a_metric_that_some_runs_do_not_have_is_that_of_the_others(tmp_path: Path) -> None:
+    """A run without detections has no ρ. The report is complete, and its file is JSON, which has no NaN."""
+    study = Study("s", (variant_named("a"), variant_named("b", 1, "a")), metrics=("AP", "ρ", "ρ all"))
+    runs = [plan_run(v, seed, tmp_path, Config(dict(v=v.name)), DATA) for v in study.variants for seed in range(3)]
+    for run, rho in zip(runs, (None, 40.0, 42.0, None, None, 44.0)):
+        give_result(run, **({} if rho is None else {"ρ": rho}))
+    rows = compare(study, runs, find_results(runs))
+    cells = [row[1:4] for row in comparison_table(study, rows).rows]
+    assert cells == [("30.0 ± 0.0", "41.0 ± 1.4 (2 of 3 seeds)", "–"), ("30.0 ± 0.0", "44.0 (1 of 3 seeds)", "–")]
+
+    def no_json(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = write_report(study, rows, dict(command="x"), tmp_path / "out")[1].read_text()
+    written = json.loads(text, parse_constant=no_json)["rows"]
+    assert [row["ρ"] for row in written] == [[None, 40.0, 42.0], [None, None, 44.0]]
+
+
+def test_a_run_without_ap_is_in_no_difference(tmp_path: Path) -> None:
+    """AP is missing if no image of a split has an object."""
+    study = Study("s", (variant_named("a"), variant_named("b", 1, "a")), metrics=("AP",))
+    runs = [plan_run(v, seed, tmp_path, Config(dict(v=v.name)), DATA) for v in study.variants for seed in range(3)]
+    for run, ap in zip(runs, (None, 30.0, 33.0, 31.0, 32.0, 36.0)):
+        give_result(run, ap or 0.0)
+        if ap is None:
+            values = json.loads((run.folder / "result.json").read_text())
+            write_json(run.folder / "result.json", {name: values[name] for name in values if name != "AP"})
+    rows = compare(study, runs, find_results(runs))
+    assert rows[1].difference.mean == pytest.approx(2.5)
+    assert comparison_table(study, rows).rows[0][1] == "31.5 ± 2.1 (2 of 3 seeds)"
+    assert len(write_report(study, rows, dict(command="x"), tmp_path / "out")) == 3
+
+
 # ---------------------------------------------------------------------------------------------------
 # Learning rates
 # ---------------------------------------------------------------------------------------------------
@@ -452,6 +485,27 @@ def test_average_precisions_at_single_thresholds(tmp_path: Path) -> None:
     values = average_precisions(tmp_path / "truth.json", tmp_path / "found.json")
     assert values == pytest.approx(dict(AP=50.0, AP50=100.0, AP60=100.0, AP70=100.0, AP80=0.0, AP90=0.0))
     assert set(average_precisions(tmp_path / "truth.json", tmp_path / "none.json").values()) == {0.0}
+
+
+def test_without_detections_the_metrics_of_the_sizes_of_objects_are_0(tmp_path: Path) -> None:
+    """As with detections, metrics of sizes without objects are left out."""
+    annotations = [
+        dict(id=number, image_id=1, category_id=label, bbox=[0, 0, side, side], area=side**2, iscrowd=0)
+        for number, (label, side) in enumerate([(1, 20), (2, 50)], 1)
+    ]
+    categories = [dict(id=number, name=str(number)) for number in (1, 2, 3)]
+    images = [dict(id=1, width=200, height=200)]
+    (tmp_path / "truth.json").write_text(
+        json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    )
+    (tmp_path / "empty.json").write_text("[]")
+    missed = [dict(image_id=1, category_id=1, bbox=[100, 100, 20, 20], score=0.5)]
+    (tmp_path / "missed.json").write_text(json.dumps(missed))
+    of_missed, of_empty, of_none = (
+        average_precisions(tmp_path / "truth.json", tmp_path / f"{name}.json", ALL_METRICS)
+        for name in ("missed", "empty", "none")
+    )
+    assert of_empty == of_none == of_missed == dict.fromkeys(set(ALL_METRICS) - {"APt", "APl"}, 0.0)
 
 
 def test_average_precisions_are_those_of_pycocotools_summary(tmp_path: Path) -> None:
@@ -584,8 +638,9 @@ class Listener:
 
 
 @pytest.mark.once
-def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path) -> None:
+def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other run trains to its end; its progress increases, and its figures are those of its detections."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     study = select_variants(find_study(CONFIGS / "ablation", "components"), ["qfl", "gfl"])
     scale = SmallScale(EmbeddedData(DemoSize(train=8, val=4, side=64)), "demo_data.py", 2, 4, 10, None)
     scale.data.prepare(tmp_path, lambda done, total: None)
@@ -602,6 +657,7 @@ def test_one_failed_run_does_not_stop_the_rest(tmp_path: Path) -> None:
     assert not result.tested  # there is one set only
     expected = average_precisions(data / "val.json", runs[1].folder / "val.bbox.json", ALL_METRICS)
     assert result.metrics.items() >= expected.items() and result.parameters > 10**6 and result.step_ms > 0
+    assert json.loads((runs[1].folder / "result.json").read_text())["threads"] == 1
     told = listener.steps["gfl, seed 0"]
     assert {(one.steps, one.epochs) for one in told} == {(4, 2)}
     assert [one.step for one in told] == sorted(one.step for one in told)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from cases import Recipe, our_head, random_batch
+from cases import Batch, Recipe, our_head, random_batch
 from mmengine.logging import MessageHub
 
 from gfl_plugin.hooks import ClassLossStatsHook
 
 
-def trained_step(hook: ClassLossStatsHook, head: torch.nn.Module, name: str, step: int = 0) -> dict[str, float]:
+def trained_step(
+    hook: ClassLossStatsHook, head: torch.nn.Module, name: str, step: int = 0, batch: Batch | None = None
+) -> dict[str, float]:
     """The scalars after one training step."""
     runner = SimpleNamespace(
         model=torch.nn.ModuleDict({"bbox_head": head}), message_hub=MessageHub.get_instance(name), iter=step
     )
     hook.before_train(runner)
     hook.before_train_iter(runner, step)
-    batch = random_batch(Recipe(objects=(6, 4)))
+    batch = batch or random_batch(Recipe(objects=(6, 4)))
     head.loss_by_feat(*batch.arguments())
     hook.after_train_iter(runner, step)
     return {key.split("/")[-1]: buffer.current() for key, buffer in runner.message_hub.log_scalars.items()}
@@ -53,6 +56,22 @@ def test_gradients_of_positives_and_negatives_are_those_of_the_loss(settings: di
     assert scalars["gradient_negatives"] == pytest.approx(total - of_positives, rel=1e-5)
     assert scalars["target"] == pytest.approx(float(targets.quality.mean()), rel=1e-6)
     assert scalars["score"] == pytest.approx(sum(scores) / len(scores), rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"quality": {"type": "NoQuality"}, "loss_cls": None}])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scalars_of_half_precision_logits_are_those_of_the_same_logits_in_fp32(
+    settings: dict, dtype: torch.dtype
+) -> None:
+    """Most gradients of QFL's negatives are here below the smallest number of fp16, and the hook has no loss scale."""
+    batch = random_batch(Recipe(objects=(6, 4), mean=-5.5, spread=0.3))
+    low = [level.to(dtype) for level in batch.cls_scores]
+    full = [level.float() for level in low]
+    of_low, of_full = (
+        trained_step(ClassLossStatsHook(1), our_head(**settings), f"{dtype} {len(settings)} {i}", batch=one)
+        for i, one in enumerate(replace(batch, cls_scores=logits) for logits in (low, full))
+    )
+    assert of_full["gradient_negatives"] > 0 and of_low == pytest.approx(of_full, rel=1e-5)
 
 
 def test_the_loss_is_the_same_and_other_steps_are_not_recorded() -> None:

@@ -39,10 +39,9 @@ def average_precisions(truth: Path, detections: Path, metrics: Sequence[str] = P
     from pycocotools.cocoeval import COCOeval
 
     found = json.loads(detections.read_text()) if detections.exists() else []
-    if not found:
-        return dict.fromkeys(metrics, 0.0)
     annotations = COCO(str(truth))
-    evaluation = COCOeval(annotations, annotations.loadRes(found), "bbox")
+    # loadRes raises for an empty list; an index without annotations is the same.
+    evaluation = COCOeval(annotations, annotations.loadRes(found) if found else COCO(), "bbox")
     sizes = sorted({_size(name) for name in metrics})
     evaluation.params.areaRng = [list(_AREAS[size]) for size in sizes]
     evaluation.params.areaRngLbl = sizes

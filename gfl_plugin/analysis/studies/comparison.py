@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import nan
 from statistics import mean, median, stdev
 
 from scipy.stats import ttest_rel
@@ -33,12 +32,26 @@ class Row:
     variant: Variant
     seeds: tuple[int, ...]  # seeds of finished runs
     planned: int  # number of seeds of the study
-    values: dict[str, tuple[float, ...]]  # percent, for each metric of the study and each seed; NaN if a run has none
-    validation_ap: tuple[float, ...] | None  # percent, for each seed; None if values are those of the validation split
+    # Percent, for each metric of the study and each seed; None for a run without it: ρ without detections.
+    values: dict[str, tuple[float | None, ...]]
+    # Percent, for each seed; None if values are those of the validation split.
+    validation_ap: tuple[float | None, ...] | None
     parameters: int
     step_ms: float  # median over seeds
     difference: Difference | None
     choice: RateChoice | None = None  # if learning rates are tuned
+
+
+def known_values(values: Iterable[float | None]) -> list[float]:
+    """Leave out the runs without a metric.
+
+    Args:
+        values: of a metric, for each run; None for a run without it.
+
+    Returns:
+        The values that are not None.
+    """
+    return [value for value in values if value is not None]
 
 
 def compares_test_splits(results: Iterable[RunResult]) -> bool:
@@ -83,16 +96,16 @@ def compare(
         own, other = by_variant[variant.name], by_variant.get(variant.against, {})
         if not own:
             continue
-        shared = [seed for seed in own if seed in other]
         shown, baseline = ({seed: _shown(one[seed], tested) for seed in one} for one in (own, other))
+        shared = [seed for seed in shown if "AP" in shown[seed] and "AP" in baseline.get(seed, {})]
         pair = ([one[seed]["AP"] for seed in shared] for one in (shown, baseline))
         rows.append(
             Row(
                 variant=variant,
                 seeds=tuple(own),
                 planned=planned,
-                values={name: tuple(one.get(name, nan) for one in shown.values()) for name in study.metrics},
-                validation_ap=tuple(result.validation["AP"] for result in own.values()) if tested else None,
+                values={name: tuple(one.get(name) for one in shown.values()) for name in study.metrics},
+                validation_ap=tuple(result.validation.get("AP") for result in own.values()) if tested else None,
                 parameters=next(iter(own.values())).parameters,
                 step_ms=median(result.step_ms for result in own.values()),
                 difference=_difference(titles[variant.against], *pair) if shared else None,
@@ -117,7 +130,8 @@ def _difference(against: str, own: list[float], other: list[float]) -> Differenc
 def comparison_table(study: Study, rows: list[Row]) -> Table:
     """Format the rows: title, mean ± standard deviation of each metric, parameters, ms/step, difference.
 
-    Tables of a test split also have the AP on the validation split, and those of tuned learning rates the chosen rate.
+    A metric that some runs do not have is that of the others, with their number; "–" if no run has it. Tables of a test
+    split also have the AP on the validation split, and those of tuned learning rates the chosen rate.
 
     Args:
         study: study whose metrics are the columns.
@@ -154,8 +168,12 @@ def _rate_text(choice: RateChoice) -> str:
     return f"{choice.rate} ({', '.join(remarks)})" if remarks else str(choice.rate)
 
 
-def _spread(values: tuple[float, ...]) -> str:
-    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+def _spread(values: tuple[float | None, ...]) -> str:
+    known = known_values(values)
+    if not known:
+        return "–"
+    text = f"{mean(known):.1f} ± {stdev(known):.1f}" if len(known) > 1 else f"{known[0]:.1f}"
+    return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)} seeds)"
 
 
 def _difference_text(difference: Difference) -> str:

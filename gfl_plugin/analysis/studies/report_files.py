@@ -9,7 +9,7 @@ from statistics import mean
 
 from ...runtime.atomic_files import write_whole
 from ..tables import markdown
-from .comparison import Row, comparison_table
+from .comparison import Row, comparison_table, known_values
 from .study import Study
 
 
@@ -88,9 +88,10 @@ def _plot(study: Study, rows: list[Row], path: Path) -> None:
     for place, row in enumerate(rows):
         values = row.values["AP"]
         axes.plot(values, [place] * len(values), "o", color="#1f77b4", alpha=0.6, markersize=7, markeredgewidth=0)
-        axes.plot([mean(values)] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
-    if len(baselines) == 1:
-        axes.axvline(mean(baselines[0].values["AP"]), color="grey", linewidth=0.8, linestyle="--", zorder=0)
+        if known := known_values(values):
+            axes.plot([mean(known)] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
+    if len(baselines) == 1 and (known := known_values(baselines[0].values["AP"])):
+        axes.axvline(mean(known), color="grey", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_yticks(range(len(rows)), [row.variant.title for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("AP (dots: seeds, bar: mean)")

@@ -54,7 +54,8 @@ class RunDisplay:
         self._study.close()
 
     def _end(self, run: Run) -> None:
-        self._tasks.pop(run.name).close()
+        if run.name in self._tasks:  # else its process could not be started
+            self._tasks.pop(run.name).close()
         self._parts.pop(run.name, None)
         self._finished += 1
         self._update()

@@ -50,11 +50,11 @@ class Watcher(Protocol):
         """
 
     def failed(self, run: Run, message: str) -> None:
-        """Called when a run has failed.
+        """Called when a run has failed; without a call of :meth:`started`, if its process could not be started.
 
         Args:
             run: the run.
-            message: last line of its output.
+            message: last line of its output, or why it could not be started or its result not be written.
         """
 
 
@@ -68,11 +68,13 @@ class _Active:
 def train_runs(runs: list[Run], jobs: int, watcher: Watcher) -> list[Run]:
     """Train runs and write their results; a failed run does not stop the others.
 
-    An interrupt ends the processes; written results are kept.
+    A run also fails if its process cannot be started or its result cannot be written. An interrupt ends the processes;
+    written results are kept.
 
     Args:
         runs: runs to train.
-        jobs: number of parallel runs.
+        jobs: number of parallel runs. It also sets the threads of each, so that they do not depend on the number of
+            runs: other threads add in another order and take another time.
         watcher: receives the changes of the state of each run.
 
     Returns:
@@ -80,11 +82,22 @@ def train_runs(runs: list[Run], jobs: int, watcher: Watcher) -> list[Run]:
     """
     pending, active, failed = deque(runs), [], []
     free_slots = list(range(jobs))
+
+    def fail(run: Run, message: str) -> None:
+        failed.append(run)
+        watcher.failed(run, message)
+
     try:
         while pending or active:
             while pending and free_slots:
-                active.append(_start(pending.popleft(), free_slots.pop(0), jobs))
-                watcher.started(active[-1].run)
+                run = pending.popleft()
+                try:
+                    active.append(_start(run, free_slots[0], jobs))
+                except OSError as error:
+                    fail(run, f"cannot be started: {error}")
+                    continue
+                del free_slots[0]
+                watcher.started(run)
             time.sleep(_POLL_INTERVAL)
             for one in list(active):
                 code = one.process.poll()
@@ -94,11 +107,15 @@ def train_runs(runs: list[Run], jobs: int, watcher: Watcher) -> list[Run]:
                     continue
                 active.remove(one)
                 free_slots.append(one.slot)
-                if code == 0:
-                    watcher.finished(one.run, write_result(one.run))
+                if code != 0:
+                    fail(one.run, _last_line(one.run, code))
+                    continue
+                try:
+                    result = write_result(one.run)
+                except OSError as error:
+                    fail(one.run, f"its result cannot be written: {error}")
                 else:
-                    failed.append(one.run)
-                    watcher.failed(one.run, _last_line(one.run, code))
+                    watcher.finished(one.run, result)
     finally:
         for one in active:
             one.process.kill()
@@ -138,10 +155,19 @@ def _environment(slot: int, jobs: int) -> dict[str, str]:
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE), environment.get("PYTHONPATH")]))
     if torch.cuda.is_available():
-        environment.setdefault("CUDA_VISIBLE_DEVICES", str(slot % torch.cuda.device_count()))
+        environment["CUDA_VISIBLE_DEVICES"] = _gpu(slot)
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         environment.setdefault(name, str(max(1, available_cores() // jobs)))
     return environment
+
+
+def _gpu(slot: int) -> str:
+    """Number or UUID of one of the GPUs that this process may use; it has at least one."""
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    # CUDA ignores an entry without a GPU and all after it.
+    names = list(map(str, range(count))) if visible is None else visible.split(",")[:count]
+    return names[slot % len(names)].strip()
 
 
 def _last_line(run: Run, code: int) -> str:

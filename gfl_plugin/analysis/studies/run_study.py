@@ -69,7 +69,7 @@ def run_study(place: StudyPlace, jobs: int | None, display: ProgressDisplay) -> 
 
     Args:
         place: the study and its folders.
-        jobs: number of parallel runs; None for one per GPU or, on a CPU, one per core.
+        jobs: number of parallel runs, which share the cores; None for one per GPU or, on a CPU, one per core.
         display: display for progress.
 
     Returns:
@@ -117,7 +117,9 @@ def _train_missing(place: StudyPlace, runs: list[Run], jobs: int | None, display
     check_disk_space(missing, place.work_dir)
     failed = []
     if missing:
-        jobs = jobs or min(torch.cuda.device_count() or available_cores(), len(missing))
+        # Not limited by the number of missing runs: those of a continued study have the same threads as the first ones.
+        planned = len(place.study.variants) * len(place.seeds)
+        jobs = jobs or min(torch.cuda.device_count() or available_cores(), planned)
         watcher = RunDisplay(display, len(runs), len(results))
         failed = train_runs(missing, jobs, watcher)
         watcher.close()

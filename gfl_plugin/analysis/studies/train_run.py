@@ -37,8 +37,9 @@ def train_and_test(folder: Path) -> dict[str, float]:
 
     Returns:
         ``ALL_METRICS`` and ``RANKING_METRICS`` in percent, ``parameters``, ``step_ms`` (median time per training step
-        in milliseconds, without data loading) and ``seconds`` (training and test). The metrics are those of the test
-        split; if it is not the validation split, the metrics of that split are a dict with the key ``val``.
+        in milliseconds, without data loading), ``threads`` (PyTorch's, of the CPU) and ``seconds`` (training and test).
+        The metrics are those of the test split; if it is not the validation split, the metrics of that split are a dict
+        with the key ``val``.
     """
     cfg = Config.fromfile(folder / "config.py")
     cfg.work_dir = str(folder)
@@ -62,6 +63,7 @@ def train_and_test(folder: Path) -> dict[str, float]:
         **({**_figures(cfg, "test", folder), VALIDATION: validation} if tested else validation),
         "parameters": sum(p.numel() for p in runner.model.parameters()),
         "step_ms": 1000 * step,
+        "threads": torch.get_num_threads(),
         "seconds": time.monotonic() - started,
     }
 

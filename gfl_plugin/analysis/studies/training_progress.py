@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -58,6 +59,8 @@ class ProgressHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Write the file if the last write is at least ``_INTERVAL`` ago; it is not synchronized to disk.
 
+        A file that cannot be written does not end the training.
+
         Args:
             runner: provides steps and epochs.
             batch_idx: not used.
@@ -72,4 +75,6 @@ class ProgressHook(Hook):
         if time.monotonic() - self._written > _INTERVAL:
             self._written = time.monotonic()
             progress = TrainingProgress(runner.iter + 1, runner.max_iters, runner.epoch + 1, runner.max_epochs)
-            write_whole(self._path, json.dumps(asdict(progress)) + "\n", durable=False)
+            # Only the display needs the file; a disk that is full now may have space when the training ends.
+            with contextlib.suppress(OSError):
+                write_whole(self._path, json.dumps(asdict(progress)) + "\n", durable=False)
