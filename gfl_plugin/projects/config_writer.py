@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import math
 import os
 import re
 from pathlib import Path
@@ -62,22 +63,30 @@ def as_code(value: object, indent: int = 0) -> str:
         The code.
     """
     if isinstance(value, dict):
-        if all(isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) for key in value):
-            head, entries, tail = "dict(", [f"{key}={{}}" for key in value], ")"
+        if all(isinstance(key, str) and _is_argument(key) for key in value):
+            head, names, tail = "dict(", [f"{key}=" for key in value], ")"
         else:
-            head, entries, tail = "{", [f"{as_code(key)}: {{}}" for key in value], "}"
+            head, names, tail = "{", [f"{as_code(key)}: " for key in value], "}"
         values = list(value.values())
     elif isinstance(value, (list, tuple)):
         brackets = "[]" if isinstance(value, list) else "()"
-        head, entries, tail = brackets[0], ["{}"] * len(value), brackets[1]
+        head, names, tail = brackets[0], [""] * len(value), brackets[1]
         values = list(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'  # inf and nan are not names of Python
     else:
         return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
     inner = indent + 4
-    short = ", ".join(entry.format(as_code(one, inner)) for entry, one in zip(entries, values))
+    entries = [f"{name}{as_code(one, inner)}" for name, one in zip(names, values)]
+    short = ", ".join(entries)
     if isinstance(value, tuple) and len(value) == 1:
         short += ","
     if "\n" not in short and indent + len(short) < _LINE:
         return f"{head}{short}{tail}"
-    lines = [f"{' ' * inner}{entry.format(as_code(one, inner))},\n" for entry, one in zip(entries, values)]
+    lines = [f"{' ' * inner}{entry},\n" for entry in entries]
     return f"{head}\n{''.join(lines)}{' ' * indent}{tail}"
+
+
+def _is_argument(key: str) -> bool:
+    """Whether a key can be written as an argument of dict; Python replaces some letters that are not ASCII."""
+    return key.isascii() and key.isidentifier() and not keyword.iskeyword(key)

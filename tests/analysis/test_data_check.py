@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -91,6 +92,19 @@ def test_each_mistake_is_found(data: Path, monkeypatch: pytest.MonkeyPatch, chan
     assert found[kind].serious
     assert found[kind].count == 1
     assert len(found[kind].examples) == 1
+
+
+def test_boxes_that_mmdetection_drops_for_their_size_are_found(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are missing in its dataset."""
+    sizes = [(0.5, 9), (9, 0.999), (0.5, 0.5), (1, 9), (9, 1), (1, 1), (1.001, 9)]
+    entry = json.loads((data / "train.json").read_text())["annotations"][0]
+    boxes = [[30.1 + 0.7 * number, 44.3, *size] for number, size in enumerate(sizes)]
+    kept = [{**entry, "id": number, "bbox": box, "area": 9.0} for number, box in enumerate(boxes, 1)]
+    spoil(data, lambda c: c.update(annotations=kept))
+    built = DATASETS.build({**config(data, monkeypatch).train_dataloader.dataset, "filter_cfg": None})
+    dropped = len(sizes) - sum(len(built.get_data_info(number)["instances"]) for number in range(len(built)))
+    found = found_in(data, monkeypatch)["boxes with a side shorter than 1 px"]
+    assert found.serious and found.count == dropped > 0 and found.of == len(sizes)
 
 
 def test_images_without_objects_and_broken_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

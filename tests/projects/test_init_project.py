@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -153,6 +154,21 @@ def test_bins_reach_the_sides_of_the_objects(tmp_path: Path, monkeypatch: pytest
     chosen = choose_levels(lambda fine: short, 8, lambda done, total: None)
     assert 2 < chosen.head_settings.pop("reg_max") <= 16 and chosen.head_settings == {}
     assert choose_levels(lambda fine: cfg, 8, lambda done, total: None).head_settings == {}
+
+
+def test_a_head_with_bins_is_never_said_to_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without objects in training, or with objects that no location is assigned to."""
+    write_folder(tmp_path / "data", "yolo")
+    cfg = init(tmp_path, monkeypatch, *SMALL)
+    init_default_scope("mmdet")
+    path = tmp_path / "my_data" / "train.json"
+    content = json.loads(path.read_text())
+    for size, said in ((0.5, "training gets no objects"), (1.0, "100.0% of the objects are assigned to no location")):
+        for one in content["annotations"]:
+            one.update(bbox=[1 / 3, 1 / 3, size, size], area=size**2)
+        path.write_text(json.dumps(content))
+        reason = choose_levels(lambda fine: cfg, 8, lambda done, total: None).reason
+        assert said in reason and "no bins" not in reason
 
 
 def test_the_difference_of_configs_gives_the_new_one() -> None:

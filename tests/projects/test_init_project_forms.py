@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -139,6 +139,50 @@ def test_voc_with_other_images_is_converted(tmp_path: Path) -> None:
     train, _ = read(root).sets
     assert train.place.form == "coco" and objects(train) == expected(truths(10))
     assert train.images[0]["file_name"] == "JPEGImages/image_00.png"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "named", "image", "others"),
+    [
+        ("labels/0.txt", None, "images/0.jpg", ["Masks/0.png", "labels/0.png"]),
+        ("labels/train/0.txt", None, "images/train/0.jpg", ["Masks/train/0.png", "images/val/0.jpg", "train/0.jpg"]),
+        ("a/labels/0.txt", None, "a/images/0.jpg", ["a/Masks/0.png", "b/images/0.jpg"]),
+        ("0.txt", None, "0.jpg", ["Masks/0.png"]),
+        ("train/0.json", "0.jpg", "train/0.jpg", ["train/0.png", "train/Masks/0.jpg", "val/0.jpg"]),
+        ("json/0.json", "..\\pictures\\0.jpg", "pictures/0.jpg", ["Masks/0.jpg"]),
+        ("json/0.json", "C:\\pictures\\0.jpg", "pictures/0.jpg", ["Masks/0.jpg"]),
+        (
+            "A/Annotations/0.xml",
+            "0.jpg",
+            "A/JPEGImages/0.jpg",
+            ["A/Class/0.png", "B/JPEGImages/0.jpg", "A/Class/0.jpg"],
+        ),
+        ("annotations/xmls/0.xml", "0.jpg", "images/0.jpg", ["annotations/trimaps/0.png"]),
+        ("boxes.csv", "0.jpg", "images/0.jpg", ["Masks/0.png"]),
+        ("boxes.csv", "images/0.jpg", "images/0.jpg", ["Masks/0.jpg", "Masks/0.png"]),
+        ("boxes.csv", "images/0", "images/0.jpg", ["Masks/0.png"]),
+    ],
+)
+def test_masks_and_copies_are_not_taken_for_the_image(
+    annotation: str, named: str | None, image: str, others: list[str]
+) -> None:
+    """Whatever the order of their names."""
+    named = named and PureWindowsPath(named)
+    files = FolderFiles(Path(), tuple(map(Path, sorted([image, annotation, *others]))))
+    assert files.image_of(Path(annotation), named) == Path(image)
+    turned = FolderFiles(Path(), tuple(reversed(files.files)))
+    assert turned.image_of(Path(annotation), named) == Path(image)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_masks_get_no_objects(form: str, tmp_path: Path) -> None:
+    """A mask of each image in a folder whose name comes first."""
+    root = write_folder(tmp_path / "data", form)
+    for name in [*truths(10), *truths(4, 1, "other")]:
+        write_images(root / "A", {name: []}, suffix=".png")
+    for one, boxes in zip(read(root).sets, (truths(10), truths(4, 1, "other"))):
+        assert objects(one) == expected(boxes)
+        assert not [entry for entry in one.images if entry["file_name"].startswith("A")]
 
 
 def test_an_image_without_labels_is_background(tmp_path: Path) -> None:

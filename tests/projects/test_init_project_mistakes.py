@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import gfl_plugin  # noqa: F401  # isort: skip
 
 pytest.importorskip("globox")
 
-from labelled_folders import WRITERS, Split, truths, voc_text, write_folder, write_images, write_yolo
+from labelled_folders import SIZE, WRITERS, Split, truths, voc_text, write_folder, write_images, write_yolo
 
 from gfl_plugin import cli
 from gfl_plugin.projects.init_project.read_folder import read_folder
@@ -108,6 +110,22 @@ MISTAKES = {
         copied("train/image_00.json", "train/image_00_copy.json"),
         "images with several annotation files: train/image_00.jpg",
     ),
+    "two files of labels": (
+        "yolo",
+        lambda root: shutil.copytree(root / "labels", root / "labels_old"),
+        "images with several annotation files: images/train/image_00.jpg (labels/train/image_00.txt, labels_old/train/"
+        "image_00.txt), ",
+    ),
+    "two images of a file of labels": (
+        "yolo",
+        copied("images/train/image_00.jpg", "images/train/image_00.jpeg"),
+        "several images belong to labels/train/image_00.txt: images/train/image_00.jpeg, images/train/image_00.jpg; ",
+    ),
+    "two images of a name in a table": (
+        "csv",
+        lambda root: shutil.copytree(root / "train", root / "copy"),
+        "several images belong to image_00.jpg in train.csv: copy/image_00.jpg, train/image_00.jpg; ",
+    ),
     "no objects to validate": (
         "coco",
         change_coco(lambda content: content.update(annotations=[]), "val"),
@@ -128,12 +146,24 @@ MISTAKES = {
         change_coco(lambda content: content["annotations"][0].update(category_id=7)),
         "objects of categories that are not listed: 7",
     ),
+    "images that are not listed": (
+        "coco",
+        change_coco(lambda content: [one.update(image_id=str(one["image_id"])) for one in content["annotations"][:3]]),
+        "3 of 20 objects belong to images that are not listed, such as image_id '1'; ",
+    ),
     "two files of a split": (
         "coco",
         copied("annotations/instances_train.json", "annotations/instances_train2.json"),
         "2 COCO files for train: annotations/instances_train.json, annotations/instances_train2.json",
     ),
     "several forms": ("coco", lambda root: WRITERS["csv"](root, Split("test", truths(3, 5, "t"))), "several forms of "),
+    "parts of the image's size in a table": (
+        "csv",
+        lambda root: (root / "train.csv").write_text(
+            "filename,class,xmin,ymin,xmax,ymax\nimage_00.jpg,cat,0,0.1,0.5,1"
+        ),
+        "train.csv: no coordinate is larger than 1; they must be pixels",
+    ),
     "number that is none": (
         "csv",
         replace_text("train.csv", "image_00.jpg,96,64,cat,", "image_00.jpg,96,64,cat,x"),
@@ -192,6 +222,19 @@ def test_images_of_the_same_name_may_be_different(tmp_path: Path) -> None:
         write_images(tmp_path, {f"extra_{number}": []})
         shutil.move(tmp_path / f"extra_{number}.jpg", image)
     assert len(read_folder(tmp_path, None, 0, lambda done, total: None).sets) == 2
+
+
+def test_images_are_compared_by_their_content(tmp_path: Path) -> None:
+    """Numbered BMP files of one camera, copied in one go, have the same names, sizes and times."""
+    for split, seed in (("train", 0), ("val", 1)):
+        write_yolo(tmp_path, Split(split, truths(4, seed)))
+        for number, image in enumerate(sorted((tmp_path / "images" / split).iterdir())):
+            same_in_both = number == 3
+            Image.new("RGB", SIZE, (number, 0 if same_in_both else seed, 0)).save(image.with_suffix(".bmp"))
+            os.utime(image.with_suffix(".bmp"), (1e9, 1e9))
+            image.unlink()
+    with pytest.raises(ValueError, match="1 images are in both train and val: image_03.bmp"):
+        read_folder(tmp_path, None, 0, lambda done, total: None)
 
 
 def test_one_class_is_explained(tmp_path: Path) -> None:

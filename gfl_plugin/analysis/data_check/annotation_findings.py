@@ -9,6 +9,7 @@ from .annotations import Annotations, Box, Image
 from .findings import Finding, listed
 
 _TOLERANCE = 1.0  # pixels by which a box may exceed its image, since coordinates start at 0 or at 1
+_ROUNDING = 1e-6  # pixels, of the difference of two coordinates
 
 
 def annotation_findings(annotations: Annotations, classes: Sequence[str], needs_objects: bool = True) -> list[Finding]:
@@ -43,6 +44,13 @@ def annotation_findings(annotations: Annotations, classes: Sequence[str], needs_
         make("annotation files without images", True, [] if images else [annotations.source], 1, "check ann_file"),
         make("boxes that are not numbers", True, boxes_that(lambda _, box: not _finite(box)), objects, ignored),
         make("boxes of zero or negative size", True, boxes_that(lambda _, box: _empty(box)), objects, ignored),
+        make(
+            f"boxes with a side shorter than {annotations.shortest_side:g} px",
+            True,
+            boxes_that(lambda _, box: not _empty(box) and _shorter(box, annotations.shortest_side)),
+            objects,
+            "MMDetection drops them without a warning; correct or delete them (coordinates must be pixels)",
+        ),
         make("boxes outside their image", True, boxes_that(_outside), objects, "check the size of the image"),
         make(
             "classes that metainfo does not name",
@@ -103,6 +111,10 @@ def _finite(box: Box) -> bool:
 
 def _empty(box: Box) -> bool:
     return _finite(box) and (box.x2 <= box.x1 or box.y2 <= box.y1)
+
+
+def _shorter(box: Box, side: float) -> bool:
+    return _finite(box) and min(box.x2 - box.x1, box.y2 - box.y1) < side - _ROUNDING
 
 
 def _outside(image: Image, box: Box) -> bool:

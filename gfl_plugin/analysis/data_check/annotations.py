@@ -42,3 +42,4 @@ class Annotations:
     orphans: tuple[str, ...] = ()  # objects of images that are not listed
     broken: tuple[str, ...] = ()  # entries with missing or wrong values, each with the reasons
     entries: int = 0  # total number, including broken ones
+    shortest_side: float = 0.0  # pixels; MMDetection's dataset drops boxes with a shorter side

@@ -70,6 +70,7 @@ def read_coco(dataset: ConfigDict, root: Path, path: Path) -> Annotations:
         ),
         broken=tuple(broken),
         entries=sum(len(section) if isinstance(section, list) else 1 for section in content.values()),
+        shortest_side=1.0,  # a constant of CocoDataset
     )
 
 

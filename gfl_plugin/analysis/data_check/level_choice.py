@@ -48,13 +48,16 @@ def choose_levels(config_of: Callable[[bool], Config], limit: int, report: Repor
         finer, finer_bins = _view(config_of(True), limit, report)
         if _unassigned(finer) < share:
             fine, view, bins = True, finer, finer_bins
+    if not view.objects:
+        return LevelChoice(
+            False, "Strides 8 to 128, the default: training gets no objects; gfl-plugin check-data says why."
+        )
     strides = "4 to 64" if fine else "8 to 128"
     left = f"{_unassigned(view):.1%} of the objects are assigned to no location"
     because = f"Strides {strides}: {left}{f', instead of {share:.1%} with strides 8 to 128' if fine else ''}"
     chosen = _fitting(bins)
     if chosen is None or chosen.settings is None:
-        sides = f"the bins clip at most {MAX_CLIPPED:.1%} of the sides of each level"
-        return LevelChoice(fine, f"{because}; {sides if bins else 'the head has no bins'}.")
+        return LevelChoice(fine, f"{because}; {_of_unchanged_bins(view, bins)}.")
     coder = {key: value for key, value in chosen.settings["bbox_coder"].items() if key != "_delete_"}
     settings = dict(reg_max=chosen.reg_max, **({"bbox_coder": coder} if set(coder) != {"type"} else {}))
     because += (
@@ -74,6 +77,12 @@ def _view(cfg: Config, limit: int, report: Report) -> tuple[TrainingView, tuple[
 
 def _unassigned(view: TrainingView) -> float:
     return len(view.unassigned) / max(1, view.objects)
+
+
+def _of_unchanged_bins(view: TrainingView, bins: tuple[Bins, ...]) -> str:
+    if bins:
+        return f"the bins clip at most {MAX_CLIPPED:.1%} of the sides of each level"
+    return "the head has no bins" if any(map(len, view.sides)) else "there are no sides to choose bins for"
 
 
 def _fitting(bins: tuple[Bins, ...]) -> Bins | None:

@@ -6,9 +6,14 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePath
+
+from .left_out import examples
 
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))  # OpenCV reads them
+# Folders of images by the folder of their annotations, as YOLO and Pascal VOC prescribe; lower case.
+_IMAGE_FOLDERS = {"labels": ("images",), "annotations": ("jpegimages", "images")}
 
 
 @dataclass(frozen=True)
@@ -71,20 +76,62 @@ class FolderFiles:
             found[one.stem].append(one)
         return found
 
-    def image_of(self, annotation: Path, stem: str | None = None) -> Path | None:
-        """Find the image that an annotation file belongs to.
+    def image_of(self, annotation: Path, named: PurePath | None = None) -> Path | None:
+        """Find the image that an annotation belongs to.
 
         Args:
-            annotation: relative to the root.
-            stem: name of the image without suffix; that of the annotation file if None.
+            annotation: see :meth:`images_of`.
+            named: see :meth:`images_of`.
 
         Returns:
-            The image of that name whose folders agree best with those of the annotation, such as images/train/a.jpg for
-            labels/train/a.txt; None if there is no image of that name.
+            The image; None if there is no image of that name.
+
+        Raises:
+            ValueError: if several images agree equally well with the annotation.
         """
-        candidates = self._images_of_stem.get(annotation.stem if stem is None else stem, [])
-        folders = set(annotation.parts[:-1])
-        return max(candidates, key=lambda one: len(folders & set(one.parts[:-1])), default=None)
+        found = self.images_of(annotation, named)
+        if len(found) > 1:
+            what = annotation if named is None else f"{named.name} in {annotation}"
+            raise ValueError(
+                f"several images belong to {what}: {examples(found)}; give them different names, or keep only one of "
+                f"them in {self.root}"
+            )
+        return found[0] if found else None
+
+    def images_of(self, annotation: Path, named: PurePath | None = None) -> list[Path]:
+        """Find the images that agree best with an annotation.
+
+        An image must have the name without suffix. Of several, those with the suffix in ``named`` are preferred, then
+        those in the folder that the form prescribes, such as images/train/a.jpg for labels/train/a.txt, then those with
+        the most folders in common, then those beside the annotation.
+
+        Args:
+            annotation: its file, relative to the root.
+            named: the image as the annotation names it; its folders may be those of another computer. None if the
+                annotation names no image: then it has the name of the annotation file.
+
+        Returns:
+            The images, relative to the root; usually one.
+        """
+        stem, folder = annotation.stem, annotation.parent
+        if named is not None:
+            stem = named.stem if named.suffix.lower() in IMAGES else named.name
+            folder = folder.joinpath(*named.parent.parts[bool(named.anchor) :])
+        ranks = {
+            one: (named is not None and one.name == named.name, *_agreement(folder, one.parent))
+            for one in self._images_of_stem.get(stem, ())
+        }
+        best = max(ranks.values(), default=None)
+        return [one for one, rank in ranks.items() if rank == best]
+
+
+def _agreement(annotations: Path, images: Path) -> tuple[bool, int, bool]:
+    """Whether the form prescribes this folder of images, the number of common folders, whether both are the same."""
+    place = Path(os.path.normpath(annotations))
+    pairs = zip_longest(*([part.lower() for part in one.parts] for one in (place, images)))
+    fits = all(image == folder or image in _IMAGE_FOLDERS.get(folder, ()) for folder, image in pairs)
+    same = place == images
+    return fits and not same, len(set(annotations.parts) & set(images.parts)), same
 
 
 def _similar(missing: Path) -> str:

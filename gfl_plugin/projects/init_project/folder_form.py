@@ -90,7 +90,7 @@ def coco_files(files: FolderFiles) -> list[Path]:
 def _annotations(files: FolderFiles, form: str) -> Iterator[Path]:
     """Sampled annotation files of a form, relative to the root."""
     if form == "yolo":
-        labelled = (one for one in files.ending(".txt") if files.image_of(one) is not None)
+        labelled = (one for one in files.ending(".txt") if files.images_of(one))
         yield from (one for one in _sampled(labelled) if _is_yolo(files.root / one))
     elif form == "voc":
         yield from (one for one in _sampled(files.ending(".xml")) if _is_voc(files.root / one))

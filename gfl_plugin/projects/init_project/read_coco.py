@@ -69,10 +69,16 @@ def _set(files: FolderFiles, split: str, path: Path, notes: tuple[str, ...]) -> 
 
 
 def _check_references(images: tuple[dict, ...], annotations: tuple[dict, ...], categories: tuple[dict, ...]) -> None:
-    """Each object must be of a known class."""
+    """Each object must be of a listed image and category: MMDetection drops others without a warning."""
     known = {one["id"] for one in categories}
     if unknown := sorted({one["category_id"] for one in annotations} - known):
         raise ValueError(f"objects of categories that are not listed: {examples(unknown)}")
+    listed = {one["id"] for one in images}
+    if orphans := [one["image_id"] for one in annotations if one["image_id"] not in listed]:
+        raise ValueError(
+            f"{len(orphans)} of {len(annotations)} objects belong to images that are not listed, such as image_id "
+            f"{orphans[0]!r}; correct image_id, which must equal the id of an image, or delete these objects"
+        )
 
 
 def _image_folder(files: FolderFiles, annotation: Path, names: list[str]) -> Path:

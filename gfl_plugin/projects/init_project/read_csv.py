@@ -13,6 +13,8 @@ from .labelled_set import LabelledSet, Place
 from .picture_size import picture_size
 from .split_names import split_of_path
 
+_SIDES = ("xmin", "ymin", "xmax", "ymax")  # columns, see known_columns
+
 
 def read_csv(files: FolderFiles, report: Report) -> list[LabelledSet]:
     """Read all tables of boxes in a folder.
@@ -49,13 +51,24 @@ def _rows(files: FolderFiles, table: Path, columns: dict[str, str]) -> list[tupl
         reader = csv.DictReader(file)
         relative = "LabelName" in (reader.fieldnames or ())  # OpenImages' coordinates are parts of the image's size
         named = [{key: (row[heading] or "").strip() for key, heading in columns.items()} for row in reader]
+        if not relative:
+            _check_pixels(named)
     result = []
     for row in named:
         name = Path(row["image"].replace("\\", "/"))
-        has_suffix = name.suffix.lower() in {one.suffix.lower() for one in files.images}
-        image = files.image_of(table.parent / name, stem=name.stem if has_suffix else name.name)
+        image = files.image_of(table, name)
         result.append((image.as_posix() if image else name.as_posix(), {**row, "relative": relative, "table": table}))
     return result
+
+
+def _check_pixels(rows: list[dict[str, str]]) -> None:
+    """Boxes of at most one pixel are parts of the image's size, which only OpenImages' tables may contain."""
+    values = [float(row[side]) for row in rows for side in _SIDES if row[side]]
+    if values and all(value <= 1 for value in values):
+        raise ValueError(
+            "no coordinate is larger than 1; they must be pixels: multiply x by the width and y by the height of each "
+            "image"
+        )
 
 
 def _annotation(files: FolderFiles, image: str, rows: list[dict]):
@@ -64,7 +77,7 @@ def _annotation(files: FolderFiles, image: str, rows: list[dict]):
     size = picture_size(path) if path.is_file() else None
     boxes = []
     for row in rows:
-        sides = [row[side] for side in ("xmin", "ymin", "xmax", "ymax")]
+        sides = [row[side] for side in _SIDES]
         if not any(sides) or (row["relative"] and size is None):
             continue
         with file_errors(files.root / row["table"]):

@@ -38,7 +38,7 @@ def read_labelme(files: FolderFiles, report: Report) -> list[LabelledSet]:
                 annotation = globox().Annotation.from_labelme(files.root / path, include_poly=True)
                 other += [path] if any(one["shape_type"] not in _SHAPES for one in content["shapes"]) else []
             named = PureWindowsPath(annotation.image_id)  # also splits names with /
-            image = files.image_of(path, stem=named.stem) or files.image_of(path)
+            image = files.image_of(path, named) or files.image_of(path)
             used.add(image)
             name = image.as_posix() if image else (path.parent / named.name).as_posix()
             found[split_of_folders(path)].append(annotation.with_image_id(name))

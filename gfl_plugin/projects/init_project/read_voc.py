@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from .converted_set import Report, coco_set, file_errors, globox, labels_of
 from .folder_files import FolderFiles
@@ -36,7 +36,7 @@ def read_voc(files: FolderFiles, report: Report) -> list[LabelledSet]:
     for number, path in enumerate(paths, 1):
         with file_errors(files.root / path):
             annotation = globox().Annotation.from_xml(files.root / path)
-        images[path] = files.image_of(path) or _expected_image(path, annotation.image_id)
+        images[path] = _image(files, path, annotation.image_id)
         annotations[path] = annotation.with_image_id(images[path].as_posix())
         report(number, len(paths))
     groups = _listed(files, lists, paths) if lists else _by_folder(paths)
@@ -52,6 +52,13 @@ def read_voc(files: FolderFiles, report: Report) -> list[LabelledSet]:
             of_split = [one.with_image_id(Path(one.image_id).name) for one in of_split]
         result.append(coco_set(of_split, classes, split, place, notes=notes))
     return result if len({one.place.form for one in result}) == 1 else [_as_coco(one) for one in result]
+
+
+def _image(files: FolderFiles, annotation: Path, name: str) -> Path:
+    """The image with the name of the annotation file: the name inside is often that of another image, but its suffix
+    tells an image from a mask."""
+    named = PurePath(annotation.stem + PurePath(name).suffix)
+    return files.image_of(annotation, named) or files.image_of(annotation) or _expected_image(annotation, name)
 
 
 def _expected_image(annotation: Path, name: str) -> Path:

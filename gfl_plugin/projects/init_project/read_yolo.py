@@ -58,18 +58,20 @@ def _label_files(files: FolderFiles) -> dict[Path, Path]:
     """The file of labels of each image, relative to the root.
 
     Raises:
-        ValueError: if a file in a folder of labels belongs to no image.
+        ValueError: if a file in a folder of labels belongs to no image, or several belong to one.
     """
-    found, alone = {}, []
+    found, alone = defaultdict(list), []
     for path in files.ending(".txt"):
         image = files.image_of(path)
         if image is not None:
-            found[image] = path
+            found[image].append(path)
         elif "labels" in path.parts[:-1] and path.stem not in ("classes", "train", "val", "test"):
             alone.append(path)
     if alone:
         raise ValueError(f"{len(alone)} files of labels have no image: {examples(alone)}")
-    return found
+    if repeated := [f"{image} ({', '.join(map(str, paths))})" for image, paths in found.items() if len(paths) > 1]:
+        raise ValueError(f"images with several annotation files: {examples(repeated)}; keep one of each")
+    return {image: paths[0] for image, paths in found.items()}
 
 
 def _by_folder(images: Sequence[Path]) -> dict[str, list[Path]]:

@@ -65,7 +65,7 @@ def _check_overlap(first: LabelledSet, second: LabelledSet) -> None:
     shared = [
         path
         for path in map(second.path, second.images)
-        if any(path == other or filecmp.cmp(path, other) for other in of_name.get(path.name, ()))
+        if any(path == other or filecmp.cmp(path, other, shallow=False) for other in of_name.get(path.name, ()))
     ]
     if shared:
         raise ValueError(
