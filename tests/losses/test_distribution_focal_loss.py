@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from unittest import mock
+
 import pytest
 import torch
 from cases import record
@@ -49,6 +52,16 @@ def test_both_ends_of_the_bins_are_inside_whatever_their_rounding(first: float, 
     for outside in (first - 0.001 * step, first + (n + 0.001) * step):
         with pytest.raises(ValueError, match="1 of 2 targets lie outside"):
             distribution_focal_loss(logits, torch.tensor([first, outside]), first, step)
+
+
+def test_where_the_host_cannot_read_targets_those_outside_give_nan() -> None:
+    """As on a GPU. The target on the last bin is beyond it in fp32."""
+    logits, target = torch.randn(4, 9), torch.tensor([0.18, 0.19, 0.19 + 8 * 1.64, 13.4])
+    module = importlib.import_module("gfl_plugin.losses.distribution_focal_loss")
+    with mock.patch.object(module, "on_host", lambda tensor: False), use_backend("torch"):
+        found = distribution_focal_loss(logits, target, 0.19, 1.64)
+    assert found.isnan().tolist() == [True, False, False, True]
+    torch.testing.assert_close(found[1:3], distribution_focal_loss(logits[1:3], target[1:3], 0.19, 1.64))
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
