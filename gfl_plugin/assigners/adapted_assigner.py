@@ -64,7 +64,17 @@ class AdaptedAssigner:
         valid_regions: ValidRegions,
         predictions: Predictions | None,
     ) -> BatchAssignment:
-        """See :class:`BatchAssigner`. Degenerate objects are not passed to the assigner."""
+        """See :class:`BatchAssigner`. Degenerate objects are not passed to the assigner.
+
+        Raises:
+            ValueError: without predictions, unless the assigner is an ATSSAssigner without ``alpha``.
+        """
+        if predictions is None and self.takes_predictions:
+            raise ValueError(
+                f"a {type(self.assigner).__name__} of MMDetection is called with predicted boxes and scores, but "
+                "predictions is None; give the outputs of a network, gfl_plugin.assigners.Predictions(cls_scores, "
+                "bbox_preds, bbox_coder), or use a gfl_plugin.ATSSAssigner, which needs none"
+            )
         truths, to_ignore = ground_truths, ignored
         owned = torch.cat([mask.flatten(1) for mask in valid_regions.masks(grid)], dim=1) > 0
         neither = torch.zeros_like(owned)
@@ -93,7 +103,7 @@ class AdaptedAssigner:
         truths: GroundTruths,
         to_ignore: GroundTruths | None,
         grid: Grid,
-        predictions: Predictions,
+        predictions: Predictions | None,
     ) -> Tensor:
         """(A',) for the priors at ``index``: 1 + index of the object in ``numbers``, 0 for negative, -1 for ignored."""
         if not len(numbers):

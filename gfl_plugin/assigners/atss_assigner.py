@@ -27,7 +27,7 @@ from ..structures.valid_regions import ValidRegions
 from .atss_assignment import ATSSAssignment
 from .base import BatchAssignment, Predictions
 from .candidates import IGNORED, Candidates, all_priors, candidates_in_list, candidates_on_grid
-from .predicted_cost import with_predicted_cost
+from .predicted_cost import with_cost_in_list, with_predicted_cost
 
 AssignerHook = Callable[[ATSSAssignment], ATSSAssignment | None]
 
@@ -63,7 +63,7 @@ class ATSSAssigner(MMDetATSSAssigner):
         hooks: Sequence[dict | AssignerHook] = (),
         min_positives: int = 0,
     ) -> None:
-        if not (isinstance(topk, int) and topk >= 1):
+        if isinstance(topk, bool) or not (isinstance(topk, int) and topk >= 1):
             raise ValueError(f"topk is {topk!r}; it must be a whole number >= 1 (9 in the paper)")
         if isinstance(min_positives, bool) or not (isinstance(min_positives, int) and min_positives >= 0):
             raise ValueError(
@@ -175,16 +175,24 @@ class ATSSAssigner(MMDetATSSAssigner):
         """Assign the objects of one image to any list of priors, with MMDetection's interface and results.
 
         Args:
-            pred_instances: ``priors`` (A, 4), level after level.
+            pred_instances: ``priors`` (A, 4), level after level; with ``alpha`` also the ``bboxes`` (A, 4) and class
+                logits ``scores`` (A, C) that the network predicts there.
             num_level_priors: number of priors of each level.
             gt_instances: ``bboxes`` and ``labels``.
             gt_instances_ignore: ``bboxes`` of ignored regions, or None.
 
         Returns:
-            For each prior: 1 + index of its object, 0 for background, -1 for ignored; its IoU; its label.
+            For each prior: 1 + index of its object, 0 for background, -1 for ignored; its IoU, or DDOD's cost with
+            ``alpha``; its label.
+
+        Raises:
+            ValueError: if ``alpha`` is set and there are no predictions.
         """
-        if self.alpha is not None:
-            return super().assign(pred_instances, num_level_priors, gt_instances, gt_instances_ignore)
+        if self.alpha is not None and not ("scores" in pred_instances and "bboxes" in pred_instances):
+            raise ValueError(
+                f"alpha is {self.alpha:g}, DDOD's weight of predicted boxes, but the head gives its assigner none; "
+                "leave alpha out, or use a head such as mmdet.DDODHead or gfl_plugin.GFLHead"
+            )
         priors = get_box_tensor(pred_instances.priors)[:, :4]
         truths = GroundTruths.of([gt_instances], priors.device)
         assigned = priors.new_zeros(len(priors), dtype=torch.int64)
@@ -201,6 +209,11 @@ class ATSSAssigner(MMDetATSSAssigner):
         owned = torch.ones(shape, dtype=torch.bool, device=priors.device)
         blocked = blocked.expand(shape)
         candidates = candidates_in_list(truths.boxes, priors, starts, self.topk, owned, blocked, self.iou_calculator)
+        if self.alpha is not None:
+            predicted = get_box_tensor(pred_instances.bboxes)
+            candidates = with_cost_in_list(
+                candidates, truths, predicted, pred_instances.scores, self.alpha, self.iou_calculator
+            )
         positive = self._decide(truths, candidates, len(priors)).positive
         chosen, slot = positive.nonzero(as_tuple=True)
         index = candidates.prior[chosen, slot]

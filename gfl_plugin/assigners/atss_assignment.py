@@ -79,11 +79,15 @@ class ATSSAssignment:
 def _won(selected: Tensor, prior: Tensor, iou: Tensor, truths: GroundTruths, num_priors: int) -> Tensor:
     """:attr:`ATSSAssignment.won` in PyTorch operations."""
     slots = (truths.image[:, None] * num_priors + prior).reshape(-1)
-    # Floats >= 0 have the same order as their bits: one integer ranks by IoU, then by object.
+    # Floats >= 0 have the same order as their bits: one integer ranks by IoU, then by object. The bits of a negative
+    # number, such as a generalized IoU, increase with its magnitude, so they are inverted.
+    bits = (iou + 0.0).view(torch.int32)  # -0 + 0 = 0
+    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     rank = len(iou) - torch.arange(len(iou), device=iou.device)[:, None]
-    ranks = torch.where(selected, (iou.view(torch.int32).long() << 32) + rank, 0).reshape(-1)
+    lowest = torch.iinfo(torch.int64).min
+    ranks = torch.where(selected, (bits.long() << 32) + rank, lowest).reshape(-1)
     best = ranks.new_empty(len(truths.counts) * num_priors)
-    best[slots] = 0  # the other elements are not read
+    best[slots] = lowest  # the other elements are not read
     best.scatter_reduce_(0, slots, ranks, "amax")
     return selected & (ranks == best[slots]).view_as(iou)
 

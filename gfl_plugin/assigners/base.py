@@ -85,9 +85,13 @@ class BatchAssigner(Protocol):
             ignored: regions of each image to ignore in training, or None.
             grid: locations and priors of the pyramid.
             valid_regions: the locations that belong to each image; only these may be assigned.
-            predictions: the network's outputs; None if there is no network, as in data checks.
+            predictions: the network's outputs. GFLHead always gives them; without a network, as in data checks, they
+                are None.
 
         Returns:
             Positives, with each location at most once per image, and the locations that are ignored in training.
+
+        Raises:
+            ValueError: if predictions is None, by an assigner that needs them.
         """
         ...

@@ -49,12 +49,43 @@ def with_predicted_cost(
         raw = predictions.bbox_preds[number].detach().flatten(2)[image, :, location].float()
         level = torch.full_like(location, number)
         predicted = predictions.coder.decode(grid.center(level, location), raw, stride=grid.stride[level])
-        overlap = _overlap(predicted, boxes, iou_calculator)
-        costs.append((logit.sigmoid() ** (1 - alpha) * overlap**alpha).view_as(prior))
+        costs.append(_cost(logit, predicted, boxes, alpha, iou_calculator).view_as(prior))
     return replace(candidates, iou=torch.cat(costs, dim=1))
 
 
-def _overlap(boxes: Tensor, others: Tensor, iou_calculator: IoUCalculator) -> Tensor:
+@torch.no_grad()
+def with_cost_in_list(
+    candidates: Candidates,
+    truths: GroundTruths,
+    predicted: Tensor,
+    logits: Tensor,
+    alpha: float,
+    iou_calculator: IoUCalculator,
+) -> Candidates:
+    """Like :func:`with_predicted_cost`, for the predictions of any list of priors of one image.
+
+    Args:
+        candidates: of the objects.
+        truths: the objects, of one image.
+        predicted: (A, 4) box predicted at each prior.
+        logits: (A, C) class logits at each prior.
+        alpha: weight of the IoU.
+        iou_calculator: IoU with MMDetection's interface.
+
+    Returns:
+        The same candidates with other values of ``iou``.
+    """
+    prior = candidates.prior
+    logit = logits[prior, truths.labels[:, None]].float().flatten()
+    boxes = truths.boxes[:, None].expand(*prior.shape, 4).reshape(-1, 4)
+    cost = _cost(logit, predicted[prior].float().reshape(-1, 4), boxes, alpha, iou_calculator)
+    return replace(candidates, iou=cost.view_as(prior))
+
+
+def _cost(logit: Tensor, predicted: Tensor, boxes: Tensor, alpha: float, iou_calculator: IoUCalculator) -> Tensor:
+    """(N,) cost of N logits, predicted boxes and boxes of objects."""
     if is_plain_iou(iou_calculator):
-        return aligned_iou(boxes, others, EPSILON)
-    return iou_calculator(boxes, others, is_aligned=True).float()
+        overlap = aligned_iou(predicted, boxes, EPSILON)
+    else:
+        overlap = iou_calculator(predicted, boxes, is_aligned=True).float()
+    return logit.sigmoid() ** (1 - alpha) * overlap**alpha

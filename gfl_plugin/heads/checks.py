@@ -11,7 +11,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..ops.host_values import on_host
+from ..structures.grid import Grid
 from ..structures.ground_truths import GroundTruths
+from ..structures.positives import Positives
 
 
 def check_bins_of(loss_dfl: nn.Module | None) -> None:
@@ -139,6 +141,46 @@ def check_labels(truths: GroundTruths, classes: int) -> None:
                 f"an object has label {int(low if low < 0 else high)}, but the head has num_classes="
                 f"{classes}; set bbox_head.num_classes to the number of classes of the data set's metainfo"
             )
+
+
+def check_positives(positives: Positives, truths: GroundTruths, grid: Grid, assigner: object) -> None:
+    """Check the indices of an assigner's positives; compiled loops would read and write other memory.
+
+    Positives on a GPU are not checked, because the host would have to wait for them.
+
+    Args:
+        positives: what the assigner gave.
+        truths: objects of the batch.
+        grid: locations of the batch.
+        assigner: named in the message.
+
+    Raises:
+        ValueError: for another number of levels, an image, an object or a location that does not exist, or a location
+            in another image than its object.
+    """
+    name = type(assigner).__name__
+    if len(positives.counts) != grid.num_levels:
+        raise ValueError(
+            f"{name} gave positives of {len(positives.counts)} levels, but the head has {grid.num_levels}; "
+            "level is an index in [0, grid.num_levels)"
+        )
+    if not on_host(positives.location):
+        return
+    indices = [
+        ("an image", positives.image, len(truths.counts), "images"),
+        ("an object", positives.gt_index, len(truths), "objects"),
+    ]
+    for level, (location, (height, width)) in enumerate(zip(positives.per_level(positives.location), grid.sizes)):
+        indices.append((f"a location on level {level}", location, height * width, f"locations, {height} x {width}"))
+    for what, rows, count, there in indices:
+        low, high = map(int, rows.aminmax()) if len(rows) else (0, -1)
+        if low < 0 or high >= count:
+            raise ValueError(
+                f"{name} gave {what} the index {low if low < 0 else high}, but there are {count} {there}; indices "
+                "count from 0, and a location's is row · W + column on its own level"
+            )
+    if bool(((truths.image[positives.gt_index] != positives.image) & positives.active).any()):
+        raise ValueError(f"{name} gave a location of one image to an object of another")
 
 
 def check_quality_weights(state_dict: dict, prefix: str, own: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from .checks import (
     check_instances,
     check_labels,
     check_maps,
+    check_positives,
     check_quality_weights,
     check_state_dict,
     keep_bins,
@@ -218,8 +219,9 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             each a list of one scalar per level, fp32.
 
         Raises:
-            ValueError: for a label that is not a class index, an image without a location, a batch without an image, or
-                inputs that do not fit together: different numbers of images, sizes or devices.
+            ValueError: for a label that is not a class index, an image without a location, a batch without an image, an
+                assigner's positive that does not exist (checked on a CPU only), or inputs that do not fit together:
+                different numbers of images, sizes or devices.
         """
         if not batch_img_metas:
             raise ValueError("the batch holds no image, so it has no losses")
@@ -237,6 +239,7 @@ class GFLHead(DensePrediction, MMDetGFLHead):
             predictions = Predictions(cls_scores, bbox_preds, self.bbox_coder)
             assignment = self.assigner.assign_batch(truths, ignored, grid, regions, predictions)
             positives = assignment.positives
+            check_positives(positives, truths, grid, self.assigner)
 
             matched = match(cls_scores, bbox_preds, truths, grid, positives, self.bbox_coder)
             constants = matched.detached()

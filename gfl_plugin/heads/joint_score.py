@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..losses import QualityLoss
 from ..ops.box_geometry import aligned_iou
+from ..quality.base import class_path
 from ..registry import SCOPE
 from .box_intervals import OPTION as INTERVALS
 from .box_uncertainty import OPTIONS
@@ -88,7 +89,7 @@ class JointScore:
     def _wrap_loss(self) -> None:
         if not isinstance(self.loss_cls, QualityLoss):
             raise ValueError(
-                f"loss_cls is a {type(self.loss_cls).__name__}, which takes no quality; {type(self).__name__} needs "
+                f"loss_cls is a {class_path(self.loss_cls)}; {type(self).__name__} needs "
                 "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0)"
             )
         self.loss_cls = ClassLossWithQuality(self.loss_cls)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ..registry import HOOKS
 from ..runtime.atomic_files import BACKEND, put_in_place, remove, remove_parts, write_whole
 from ..runtime.errors import in_a_line
 from ..runtime.resume import checkpoints_in
+
+# Parts of PyTorch's messages about a file that it cannot write: its own checks, and those of C++'s streams.
+_TORCH_CANNOT_WRITE = ("inline_container.cc", "iostream error")
 
 
 @HOOKS.register_module()
@@ -123,16 +127,17 @@ class WholeCheckpointHook(CheckpointHook):
         self.last_ckpt = str(Path(self.out_dir) / name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         try:
-            runner.save_checkpoint(
-                self.out_dir,
-                temporary,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-                **self.args,
-            )
+            with _file_errors():
+                runner.save_checkpoint(
+                    self.out_dir,
+                    temporary,
+                    save_optimizer=self.save_optimizer,
+                    save_param_scheduler=self.save_param_scheduler,
+                    meta=meta,
+                    by_epoch=self.by_epoch,
+                    backend_args=self.backend_args,
+                    **self.args,
+                )
             error = None
         except OSError as failure:
             error = failure
@@ -189,11 +194,22 @@ class WholeCheckpointHook(CheckpointHook):
                 self.best_ckpt_path_dict = best[1]
 
     def _write_best(self, runner: Runner, metrics: dict) -> None:
-        with self.file_backend.delayed_removals() as removed:
+        with _file_errors(), self.file_backend.delayed_removals() as removed:
             super()._save_best_checkpoint(runner, metrics)
             best = [getattr(self, "best_ckpt_path", None), *getattr(self, "best_ckpt_path_dict", {}).values()]
             # An epoch that is trained again after a resume has the same file name.
             removed[:] = [path for path in removed if str(path) not in map(str, best)]
+
+
+@contextlib.contextmanager
+def _file_errors() -> Iterator[None]:
+    """Raise an OSError where torch.save cannot write to a path, as DeepSpeed calls it: it raises a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in _TORCH_CANNOT_WRITE):
+            raise
+        raise OSError(f"PyTorch could not write the file: {error}") from error
 
 
 def _restore_info(runner: Runner, info: dict) -> None:

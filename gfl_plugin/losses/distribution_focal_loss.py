@@ -27,7 +27,8 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     Args:
         logits: (N, n + 1), one logit per bin.
         target: (N,) distances in the unit of the bins, in [first, first + n·step]; for bins with other steps, leave
-            ``first`` and ``step`` out and give fractional indices of bins, in [0, n].
+            ``first`` and ``step`` out and give fractional indices of bins, in [0, n]. Beyond both ends by no more than
+            rounding in fp32, a target counts as on the end.
         first: y_0, the first bin.
         step: Δ, the bins' spacing, > 0.
 
@@ -48,8 +49,13 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
     _check_bins(first, step)
     n = logits.shape[1] - 1
     position = (target.detach().float() - first) / step
-    inside = (position >= 0) & (position <= n)
-    if on_host(position) and not bool(inside.all()):
+    # Rounding of the target, of the bins and of their difference, eight times by half of eps.
+    slack = 4 * torch.finfo(torch.float32).eps * (n + abs(first) / step)
+    inside = (position >= -slack) & (position <= n + slack)
+    position = position.clamp(min=0, max=n)
+    if not on_host(position):
+        position = torch.where(inside, position, float("nan"))
+    elif not bool(inside.all()):
         raise ValueError(
             f"{int((~inside).sum())} of {len(target)} targets lie outside the bins [{first:g}, {first + n * step:g}] "
             f"(the first: {target[~inside][0].item():g}); clamp them, or raise reg_max"
@@ -58,13 +64,10 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, first: float = 0.0, 
 
 
 def _rows(logits: Tensor, position: Tensor) -> Tensor:
-    """DFL of each row in PyTorch operations, NaN for a position outside the bins."""
+    """DFL of each row in PyTorch operations, NaN for a position that is NaN."""
     n = logits.shape[1] - 1
     left = position.long().clamp(min=0, max=n - 1)[:, None]
     right_weight = position[:, None] - left
-    if not on_host(position):
-        inside = (position >= 0) & (position <= n)
-        right_weight = torch.where(inside[:, None], right_weight, float("nan"))
     log_probability = logits.float().log_softmax(dim=1).gather(1, torch.cat([left, left + 1], dim=1))
     return -(log_probability * torch.cat([1 - right_weight, right_weight], dim=1)).sum(dim=1)
 

@@ -21,7 +21,8 @@ def giou_loss(pred: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     Args:
         pred: (N, 4), x1, y1, x2, y2.
         target: (N, 4).
-        eps: areas in denominators are clamped to at least this, in square pixels.
+        eps: areas in denominators are clamped to at least this, in the boxes' unit, squared. With 0, as in MMDetection,
+            the loss of two boxes without area is NaN.
 
     Returns:
         (N,), in [0, 2].
@@ -42,7 +43,7 @@ class GIoULoss(nn.Module):
     """Generalized IoU loss with MMDetection's interface.
 
     Args:
-        eps: areas in denominators are clamped to at least this, in square pixels, > 0.
+        eps: see :func:`giou_loss`. GFLHead's boxes are in strides of their level.
         reduction: "none", "mean" or "sum" over boxes.
         loss_weight: factor of the result.
 

@@ -29,7 +29,7 @@ def aligned_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     Args:
         boxes: (..., 4), x1, y1, x2, y2.
         others: (..., 4).
-        eps: unions are clamped to at least this area, in square pixels.
+        eps: unions are clamped to at least this area, in the boxes' unit, squared.
 
     Returns:
         (...), in [0, 1].
@@ -54,7 +54,7 @@ def aligned_giou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
     Args:
         boxes: (..., 4), x1, y1, x2, y2.
         others: (..., 4).
-        eps: areas in denominators are clamped to at least this, in square pixels.
+        eps: areas in denominators are clamped to at least this, in the boxes' unit, squared.
 
     Returns:
         (...), in [-1, 1].

@@ -102,7 +102,10 @@ def _free_buffer(size: int) -> np.ndarray | None:
     """A free buffer for ``size`` bytes, or None."""
     capacity = _capacity(size)
     for _ in range(len(_free)):
-        memory = _free.popleft()
+        try:
+            memory = _free.popleft()
+        except IndexError:  # other threads took the rest
+            return None
         if memory.size == capacity:
             return memory
         _free.append(memory)

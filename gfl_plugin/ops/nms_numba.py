@@ -63,5 +63,7 @@ def keep(boxes: Tensor, iou_threshold: float, offset: int, bounds: Sequence[int]
         (N,) bool.
     """
     kept = torch.empty(len(boxes), dtype=torch.bool)
-    _greedy(boxes.numpy(), np.array(bounds), np.float32(iou_threshold), np.float32(offset), limit, kept.numpy())
+    _greedy(
+        boxes.detach().numpy(), np.array(bounds), np.float32(iou_threshold), np.float32(offset), limit, kept.numpy()
+    )
     return kept

@@ -9,10 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from ..coders import DistanceBBoxCoder
-from ..losses import QualityLoss
 from ..structures.class_targets import ClassTargets
 from ..structures.matched import Matched
-from .labelled_losses import labelled_losses
+from .labelled_losses import NOT_LABELLED, labelled_losses
+
+
+def class_path(part: object) -> str:
+    """Module and class of a part, for messages: classes of MMDetection and of this package have the same names.
+
+    Args:
+        part: such as a loss.
+
+    Returns:
+        For example "mmdet.models.losses.gfocal_loss.QualityFocalLoss".
+    """
+    return f"{type(part).__module__}.{type(part).__name__}"
 
 
 class QualityRepresentation(nn.Module):
@@ -78,9 +89,9 @@ class QualityRepresentation(nn.Module):
         Raises:
             ValueError: if it does not fit; the message says what to write.
         """
-        if isinstance(loss_cls, QualityLoss):
+        if isinstance(loss_cls, NOT_LABELLED):
             raise ValueError(
-                f"loss_cls is a {type(loss_cls).__name__}, which needs a quality as its target; with quality="
+                f"loss_cls is a {class_path(loss_cls)}, which needs a quality as its target; with quality="
                 f"dict(type={type(self).__name__!r}) write loss_cls=dict(type='FocalLoss', use_sigmoid=True)"
             )
         if not getattr(loss_cls, "use_sigmoid", False):

@@ -78,6 +78,6 @@ def box_weight_named(name: str) -> Callable[[Matched], Tensor]:
     Raises:
         ValueError: for another name.
     """
-    if name not in BOX_WEIGHTS:
+    if name not in tuple(BOX_WEIGHTS):  # a list in place of a name cannot be a key
         raise ValueError(f"box_weight is {name!r}; it must be one of {', '.join(map(repr, BOX_WEIGHTS))}")
     return BOX_WEIGHTS[name]

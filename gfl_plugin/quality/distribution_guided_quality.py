@@ -60,6 +60,9 @@ class DistributionGuidedQuality(JointQuality):
         super().__init__(**kwargs)
         _check_whole("topk", topk, 4)
         _check_whole("hidden", hidden, 64)
+        for name, value in dict(values=values, mean=mean, variance=variance).items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; it must be True or False")
         if not (values or mean or variance):
             raise ValueError(
                 "values, mean and variance of quality=dict(type='DistributionGuidedQuality') are all False, so that "
@@ -124,5 +127,5 @@ class DistributionGuidedQuality(JointQuality):
 
 
 def _check_whole(name: str, value: int, example: int) -> None:
-    if not (isinstance(value, int) and value >= 1):
+    if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
         raise ValueError(f"{name} is {value!r}; it must be a whole number >= 1 (the paper's is {example})")

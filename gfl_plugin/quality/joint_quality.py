@@ -12,8 +12,9 @@ from ..registry import MODELS
 from ..structures.class_targets import ClassTargets
 from ..structures.matched import Matched
 from ..structures.ramp import Ramp
-from .base import QualityRepresentation
+from .base import QualityRepresentation, class_path
 from .box_weights import box_weight_named
+from .labelled_losses import NOT_LABELLED
 from .measures import iou
 
 
@@ -48,11 +49,17 @@ class JointQuality(QualityRepresentation):
 
     def check_loss_cls(self, loss_cls: nn.Module) -> None:
         if not isinstance(loss_cls, QualityLoss):
-            raise ValueError(
-                f"loss_cls is a {type(loss_cls).__name__}, which takes no quality; GFLHead needs "
+            name = class_path(loss_cls)
+            write = (
                 "loss_cls=dict(type='gfl_plugin.QualityFocalLoss', use_sigmoid=True, beta=2.0, loss_weight=1.0), or "
                 "another quality=dict(type=...)"
             )
+            if isinstance(loss_cls, NOT_LABELLED):
+                raise ValueError(
+                    f"loss_cls is a {name}, which takes the quality of every location; GFLHead gives that of positives "
+                    f"and needs {write}"
+                )
+            raise ValueError(f"loss_cls is a {name}, which takes no quality; GFLHead needs {write}")
         if loss_cls.activated:
             raise ValueError("loss_cls has activated=True, but GFLHead gives it logits; leave activated out")
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmdet.models.losses import QualityFocalLoss as MMDetQualityFocalLoss
+from mmdet.models.losses import VarifocalLoss
 from torch import Tensor, nn
 
+from ..losses import QualityLoss
 from ..structures.class_targets import ClassTargets
+
+# Losses that need a quality: ours of positives, MMDetection's of every location.
+NOT_LABELLED = (QualityLoss, MMDetQualityFocalLoss, VarifocalLoss)
 
 
 def labelled_losses(

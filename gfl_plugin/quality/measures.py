@@ -56,6 +56,6 @@ def measure_named(name: str) -> Callable[[Matched], Tensor]:
     Raises:
         ValueError: for another name.
     """
-    if name not in MEASURES:
+    if name not in tuple(MEASURES):  # a list in place of a name cannot be a key
         raise ValueError(f"measure is {name!r}; it must be one of {', '.join(map(repr, MEASURES))}")
     return MEASURES[name]

@@ -28,13 +28,17 @@ def head_with(name: str):
     return our_head(train_cfg=dict(assigner={"topk": None, **ASSIGNERS[name]}))
 
 
-def answer_of(head, batch):
+def inputs_of(batch) -> tuple:
+    """The arguments of assign_batch but predictions."""
     device = torch.device("cpu")
-    grid = Grid.of(head.layout, [level.shape[-2:] for level in batch.cls_scores], device)
-    regions = ValidRegions.of(grid, batch.img_metas)
-    truths = GroundTruths.of(batch.gt_instances, device)
+    grid = Grid.of(our_head().layout, [level.shape[-2:] for level in batch.cls_scores], device)
+    return GroundTruths.of(batch.gt_instances, device), None, grid, ValidRegions.of(grid, batch.img_metas)
+
+
+def answer_of(head, batch):
+    inputs = inputs_of(batch)
     predictions = Predictions(batch.cls_scores, batch.bbox_preds, head.bbox_coder)
-    return head.assigner.assign_batch(truths, None, grid, regions, predictions), truths
+    return head.assigner.assign_batch(*inputs, predictions), inputs[0]
 
 
 def called_directly(name: str, head, batch, image: int) -> torch.Tensor:
@@ -91,6 +95,18 @@ def test_a_step_with_padding_and_degenerate_boxes(name: str) -> None:
     assert sum(losses["loss_bbox"]) > 0
     answer, truths = answer_of(head, batch)
     assert not truths.empty[answer.positives.gt_index].any()
+
+
+def test_predictions_that_are_needed_are_named() -> None:
+    """A direct call may have no network: MMDetection's ATSS needs none, other assigners are given its outputs."""
+    batch = random_batch(Recipe())
+    for name in ("max IoU", "DDOD's ATSS", "SimOTA"):
+        assigner = head_with(name).assigner
+        kind = type(assigner.assigner).__name__
+        with pytest.raises(ValueError, match=f"a {kind} of MMDetection.*predictions is None; give the outputs"):
+            assigner.assign_batch(*inputs_of(batch), None)
+    alone, given = head_with("MMDetection's ATSS").assigner, answer_of(head_with("MMDetection's ATSS"), batch)[0]
+    assert torch.equal(alone.assign_batch(*inputs_of(batch), None).positives.location, given.positives.location)
 
 
 def test_locations_that_max_iou_ignores_are_not_trained_on() -> None:

@@ -72,16 +72,49 @@ def _flat(config: dict) -> dict:
     return config
 
 
-def test_ddods_cost_is_mmdetections_own() -> None:
-    torch.manual_seed(3)
-    head = build_head(head_config())
-    priors = torch.cat(head.prior_generator.grid_priors([(8, 8), (4, 4), (2, 2)], device="cpu"))
-    predictions = InstanceData(
-        priors=priors, bboxes=priors + torch.randn_like(priors), scores=torch.randn(len(priors), 7)
+COUNTS = [64, 16, 4]
+
+
+def predictions_of_three_levels() -> InstanceData:
+    """Priors of 64 x 64 pixels, with the boxes and class logits that a network predicts there."""
+    generator = build_head(head_config()).prior_generator
+    priors = torch.cat(generator.grid_priors([(8, 8), (4, 4), (2, 2)], device="cpu"))
+    return InstanceData(priors=priors, bboxes=priors + torch.randn_like(priors), scores=torch.randn(len(priors), 7))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**31), objects=st.integers(0, 20), alpha=st.sampled_from([0.0, 0.5, 0.8, 1.0]))
+def test_assign_with_ddods_cost_equals_mmdetection(seed: int, objects: int, alpha: float) -> None:
+    """Indices, costs and labels."""
+    torch.manual_seed(seed)
+    predictions = predictions_of_three_levels()
+    boxes = (64 * torch.rand(objects, 2, 2)).sort(dim=1).values.flatten(1)
+    truth = InstanceData(bboxes=boxes, labels=torch.randint(0, 7, (objects,)))
+    ours, theirs = (
+        kind(9, alpha=alpha).assign(predictions, COUNTS, truth) for kind in (ATSSAssigner, MMDetATSSAssigner)
     )
+    assert torch.equal(ours.gt_inds, theirs.gt_inds) and torch.equal(ours.labels, theirs.labels)
+    torch.testing.assert_close(ours.max_overlaps, theirs.max_overlaps, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.8])
+def test_assign_follows_the_hooks_and_the_minimum(alpha: float | None) -> None:
+    """An object between all centers of priors gets its two best ones, and a hook sees the assignment."""
+    seen: list[Assignment] = []
+    predictions = predictions_of_three_levels()
+    truth = InstanceData(bboxes=torch.tensor([[17.0, 17.0, 21.0, 21.0]]), labels=torch.tensor([2]))
+    found = [
+        int((ATSSAssigner(9, alpha=alpha, **more).assign(predictions, COUNTS, truth).gt_inds == 1).sum())
+        for more in ({}, dict(min_positives=2), dict(hooks=[seen.append]))
+    ]
+    assert found == [0, 2, 0] and len(seen) == 1
+
+
+def test_assign_with_ddods_cost_needs_predictions() -> None:
     truth = InstanceData(bboxes=torch.tensor([[5.0, 6.0, 40.0, 50.0]]), labels=torch.tensor([2]))
-    results = [kind(9, alpha=0.8).assign(predictions, [64, 16, 4], truth) for kind in (MMDetATSSAssigner, ATSSAssigner)]
-    assert torch.equal(results[0].gt_inds, results[1].gt_inds)
+    only_priors = InstanceData(priors=predictions_of_three_levels().priors)
+    with pytest.raises(ValueError, match="alpha is 0.8, .* the head gives its assigner none; leave alpha out"):
+        ATSSAssigner(9, alpha=0.8).assign(only_priors, COUNTS, truth)
 
 
 def test_definition_of_the_threshold() -> None:

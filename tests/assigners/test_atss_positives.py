@@ -9,7 +9,7 @@ import torch
 from kernels import BACKENDS, with_threads
 from mmengine.structures import InstanceData
 
-from gfl_plugin.assigners import ATSSAssigner
+from gfl_plugin.assigners import ATSSAssigner, ATSSAssignment, Candidates
 from gfl_plugin.ops.backend import use_backend
 from gfl_plugin.structures.grid import Grid, Layout
 from gfl_plugin.structures.ground_truths import GroundTruths
@@ -37,6 +37,28 @@ def positives(scene: tuple[GroundTruths, Grid, ValidRegions], backend: str) -> P
     truths, grid, regions = scene
     with use_backend(backend):
         return ATSSAssigner().assign_batch(truths, None, grid, regions).positives
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_prior_goes_to_the_first_object_of_highest_overlap_also_of_negative_ones(backend: str) -> None:
+    """Generalized IoUs are negative. Four objects compete for each of six priors of two images."""
+    overlap = (torch.rand(2, 4, 6) * 12 - 8).round() / 8
+    overlap[overlap == 0] *= -1  # some are -0
+    selected = torch.rand(2, 4, 6) < 0.7
+    truths = GroundTruths(torch.zeros(8, 4), torch.zeros(8, dtype=torch.int64), torch.arange(8) // 4, (4, 4))
+    candidates = Candidates(
+        prior=torch.arange(6).repeat(8, 1), distance=torch.zeros(8, 6), iou=overlap.view(8, 6),
+        inside=torch.ones(8, 6, dtype=torch.bool), valid=torch.ones(8, 6, dtype=torch.bool), counts=(6,),
+    )  # fmt: skip
+    assignment = ATSSAssignment(truths, candidates, torch.zeros(8), selected.view(8, 6), num_priors=6)
+    with use_backend(backend):
+        won = assignment.won.view(2, 4, 6)
+    for image in range(2):
+        for prior in range(6):
+            rivals = selected[image, :, prior].nonzero().flatten().tolist()
+            best = max(rivals, key=lambda one: (float(overlap[image, one, prior]), -one), default=None)
+            assert won[image, :, prior].nonzero().flatten().tolist() == ([] if best is None else [best])
+    assert (overlap[won] < 0).any() and (overlap[won] > 0).any()
 
 
 @pytest.mark.skipif("numba" not in BACKENDS, reason="Numba is not installed")

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from cases import Recipe, our_head, random_batch
+from kernels import BACKENDS
 from torch import Tensor
 
+from gfl_plugin.assigners import BatchAssignment
+from gfl_plugin.ops.backend import use_backend
 from gfl_plugin.structures.grid import Grid
 from gfl_plugin.structures.ground_truths import GroundTruths
+from gfl_plugin.structures.positives import Positives
 from gfl_plugin.structures.valid_regions import ValidRegions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extend.md"
@@ -82,8 +86,6 @@ def test_a_users_own_assigner() -> None:
 def test_an_assigner_that_gives_a_location_to_two_objects_is_an_error() -> None:
     class Twice:
         def assign_batch(self, ground_truths, ignored, grid, valid_regions, predictions):
-            from gfl_plugin.structures.positives import Positives
-
             zeros = torch.zeros(2, dtype=torch.int64)
             return Positives.of(zeros, zeros, zeros, torch.arange(2), grid.num_levels)
 
@@ -91,6 +93,48 @@ def test_an_assigner_that_gives_a_location_to_two_objects_is_an_error() -> None:
     head.assigner = Twice()
     with pytest.raises(ValueError, match="gave one location of an image to two objects"):
         head.loss_by_feat(*random_batch(Recipe()).arguments())
+
+
+class Indices:
+    """Gives one positive with these indices, for batches of two images with five and three objects."""
+
+    def __init__(self, image: int, level: int, location: int, gt_index: int) -> None:
+        self.indices = image, level, location, gt_index
+
+    def assign_batch(self, ground_truths, ignored, grid, valid_regions, predictions):
+        indices = (torch.tensor([index]) for index in self.indices)
+        return BatchAssignment(Positives.of(*indices, grid.num_levels))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ((0, 2, 30, 0), "a location on level 2 the index 30, but there are 30 locations, 5 x 6"),
+        ((1, 0, 20 * 24, 5), "a location on level 0 the index 480, but there are 480 locations, 20 x 24"),
+        ((1, 1, -1, 7), "a location on level 1 the index -1, but there are 120"),
+        ((2, 0, 3, 5), "an image the index 2, but there are 2 images"),
+        ((-1, 0, 3, 5), "an image the index -1"),
+        ((1, 0, 3, 8), "an object the index 8, but there are 8 objects"),
+        ((1, 0, 3, -1), "an object the index -1"),
+        ((0, 3, 3, 0), "positives of 4 levels, but the head has 3"),
+        ((0, 0, 3, 5), "a location of one image to an object of another"),
+    ],
+)
+def test_an_assigner_whose_positives_do_not_exist_is_an_error(indices: tuple, message: str, backend: str) -> None:
+    """Also with compiled loops, which do not check indices and would train on other memory."""
+    head = our_head()
+    head.assigner = Indices(*indices)
+    with use_backend(backend), pytest.raises(ValueError, match=f"Indices gave {message}"):
+        head.loss_by_feat(*random_batch(Recipe()).arguments())
+
+
+@pytest.mark.parametrize("indices", [(0, 2, 29, 4), (1, 0, 20 * 24 - 1, 7), (1, 1, 0, 5)])
+def test_the_first_and_the_last_location_and_object_exist(indices: tuple[int, int, int, int]) -> None:
+    head = our_head()
+    head.assigner = Indices(*indices)
+    losses = head.loss_by_feat(*random_batch(Recipe()).arguments())
+    assert [float(level) > 0 for level in losses["loss_bbox"]] == [level == indices[1] for level in range(3)]
 
 
 def _iou_aware(alpha: float) -> torch.nn.Module:

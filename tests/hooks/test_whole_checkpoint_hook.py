@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,50 @@ def test_training_continues_when_a_checkpoint_cannot_be_written(
     assert not list(tmp_path.glob(".*.part"))
     saved = torch.load(tmp_path / "epoch_5.pth", weights_only=True)["message_hub"]["runtime_info"]
     assert saved["keep_ckpt_ids"] == [5] and saved["last_ckpt"].endswith("epoch_5.pth")
+
+
+def save_by_path(run, monkeypatch: pytest.MonkeyPatch, failing: Callable[[], None]) -> None:
+    """Let a FlexibleRunner's strategy write checkpoints as DeepSpeed does, and call ``failing`` in the second."""
+    plain, calls = run.strategy.save_checkpoint, []
+
+    def save(filename: str, **settings: object) -> None:
+        calls.append(filename)
+        if len(calls) == 2:
+            failing()
+        plain(filename, **settings)
+
+    monkeypatch.setattr(run.strategy, "save_checkpoint", save)
+
+
+@pytest.mark.parametrize("kept", ["last", "best"])
+def test_a_full_disk_of_a_strategy_that_calls_torch_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Then torch.save raises a RuntimeError in place of an OSError; training continues all the same."""
+    settings, hooks = dict(HOOK, save_param_scheduler=False), []
+    if kept == "best":
+        settings.update(interval=100, save_last=False, save_best="score", rule="greater")
+        hooks = [Score()]
+    run = runner(tmp_path, samples(1), hooks, epochs=3, kind=FlexibleRunner, default_hooks=dict(checkpoint=settings))
+    size = {"last": 9, "best": 1_000_000}[kept]  # the message differs where the file fits into a buffer
+    save_by_path(run, monkeypatch, lambda: torch.save(torch.zeros(size), "/dev/full"))
+    said = warnings_of(run, monkeypatch)
+    run.train()
+    assert sum("could not be written (OSError: PyTorch could not write" in text for text in said) == 1
+    left = {"last": ["epoch_1.pth", "epoch_3.pth"], "best": ["best_score_epoch_2.pth"]}[kept]
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == left
+
+
+def test_another_error_of_a_strategy_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dict(checkpoint=dict(HOOK, save_param_scheduler=False))
+    run = runner(tmp_path, samples(1), [], epochs=3, kind=FlexibleRunner, default_hooks=settings)
+
+    def fail() -> None:
+        raise RuntimeError("no such parameter")
+
+    save_by_path(run, monkeypatch, fail)
+    with pytest.raises(RuntimeError, match="no such parameter"):
+        run.train()
 
 
 def test_ends_after_too_many_failures_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

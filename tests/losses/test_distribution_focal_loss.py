@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from unittest import mock
+
 import pytest
 import torch
 from cases import record
+from hypothesis import given
+from hypothesis import strategies as st
 from kernels import BACKENDS, with_threads
 from mmdet.models.losses import DistributionFocalLoss as MMDetDistributionFocalLoss
 from torch import Tensor
@@ -30,6 +35,33 @@ def test_formula(first: float, n: int, step: float) -> None:
         expected.append(-((bins[i + 1] - y) * left + (y - bins[i]) * right) / step)
     found = distribution_focal_loss(logits, target, first, step)
     assert torch.allclose(found.double(), torch.stack(expected), rtol=1e-5, atol=1e-5)
+
+
+@given(
+    st.floats(-2, 2).map(lambda value: round(value, 2)),
+    st.floats(0.05, 2).map(lambda value: round(value, 2)),
+    st.sampled_from([1, 4, 8, 16, 32]),
+)
+def test_both_ends_of_the_bins_are_inside_whatever_their_rounding(first: float, step: float, n: int) -> None:
+    """A target on the first or the last bin has the loss of that bin alone, and one clearly outside is an error."""
+    logits = torch.randn(2, n + 1)
+    found = distribution_focal_loss(logits, torch.tensor([first, first + n * step]), first, step)
+    log_probability = logits.double().log_softmax(dim=1)
+    expected = -torch.stack([log_probability[0, 0], log_probability[1, n]]).float()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    for outside in (first - 0.001 * step, first + (n + 0.001) * step):
+        with pytest.raises(ValueError, match="1 of 2 targets lie outside"):
+            distribution_focal_loss(logits, torch.tensor([first, outside]), first, step)
+
+
+def test_where_the_host_cannot_read_targets_those_outside_give_nan() -> None:
+    """As on a GPU. The target on the last bin is beyond it in fp32."""
+    logits, target = torch.randn(4, 9), torch.tensor([0.18, 0.19, 0.19 + 8 * 1.64, 13.4])
+    module = importlib.import_module("gfl_plugin.losses.distribution_focal_loss")
+    with mock.patch.object(module, "on_host", lambda tensor: False), use_backend("torch"):
+        found = distribution_focal_loss(logits, target, 0.19, 1.64)
+    assert found.isnan().tolist() == [True, False, False, True]
+    torch.testing.assert_close(found[1:3], distribution_focal_loss(logits[1:3], target[1:3], 0.19, 1.64))
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 
 import pytest
 import torch
@@ -48,9 +49,22 @@ def test_a_tensor_of_similar_size_reuses_memory() -> None:
 
 
 def test_the_number_of_pooled_buffers_is_limited() -> None:
-    for size in range(40):
-        buffer_pool.empty((300_000 + size,), torch.float32, CPU)
-    assert len(buffer_pool._free) <= 12
+    tensors = [buffer_pool.empty((300_000,), torch.float32, CPU) for _ in range(40)]
+    del tensors
+    gc.collect()
+    assert len(buffer_pool._free) == buffer_pool._KEPT
+
+
+def test_another_thread_may_take_the_last_free_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can do so between the look at the number of buffers and taking one."""
+
+    class Taken(deque):
+        def popleft(self) -> object:
+            self.clear()
+            return super().popleft()
+
+    monkeypatch.setattr(buffer_pool, "_free", Taken([buffer_pool._new(2 << 20)]))
+    assert not buffer_pool.zeros((1 << 19,), torch.float32, CPU).any()
 
 
 def test_gradients_of_two_users_are_added_in_place() -> None:

@@ -77,6 +77,17 @@ def test_definition(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_boxes_and_scores_with_a_gradient(backend: str) -> None:
+    """They keep the same boxes."""
+    corner, scores = 50 * torch.rand(40, 2), torch.rand(40)
+    boxes = torch.cat([corner, corner + 20], dim=1)
+    with use_backend(backend):
+        expected = nms(boxes, scores, 0.5)
+        assert 0 < len(expected) < 40
+        assert torch.equal(nms(boxes.requires_grad_(), scores.requires_grad_(), 0.5), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_fifty_thousand_boxes_need_no_square_matrix(backend: str) -> None:
     """The largest allocation is below 40 MB; an N x N matrix of booleans would be 2.5 GB."""
     largest = 0

@@ -55,6 +55,9 @@ def test_layers_of_another_size_are_an_error() -> None:
     [
         (dict(topk=0), {}, "topk is 0; it must be a whole number >= 1 .*4"),
         (dict(topk=2.0), {}, "topk is 2.0; it must be a whole number"),
+        (dict(topk=True), {}, "topk is True; it must be a whole number"),
+        (dict(values=3), {}, "values is 3; it must be True or False"),
+        (dict(variance="no"), {}, "variance is 'no'; it must be True or False"),
         (dict(hidden=0), {}, "hidden is 0; it must be a whole number >= 1 .*64"),
         (dict(values=False, mean=False), {}, "values, mean and variance .* all False.*at least one"),
         (dict(topk=18), {}, r"topk is 18, but a side has 17 bins \(reg_max=16\); write a topk <= 17"),
@@ -62,7 +65,11 @@ def test_layers_of_another_size_are_an_error() -> None:
         (dict(), dict(bbox_coder=dict(type="DiracBBoxCoder"), loss_dfl=None), "DiracBBoxCoder.*no bins.*IntegralBBox"),
         (dict(), dict(bbox_coder=dict(type="GaussianBBoxCoder"), loss_dfl="by_coder"), "GaussianBBoxCoder.*no bins"),
         (dict(), dict(loss_cls=dict(activated=True)), "activated=True.*leave activated out"),
-        (dict(), dict(loss_cls=dict(type="FocalLoss", beta=None)), "loss_cls is a FocalLoss.*QualityFocalLoss"),
+        (
+            dict(),
+            dict(loss_cls=dict(type="FocalLoss", beta=None)),
+            r"loss_cls is a mmdet\..*FocalLoss.*gfl_plugin.QualityFocalLoss",
+        ),
     ],
 )
 def test_mistakes(quality: dict, changes: dict, message: str) -> None:

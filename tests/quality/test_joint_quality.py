@@ -168,5 +168,5 @@ def test_mistakes(kind: type[JointQuality], settings: dict, message: str) -> Non
 
 
 def test_other_qualities_reject_the_matchability_aware_loss() -> None:
-    with pytest.raises(ValueError, match="loss_cls is a MatchabilityAwareLoss, which needs a quality"):
+    with pytest.raises(ValueError, match=r"loss_cls is a gfl_plugin\..*MatchabilityAwareLoss, which needs a quality"):
         our_head(quality=dict(type="NoQuality"), loss_cls=dict(type="MatchabilityAwareLoss", beta=None))
