@@ -4,7 +4,7 @@ model = dict(
     bbox_head=dict(
         num_classes=3,
         quality=dict(type="JointQuality", box_weight="balanced"),
-        loss_cls=dict(type="gfl_plugin.MatchabilityAwareLoss", gamma=1.5),
+        loss_cls=dict(type="QualityFocalLoss", use_sigmoid=True, beta=2.0, loss_weight=1.0),
         loss_dfl=dict(type="DistributionFocalLoss", loss_weight=0.25),
         reg_max=16,
     )

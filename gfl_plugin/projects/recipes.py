@@ -9,10 +9,7 @@ RECIPES: dict[str, dict] = {
     "gfl": {},
     "gflv2": {"quality": {"type": "DistributionGuidedQuality"}},
     # Chosen on validation splits of BCCD and of digits: docs/recipes.md.
-    "best": {
-        "quality": {"type": "JointQuality", "box_weight": "balanced"},
-        "loss_cls": {"_delete_": True, "type": "gfl_plugin.MatchabilityAwareLoss", "gamma": 1.5},
-    },
+    "best": {"quality": {"type": "JointQuality", "box_weight": "balanced"}},
 }
 
 

@@ -36,26 +36,27 @@ def one(matched: Matched) -> Tensor:
 
 
 def balanced(matched: Matched) -> Tensor:
-    r"""The highest class score divided by its mean over the positives of the same class in this worker's batch.
+    r"""The highest class score, scaled so that each class has the same mean over the positives of this worker's batch.
 
-    .. math:: w_z = s_z \frac{N_c}{\sum_{z' \in c} s_{z'}}
+    .. math:: w_z = s_z \frac{\bar s}{\bar s_c}
 
-    With weights by score alone, a class whose scores are still low has almost no part in the box losses, and its boxes
-    stay bad. Here each class has the part of its number of positives; within a class, scores weight as usual. With one
-    class on one worker, the normalized weights are those of the scores, once the scores of a batch sum to at least 1:
-    below that, GFL divides by 1.
+    :math:`\bar s` is the mean score of all positives, :math:`\bar s_c` that of the positives of z's class. With weights by
+    score alone, a class whose scores are still low has almost no part in the box losses, and its boxes stay bad. Here each
+    class has the part of its number of positives; within a class, scores weight as usual. Where only one class has
+    positives, the weights are the scores.
 
     Args:
         matched: positives with their objects, and ``label``, ``active`` and ``classes``.
 
     Returns:
-        (P,) >= 0; those of a class sum to its number of positives, unless all its scores are 0.
+        (P,) >= 0; their sum is that of the scores, unless all scores of a class are 0.
     """
     rows = torch.stack([matched.score, torch.ones_like(matched.score)], dim=1).double()
     rows = torch.where(matched.active[:, None], rows, 0.0)
-    total, count = rows.new_zeros(matched.classes, 2).index_add(0, matched.label, rows).unbind(dim=1)
-    mean = (total / count.clamp(min=1)).float()[matched.label]
-    return matched.score / mean.clamp(min=torch.finfo(torch.float32).tiny)
+    sums = rows.new_zeros(matched.classes, 2).index_add(0, matched.label, rows)
+    total, count = torch.cat([sums, sums.sum(dim=0, keepdim=True)]).unbind(dim=1)
+    mean = (total / count.clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny)
+    return matched.score * (mean[-1] / mean[:-1]).float()[matched.label]
 
 
 BOX_WEIGHTS: dict[str, Callable[[Matched], Tensor]] = {

@@ -70,19 +70,27 @@ def test_balanced_weights_give_each_class_the_part_of_its_positives(kind: type[J
     score = matched.score * torch.tensor([1.0, 1e-3, 0.0])[label]
     matched = replace(matched, score=score, label=label, active=active, classes=5)
     weight = kind(box_weight="balanced").box_weight(matched, matched.score)
+    mean = float(score[active].double().mean())
     for index, present in enumerate((True, True, False)):
         own = active & (label == index)
-        assert float(weight[own].sum()) == pytest.approx(int(own.sum()) if present else 0.0, rel=1e-6)
+        assert float(weight[own].sum()) == pytest.approx(mean * int(own.sum()) if present else 0.0, rel=1e-6)
         assert torch.allclose(weight[own] * score[own].sum(), score[own] * weight[own].sum())
     assert weight.isfinite().all()
 
 
-def test_balanced_weights_of_one_class_give_the_losses_of_scores() -> None:
-    batch = random_batch(Recipe(same_size=True, classes=1))
-    balanced = our_head(num_classes=1, quality=dict(type="JointQuality", box_weight="balanced"))
-    found, expected = (losses_and_gradients(head, batch) for head in (balanced, our_head(num_classes=1)))
-    for name, values in expected[0].items():
-        assert found[0][name] == pytest.approx(values, rel=1e-5)
+@pytest.mark.parametrize("shift", [0.0, -12.0])
+@pytest.mark.parametrize("present", [1, 3])
+def test_balanced_weights_of_one_class_are_the_scores(shift: float, present: int) -> None:
+    """Bit for bit, also where scores sum to less than 1, and where others of the head's classes have no objects."""
+    batch = random_batch(Recipe(same_size=True, classes=present))
+    for truths in batch.gt_instances:
+        truths.labels = torch.zeros_like(truths.labels)
+    batch.cls_scores = [level + shift for level in batch.cls_scores]
+    balanced = our_head(num_classes=present, quality=dict(type="JointQuality", box_weight="balanced"))
+    found, expected = (losses_and_gradients(head, batch) for head in (balanced, our_head(num_classes=present)))
+    assert found[0] == expected[0]
+    for ours, theirs in zip(found[1] + found[2], expected[1] + expected[2]):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_head_weights_its_box_losses_so() -> None:

@@ -1,2 +1,2 @@
-_base_ = "../recipe/balanced_matchability.py"
+_base_ = "../recipe/balanced.py"
 ablation = dict(_delete_=True, order=0, title="best recipe (gfl_plugin)")
