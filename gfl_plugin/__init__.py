@@ -5,7 +5,7 @@ Name it in a config, and its classes can be named in that config::
     custom_imports = dict(imports=["gfl_plugin"], allow_failed_imports=False)
 """
 
-__version__ = "1.3.0"
+__version__ = "1.4.0"
 
 import importlib
 
