@@ -41,9 +41,9 @@ def balanced(matched: Matched) -> Tensor:
     .. math:: w_z = s_z \frac{\bar s}{\bar s_c}
 
     :math:`\bar s` is the mean score of all positives, :math:`\bar s_c` that of the positives of z's class. With weights
-    by score alone, a class whose scores are still low has almost no part in the box losses, and its boxes stay bad. Here
-    each class has the part of its number of positives; within a class, scores weight as usual. Where only one class has
-    positives, the weights are the scores.
+    by score alone, a class whose scores are still low has almost no part in the box losses, and its boxes stay bad.
+    Here each class has the part of its number of positives; within a class, scores weight as usual. Where only one
+    class has positives, the weights are the scores.
 
     Args:
         matched: positives with their objects, and ``label``, ``active`` and ``classes``.
