@@ -17,6 +17,7 @@ from gfl_plugin.analysis.progress import output_console, progress_display
 from gfl_plugin.analysis.studies import run_queue, training_progress
 from gfl_plugin.analysis.studies import run_study as run_study_module
 from gfl_plugin.analysis.studies.plan import Run, plan_run
+from gfl_plugin.analysis.studies.rate_grid import choose_rates
 from gfl_plugin.analysis.studies.results import RunResult, find_results, write_result
 from gfl_plugin.analysis.studies.run_display import RunDisplay
 from gfl_plugin.analysis.studies.run_queue import train_runs
@@ -35,15 +36,17 @@ class Processes:
     """Stands for the module ``subprocess``: its processes end at the second poll, after writing their figures."""
 
     STDOUT: int = subprocess.STDOUT
+    figures: dict[str, object] = field(default_factory=lambda: dict(AP=1.0))  # of the test split
+    codes: list[int] = field(default_factory=list)  # exit statuses of the first processes; those of the others are 0
     folders: list[Path] = field(default_factory=list)
     environments: list[dict[str, str]] = field(default_factory=list)
     killed: int = 0
 
     def Popen(self, command: list[str], env: dict[str, str], **streams: object) -> SimpleNamespace:  # noqa: N802
-        folder, states = Path(command[-1]), [None, 0]
+        folder, states = Path(command[-1]), [None, self.codes.pop(0) if self.codes else 0]
         self.folders.append(folder)
         self.environments.append(env)
-        (folder / "figures.json").write_text(json.dumps(dict(AP=1.0, parameters=10, step_ms=5.0, threads=1)))
+        (folder / "figures.json").write_text(json.dumps(dict(**self.figures, parameters=10, step_ms=5.0, threads=1)))
         return SimpleNamespace(poll=lambda: states.pop(0), kill=self._kill, wait=lambda: 0)
 
     def _kill(self) -> None:
@@ -179,6 +182,36 @@ def test_a_run_that_cannot_be_started_does_not_stop_the_others(tmp_path: Path, p
     assert listener.failures[runs[1].name].startswith("cannot be started: [Errno ")
     assert listener.finishing == [run.name for run in runs if run != runs[1]]
     assert processes.folders == [run.folder for run in runs if run != runs[1]]
+
+
+def test_output_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path, processes: Processes) -> None:
+    """The process of the first run fails, and its output is gone; the second finishes."""
+    runs, listener = seeds_of(tmp_path, 2), Listener()
+    processes.codes = [1]
+    listener.started = lambda run: (run.folder / "output.txt").unlink() if run == runs[0] else None
+    assert train_runs(runs, 1, listener) == [runs[0]]
+    assert listener.failures[runs[0].name].startswith("exit status 1; its output cannot be read: [Errno 2]")
+    assert listener.finishing == [runs[1].name]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"step": 1}'])
+def test_progress_that_cannot_be_read_is_not_shown(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "progress.json").write_text(content)
+    assert read_progress(tmp_path) is None
+
+
+def test_a_split_without_objects_is_shown_and_chooses_no_rate(
+    tmp_path: Path, processes: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """COCO's AP is not defined there, so the figures of the runs have none."""
+    runs = seeds_of(tmp_path, 1)
+    processes.figures = dict(val=dict(AP50=1.0))
+    with progress_display(output_console()) as display:
+        assert train_runs(runs, 1, RunDisplay(display, 1, 0)) == []
+    assert "AP –, – on the validation split" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="a, seed 0 has no AP on the validation split.* omit --lr"):
+        choose_rates(runs, find_results(runs))
 
 
 def test_progress_that_cannot_be_written_does_not_end_the_training(

@@ -32,11 +32,21 @@ def choose_rates(runs: Sequence[Run], results: dict[str, RunResult]) -> dict[str
 
     Returns:
         The choices, by the names of the variants. A variant without a finished run is left out.
+
+    Raises:
+        ValueError: if the validation split has no objects, so that no rate is better than another.
     """
     choices = {}
     for name in dict.fromkeys(run.variant.name for run in runs):
         own = sorted((run for run in runs if run.variant.name == name), key=lambda run: run.rate)
-        aps = {run.rate: results[run.name].validation["AP"] for run in own if run.name in results}
+        finished = [run for run in own if run.name in results]
+        for run in finished:
+            if "AP" not in results[run.name].validation:
+                raise ValueError(
+                    f"{run.name} has no AP on the validation split, because that split has no objects; learning rates "
+                    "are compared by it: add objects to the split, or omit --lr"
+                )
+        aps = {run.rate: results[run.name].validation["AP"] for run in finished}
         if aps:
             choices[name] = RateChoice(max(aps, key=aps.get), tuple(run.rate for run in own), aps)
     return choices

@@ -41,8 +41,8 @@ class RunDisplay:
         """See :class:`~gfl_plugin.analysis.studies.run_queue.Watcher`."""
         self._end(run)
         if not self._display.is_live:
-            validation = f", {result.validation['AP']:.1f} on the validation split" if result.tested else ""
-            self._display.print(f"finished {run.name}: AP {result.metrics['AP']:.1f}{validation} ({self._text()})")
+            validation = f", {_ap(result.validation)} on the validation split" if result.tested else ""
+            self._display.print(f"finished {run.name}: AP {_ap(result.metrics)}{validation} ({self._text()})")
 
     def failed(self, run: Run, message: str) -> None:
         """See :class:`~gfl_plugin.analysis.studies.run_queue.Watcher`."""
@@ -65,3 +65,8 @@ class RunDisplay:
 
     def _text(self) -> str:
         return f"{self._finished} of {self._total} runs"
+
+
+def _ap(metrics: dict[str, float]) -> str:
+    """AP in percent; a dash for a split without objects."""
+    return f"{metrics['AP']:.1f}" if "AP" in metrics else "–"

@@ -171,5 +171,9 @@ def _gpu(slot: int) -> str:
 
 
 def _last_line(run: Run, code: int) -> str:
-    lines = [line for line in output_file(run).read_text(errors="replace").splitlines() if line.strip()]
+    try:
+        output = output_file(run).read_text(errors="replace")
+    except OSError as error:
+        return f"exit status {code}; its output cannot be read: {error}"
+    lines = [line for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {code} without output"

@@ -55,7 +55,8 @@ def read_study(place: StudyPlace) -> StudyOutcome:
         The results.
 
     Raises:
-        ValueError: if the folder belongs to another study, or a finished run had another config.
+        ValueError: if the folder belongs to another study, a finished run had another config, or learning rates are
+            tuned and the validation split has no objects.
         FileNotFoundError: if data is missing that cannot be generated.
     """
     check_owner(place.work_dir, place.study.name, place.scale_name)
@@ -76,8 +77,8 @@ def run_study(place: StudyPlace, jobs: int | None, display: ProgressDisplay) -> 
         The results, including those of earlier runs.
 
     Raises:
-        ValueError: if the folder belongs to another study, another process runs it, or a finished run had another
-            config.
+        ValueError: if the folder belongs to another study, another process runs it, a finished run had another
+            config, or learning rates are tuned and the validation split has no objects.
         FileNotFoundError: if data is missing that cannot be generated.
         FileExistsError: if the folder for data contains another dataset.
         OSError: if the disk has too little free space.

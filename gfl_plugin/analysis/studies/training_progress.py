@@ -36,10 +36,12 @@ def read_progress(folder: Path) -> TrainingProgress | None:
         folder: folder of the run.
 
     Returns:
-        The progress; None before the first step.
+        The progress; None before the first step, or if the file cannot be read, since only the display needs it.
     """
-    path = folder / _FILE
-    return TrainingProgress(**json.loads(path.read_text())) if path.exists() else None
+    try:
+        return TrainingProgress(**json.loads((folder / _FILE).read_text()))
+    except (OSError, ValueError, TypeError):  # TypeError: other fields than those of this version
+        return None
 
 
 class ProgressHook(Hook):
