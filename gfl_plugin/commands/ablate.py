@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 SUMMARY = "train the variants of a study with several seeds and compare them"
-EXAMPLE = "gfl-plugin ablate components --scale demo --seeds 0 1 2"
+EXAMPLE = "gfl-plugin ablate components --scale demo --lr 8e-3 --seeds 0 1 2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[
             "demo",
             "bccd",
+            "demo_sgd",
             "demo_long",
             "bccd_long",
-            "demo_fair",
             "bccd_short",
             "demo_short",
             "one_class",
@@ -50,11 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "coco",
         ],
         default="demo",
-        help="small detector on small data (bccd, demo_fair: AdamW and the longest trainings, to compare heads whose "
-        "learning rates are tuned with --lr; bccd_short, demo_short: the same with a quarter of the epochs; demo_long, "
-        "bccd_long: SGD, larger images; one_class: few images with one class of large digits; demo_tiny, demo_large: "
-        "tiny digits, large digits on a single level; demo_noise: annotations with noise of known laws, on a single "
-        "level), or COCO",
+        help="small detector on small data (demo, bccd: AdamW, to compare heads whose learning rates are tuned with "
+        "--lr; bccd_short, demo_short: the same with fewer epochs; demo_sgd, demo_long, bccd_long: SGD; one_class: few "
+        "images with one class of large digits; demo_tiny, demo_large: tiny digits, large digits on a single level; "
+        "demo_noise: annotations with noise of known laws, on a single level), or COCO",
     )
     parser.add_argument(
         "--jobs", type=int, help="number of parallel runs (default: one per GPU; on a CPU one per core, 1 for coco)"

@@ -127,10 +127,10 @@ _BCCD = SmallScale(
     image_scale=(320, 240),
     schedule="small_schedule_adamw.py",
 )
-_DEMO_FAIR = SmallScale(
-    EmbeddedData(DemoSize(train=600, val=150, side=160)),
+_DEMO = SmallScale(
+    EmbeddedData(DemoSize(train=600, val=300, side=128)),
     "demo_data.py",
-    epochs=24,
+    epochs=16,
     batch=8,
     classes=10,
     image_scale=None,
@@ -151,16 +151,13 @@ _NOISE = SmallScale(
     own_levels=True,
 )
 
-# A run at the scale demo takes about one minute on one core.
 SCALES: dict[str, Scale] = {
-    "demo": SmallScale(
-        EmbeddedData(DemoSize(train=600, val=300, side=128)),
-        "demo_data.py",
-        epochs=8,
-        batch=8,
-        classes=10,
-        image_scale=None,
-    ),
+    # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About three
+    # and five minutes on one core.
+    "demo": _DEMO,
+    "bccd": _BCCD,
+    # Half the epochs, with SGD: about one minute on one core.
+    "demo_sgd": replace(_DEMO, epochs=8, schedule="small_schedule.py"),
     # Ten minutes on one core: the data and the schedules of configs/demo and configs/bccd.
     "demo_long": SmallScale(
         EmbeddedData(DemoSize(train=600, val=150, side=160)),
@@ -171,13 +168,9 @@ SCALES: dict[str, Scale] = {
         image_scale=None,
     ),
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
-    # For comparisons of heads whose learning rates are tuned, with the option --lr of gfl-plugin ablate. About five and
-    # three minutes on one core.
-    "bccd": _BCCD,
-    "demo_fair": _DEMO_FAIR,
-    # The beginning of these trainings as a training of its own.
+    # The beginning of a training as a training of its own.
     "bccd_short": replace(_BCCD, epochs=12),
-    "demo_short": replace(_DEMO_FAIR, epochs=6),
+    "demo_short": replace(_DEMO, data=EmbeddedData(DemoSize(train=600, val=150, side=160)), epochs=6),
     # Few images with one class of large objects: digits of 64 to 205 px.
     "one_class": SmallScale(
         EmbeddedData(DemoSize(train=160, val=100, side=256, digits="one_class")),
