@@ -11,8 +11,8 @@ BIN_COMPILED := $(VENV_COMPILED)/bin
 TEST_WORKERS ?= auto
 PYTEST := -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 # Sizes of `make test-slow`: factor for the number of cases of `make test`, and number of cases per kind of attack.
-SLOW_SCALE ?= 5
-SLOW_ATTACKS ?= 5
+SLOW_SCALE ?= 3
+SLOW_ATTACKS ?= 3
 
 .PHONY: demo test test-lite test-compiled test-slow lint format docs install clean
 
