@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ],
         default="demo",
         help="small detector on small data (demo, bccd: AdamW, to compare heads whose learning rates are tuned with "
-        "--lr; bccd_short, demo_short: the same with fewer epochs; demo_sgd, demo_long, bccd_long: SGD; one_class: few "
+        "--lr; bccd_short, demo_short: fewer epochs of AdamW; demo_sgd, demo_long, bccd_long: SGD; one_class: few "
         "images with one class of large digits; demo_tiny, demo_large: tiny digits, large digits on a single level; "
         "demo_noise: annotations with noise of known laws, on a single level), or COCO",
     )

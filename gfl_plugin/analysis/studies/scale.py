@@ -137,6 +137,8 @@ _DEMO = SmallScale(
     schedule="small_schedule_adamw.py",
 )
 
+_DEMO_DATA = EmbeddedData(DemoSize(train=600, val=150, side=160))  # of configs/demo
+
 # Digits whose training annotations have noise of a known law on each side, on one level of stride 8.
 _NOISE = SmallScale(
     EmbeddedData(
@@ -160,7 +162,7 @@ SCALES: dict[str, Scale] = {
     "demo_sgd": replace(_DEMO, epochs=8, schedule="small_schedule.py"),
     # Ten minutes on one core: the data and the schedules of configs/demo and configs/bccd.
     "demo_long": SmallScale(
-        EmbeddedData(DemoSize(train=600, val=150, side=160)),
+        _DEMO_DATA,
         "demo_data.py",
         epochs=10,
         batch=4,
@@ -170,7 +172,7 @@ SCALES: dict[str, Scale] = {
     "bccd_long": SmallScale(BccdData(), "bccd_data.py", epochs=32, batch=4, classes=3, image_scale=(400, 300)),
     # The beginning of a training as a training of its own.
     "bccd_short": replace(_BCCD, epochs=12),
-    "demo_short": replace(_DEMO, data=EmbeddedData(DemoSize(train=600, val=150, side=160)), epochs=6),
+    "demo_short": replace(_DEMO, data=_DEMO_DATA, epochs=6),
     # Few images with one class of large objects: digits of 64 to 205 px.
     "one_class": SmallScale(
         EmbeddedData(DemoSize(train=160, val=100, side=256, digits="one_class")),
